@@ -1,0 +1,34 @@
+"""Immutable, self-validating objects that the stages hand to one another."""
+
+from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
+from tagstrain.data.landmarks import LandmarkTracks, PointTracks
+from tagstrain.data.results import (
+    Box,
+    Localization,
+    Peak,
+    Provenance,
+    SliceFailure,
+    SliceResult,
+    StrainResult,
+    StudyResult,
+)
+from tagstrain.data.study import LoadedSlice, SliceSource, Study
+
+__all__ = [
+    "Box",
+    "LandmarkTracks",
+    "LoadedSlice",
+    "Localization",
+    "Peak",
+    "PixelSpacing",
+    "PointTracks",
+    "Provenance",
+    "SliceFailure",
+    "SliceLevel",
+    "SliceResult",
+    "SliceSource",
+    "StrainResult",
+    "Study",
+    "StudyResult",
+    "TaggedCine",
+]

@@ -1,0 +1,87 @@
+"""One slice of tagged MRI and where it lies: `TaggedCine`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOMINAL_FRAME_INTERVAL_MS = 40.0
+"""Frame interval assumed, with a warning, where a file stores no frame times (about that of the UK Biobank protocol)."""
+
+
+class PixelSpacing(NamedTuple):
+    """Distance between neighbouring pixel centres, in the order DICOM stores it (PS3.3 section 10.7.1.3)."""
+
+    row_mm: float  # from one row to the next, along y
+    column_mm: float  # from one column to the next, along x
+
+
+class SliceLevel(StrEnum):
+    """Where along the long axis a short-axis slice lies."""
+
+    BASAL = "basal"
+    MID = "mid"
+    APICAL = "apical"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TaggedCine:
+    """One slice of tagged MRI through one cardiac cycle.
+
+    Pixel ``frames[t, row, column]`` has its centre at ``(x, y) = (column, row)``.
+
+    Raises
+    ------
+    ValueError
+        If a field has the wrong shape or a value that no image can have; says what was expected and what came.
+    """
+
+    frames: NDArray[np.float32]
+    """Magnitude images as stored, not normalised, finite; shape ``(time, row, column)``, at least two frames."""
+    frame_times_ms: NDArray[np.float64]
+    """Time since the R wave [ms], strictly increasing, not necessarily even; shape ``(time,)``."""
+    pixel_spacing: PixelSpacing
+    name: str = "slice"
+    """Name of the slice within its study; safe as a file name and free of patient data."""
+    level: SliceLevel = SliceLevel.UNKNOWN
+    ed_frame: int = 0
+    """Index of the end-diastolic (ED) frame, the undeformed reference of every strain."""
+    affine: NDArray[np.float64] | None = None
+    """``(4, 4)`` map from ``(column, row, 0, 1)`` to patient coordinates [mm], DICOM's LPS; None where not known."""
+    source: str = ""
+    """What the pixels were read from (format and file name, no folder)."""
+    warnings: tuple[str, ...] = ()
+    """What had to be assumed when reading, in words."""
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 3 or 0 in self.frames.shape:
+            raise ValueError(f"frames: expected shape (time, row, column), got {self.frames.shape}")
+        if self.frames.shape[0] < 2:
+            raise ValueError("frames: expected at least 2 frames to measure motion, got 1")
+        if not np.isfinite(self.frames).all():
+            raise ValueError(f"frames: {np.count_nonzero(~np.isfinite(self.frames))} pixels are NaN or infinite")
+        if self.frame_times_ms.shape != (self.n_frames,):
+            raise ValueError(f"frame_times_ms: expected shape ({self.n_frames},), got {self.frame_times_ms.shape}")
+        if not np.isfinite(self.frame_times_ms).all() or np.any(np.diff(self.frame_times_ms) <= 0):
+            raise ValueError("frame_times_ms: expected finite and strictly increasing times")
+        if not all(np.isfinite(mm) and mm > 0 for mm in self.pixel_spacing):
+            raise ValueError(f"pixel_spacing: expected two positive lengths in mm, got {tuple(self.pixel_spacing)}")
+        if not 0 <= self.ed_frame < self.n_frames:
+            raise ValueError(f"ed_frame: expected 0 to {self.n_frames - 1}, got {self.ed_frame}")
+        if self.affine is not None and self.affine.shape != (4, 4):
+            raise ValueError(f"affine: expected shape (4, 4), got {self.affine.shape}")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return self.frames.shape[0]
+
+    @property
+    def spacing_xy_mm(self) -> NDArray[np.float64]:
+        """Pixel spacing [mm] in the order of points, ``(x, y)``."""
+        return np.array([self.pixel_spacing.column_mm, self.pixel_spacing.row_mm])

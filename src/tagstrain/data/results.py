@@ -1,0 +1,145 @@
+"""What an analysis gives: `StrainResult`, `SliceResult`, `StudyResult`, each with its units and conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data.cine import TaggedCine
+from tagstrain.data.landmarks import MIDWALL_RING, LandmarkTracks
+
+NOT_FOR_DIAGNOSIS = "Research software: not for diagnostic use."
+
+
+class Box(NamedTuple):
+    """Axis-aligned box in pixels of the original image, whole numbers being pixel centres."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def center_xy(self) -> tuple[float, float]:
+        """Middle of the box ``(x, y)``."""
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0 for boxes that do not meet or have no area."""
+        width = min(self.x2, other.x2) - max(self.x1, other.x1)
+        height = min(self.y2, other.y2) - max(self.y1, other.y1)
+        intersection = max(0.0, width) * max(0.0, height)
+        areas = [max(0.0, b.x2 - b.x1) * max(0.0, b.y2 - b.y1) for b in (self, other)]
+        union = sum(areas) - intersection
+        return intersection / union if union > 0 else 0.0
+
+
+class Localization(NamedTuple):
+    """Box around the left ventricle and how far it can be trusted."""
+
+    box: Box
+    confidence: float
+    """0 (no ventricle seen) to 1."""
+
+
+class Peak(NamedTuple):
+    """Extreme value of a strain curve."""
+
+    value: float
+    frame: int
+    time_ms: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StrainResult:
+    """Strain of one slice against its ED frame, as fractions; shortening is negative.
+
+    Curves are plain means over the 24 spokes. Green-Lagrange unless the name says ``linear`` (engineering strain).
+    """
+
+    frame_times_ms: NDArray[np.float64]
+    ed_frame: int
+    es_frame: int
+    """Frame of the most negative mean circumferential strain."""
+    circumferential: NDArray[np.float64]
+    """Per ring, endocardium first; shape ``(time, ring)``."""
+    circumferential_linear: NDArray[np.float64]
+    radial: NDArray[np.float64]
+    """Across the whole wall, endocardium to epicardium; shape ``(time,)``."""
+    radial_linear: NDArray[np.float64]
+    radial_layers: NDArray[np.float64]
+    """Between neighbouring rings; shape ``(time, ring - 1)``."""
+    radial_layers_linear: NDArray[np.float64]
+
+    @property
+    def circumferential_mean(self) -> NDArray[np.float64]:
+        """Mean over rings, the predecessor's index 7; shape ``(time,)``."""
+        return np.asarray(self.circumferential.mean(axis=1))
+
+    @property
+    def circumferential_linear_mean(self) -> NDArray[np.float64]:
+        """Mean over rings of the engineering strain; shape ``(time,)``."""
+        return np.asarray(self.circumferential_linear.mean(axis=1))
+
+    @property
+    def circumferential_midwall(self) -> NDArray[np.float64]:
+        """Mid-wall ring alone; shape ``(time,)``."""
+        return self.circumferential[:, MIDWALL_RING]
+
+    def peak(self, curve: NDArray[np.float64], shortening: bool) -> Peak:
+        """Minimum (``shortening``) or maximum of a curve of this result, its frame and time."""
+        frame = int(np.nanargmin(curve) if shortening else np.nanargmax(curve))
+        return Peak(float(curve[frame]), frame, float(self.frame_times_ms[frame]))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SliceResult:
+    """Everything measured on one slice."""
+
+    cine: TaggedCine
+    localization: Localization
+    landmarks: LandmarkTracks
+    strain: StrainResult
+    warnings: tuple[str, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    """Wall time by stage: ``read``, ``localize``, ``place``, ``track``, ``strain``."""
+
+    @property
+    def name(self) -> str:
+        """Name of the slice within its study."""
+        return self.cine.name
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFailure:
+    """A slice that could not be analysed, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made a result: enough to make it again."""
+
+    software_version: str
+    tracker: str
+    weights: Mapping[str, str]
+    """Network name to ``"version sha256:..."`` of its weights."""
+    device: str
+    disclaimer: str = NOT_FOR_DIAGNOSIS
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StudyResult:
+    """The results of one study, slices in input order."""
+
+    key: str
+    source: str
+    provenance: Provenance
+    slices: tuple[SliceResult, ...]
+    failures: tuple[SliceFailure, ...] = ()
