@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOMINAL_FRAME_INTERVAL_MS = 40.0
-"""Frame interval assumed, with a warning, where a file stores no frame times (about that of the UK Biobank protocol)."""
+"""Frame interval assumed, with a warning, where a file stores no frame times (near the UK Biobank protocol's)."""
 
 
 class PixelSpacing(NamedTuple):
@@ -79,7 +79,7 @@ class TaggedCine:
     @property
     def n_frames(self) -> int:
         """Number of frames."""
-        return self.frames.shape[0]
+        return int(self.frames.shape[0])
 
     @property
     def spacing_xy_mm(self) -> NDArray[np.float64]:

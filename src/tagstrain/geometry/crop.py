@@ -37,11 +37,13 @@ class CropTransform:
 
     def to_image(self, points_crop: NDArray[np.floating]) -> NDArray[np.float64]:
         """Crop pixels ``(..., 2)`` to pixels of the original image."""
-        return (np.asarray(points_crop, float) - (self.size - 1) / 2) * self.scale_xy + np.asarray(self.center_xy_px)
+        points = np.asarray(points_crop, np.float64)
+        return np.asarray((points - (self.size - 1) / 2) * self.scale_xy + np.asarray(self.center_xy_px))
 
     def to_crop(self, points_px: NDArray[np.floating]) -> NDArray[np.float64]:
         """Pixels of the original image ``(..., 2)`` to crop pixels."""
-        return (np.asarray(points_px, float) - np.asarray(self.center_xy_px)) / self.scale_xy + (self.size - 1) / 2
+        points = np.asarray(points_px, np.float64)
+        return np.asarray((points - np.asarray(self.center_xy_px)) / self.scale_xy + (self.size - 1) / 2)
 
     def sample(self, frames: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Resample images ``(..., row, column)`` to the crop, cubic, smoothed first where the crop is coarser.
