@@ -28,6 +28,10 @@ class InputError(TagstrainError):
         self.remedy = remedy
         super().__init__(f"{self.path.name or self.path}: {problem}. {remedy}.")
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[Path, str, str]]:
+        """Let the error cross from one process to another."""
+        return type(self), (self.path, self.problem, self.remedy)
+
 
 class OutputError(TagstrainError):
     """The results cannot be written where they were asked for."""
@@ -35,3 +39,11 @@ class OutputError(TagstrainError):
 
 class LocalizationError(TagstrainError):
     """No left ventricle was found in a slice with enough confidence to go on."""
+
+
+class TagsNotFoundError(TagstrainError):
+    """No tag lines were found around the points that a phase-based tracker should follow."""
+
+
+class TrackingError(TagstrainError):
+    """The landmarks of a slice could not be followed well enough to measure strain."""

@@ -1,0 +1,168 @@
+"""Analyzing several studies into one results folder, one slice in memory at a time: `AnalysisRun`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tagstrain.cli.exits import options_not_input
+from tagstrain.cli.run_record import RunRecord, StudyRecord
+from tagstrain.cli.tables import SliceTable
+from tagstrain.data import SliceFailure, SliceResult, Study
+from tagstrain.errors import InputError, OutputError
+from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices
+from tagstrain.io import atomic_file, atomic_folder, prepare_output, read_study
+from tagstrain.report.results import StudyWriter
+
+RUN_RECORD = "run.json"
+RUN_LOG = "run.log"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class AnalysisRun:
+    """Reads studies, analyzes their slices and writes each study's folder, counting what happens on the way."""
+
+    root: Path
+    load_models: Callable[[], Models]
+    """Called once, when the first study could be read."""
+    config: AnalysisConfig
+    record: RunRecord
+    pixel_spacing_mm: tuple[float, float] | None
+    figures: bool
+    print_error: Callable[[str], None]
+    progress: Progress
+    table: SliceTable = field(default_factory=SliceTable)
+    _models: Models | None = None
+    # Taken from the start, since a study cannot have the name of a file of the run; names that differ in case only
+    # are the same folder on some file systems.
+    _taken: set[str] = field(default_factory=lambda: {RUN_RECORD, RUN_LOG})
+
+    def add(self, path: Path) -> None:
+        """Analyze one input; one that cannot be read is reported, and the next may come."""
+        outcome = StudyRecord(path.name or path.resolve().name)
+        self.record.studies.append(outcome)
+        try:
+            study = read_study(path, self.pixel_spacing_mm)
+        except InputError as error:
+            outcome.error = str(error)
+            _log.error("%s", error)
+            self.print_error(str(error))
+            return
+        study = replace(study, key=self._free_key(study.key))
+        if self._models is None:
+            with options_not_input():
+                self._models = self.load_models()
+            self.record.provenance = self._models.provenance
+        _log.info("%s: %s, %d slices", study.key, study.format, len(study.slices))
+        for reason in study.skipped:
+            _log.info("%s: skipped %s", study.key, reason)
+        outcome.folder = study.key
+        outcome.skipped = study.skipped
+        self._analyze(study, self._models, outcome)
+
+    def _analyze(self, study: Study, models: Models, outcome: StudyRecord) -> None:
+        """Analyze a study's slices and write its folder."""
+        task = self.progress.add_task(study.key, total=len(study.slices))
+        source = f"{study.format}: {study.path.name}"
+        with (
+            atomic_folder(self.root / study.key, overwrite=True, marker="results.json") as folder,
+            StudyWriter(folder, study.key, source, models.provenance) as writer,
+        ):
+            for slice_outcome in analyze_slices(study, models, self.config):
+                outcome.n_slices += 1
+                self.table.add(study.key, slice_outcome)
+                if isinstance(slice_outcome, SliceFailure):
+                    writer.fail(slice_outcome)
+                    outcome.failures.append(slice_outcome)
+                    self.print_error(f"{study.key}, {slice_outcome.name}: {slice_outcome.reason}")
+                else:
+                    start = perf_counter()
+                    self._write(folder, writer, slice_outcome)
+                    self.record.times.add({**slice_outcome.timings_s, "write": perf_counter() - start})
+                self.progress.advance(task)
+
+    def _write(self, folder: Path, writer: StudyWriter, result: SliceResult) -> None:
+        """Write a slice's numbers and pictures."""
+        writer.add(result)
+        if self.figures:
+            # Imported here: matplotlib takes longer to load than a run without figures should wait.
+            from tagstrain.report.animation import write_animation
+            from tagstrain.report.figures import write_summary_figure
+
+            write_animation(folder / f"{result.name}.gif", result)
+            write_summary_figure(folder / f"{result.name}.png", result)
+
+    def _free_key(self, key: str) -> str:
+        """The key, with a number where another study of this run has it already."""
+        candidate, number = key, 1
+        while candidate.casefold() in self._taken:
+            number += 1
+            candidate = f"{key}_{number}"
+        self._taken.add(candidate.casefold())
+        return candidate
+
+
+@contextmanager
+def results_folder(output: Path, overwrite: bool) -> Iterator[Path]:
+    """Folder to write a run into: a temporary one that becomes ``output``, or ``output`` itself to replace parts of it.
+
+    Raises
+    ------
+    OutputError
+        Before any work, if ``output`` holds something that must not be replaced or cannot be written to; also for
+        whatever the disk refuses during the work.
+    """
+    try:
+        if overwrite and output.is_dir() and any(output.iterdir()):
+            prepare_output(output, overwrite, marker=RUN_RECORD)
+            if not os.access(output, os.W_OK | os.X_OK):
+                raise OutputError(f"{output}: is not writable. Choose another output or change the permissions")
+            yield output
+        else:
+            with atomic_folder(output) as folder:
+                yield folder
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Copy what the package logs to a file that is kept if the run ends well."""
+    logger = logging.getLogger("tagstrain")
+    level = logger.level
+    with atomic_file(path, overwrite=True) as temporary:
+        handler = logging.FileHandler(temporary, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def progress_bar(quiet: bool) -> Progress:
+    """Progress by slice on stderr, gone when done; nothing where nobody watches."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+
+
+def written_files(output: Path, folders: Sequence[str]) -> list[str]:
+    """Names of the files of this run, relative to ``output``."""
+    names = [name for name in (RUN_RECORD, RUN_LOG) if (output / name).exists()]
+    for folder in folders:
+        names += sorted(f"{folder}/{file.name}" for file in (output / folder).iterdir())
+    return names

@@ -1,0 +1,162 @@
+"""``tagstrain analyze``: studies in, a folder of strain results out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tagstrain.cli.analysis_run import (
+    RUN_LOG,
+    RUN_RECORD,
+    AnalysisRun,
+    log_file,
+    progress_bar,
+    results_folder,
+    written_files,
+)
+from tagstrain.cli.exits import CommandExit, ExitCode, finish
+from tagstrain.cli.messages import print_error
+from tagstrain.cli.run_record import RunRecord
+from tagstrain.cli.tables import MAX_ROWS, timings_table
+from tagstrain.data import Box
+from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
+from tagstrain.inference.models import Device, TrackerName, load_models
+from tagstrain.io import atomic_file
+
+
+def parse_box(text: str) -> Box:
+    """Read ``X1,Y1,X2,Y2``."""
+    try:
+        box = Box(*(float(number) for number in text.split(",")))
+        AnalysisConfig(box=box)
+    except (TypeError, ValueError):
+        raise typer.BadParameter(f"expected X1,Y1,X2,Y2 in pixels with X1 < X2 and Y1 < Y2, got {text!r}") from None
+    return box
+
+
+def analyze(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT",
+            readable=False,
+            help="DICOM files, folders or zips, NIfTI or HDF5 files.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    tracker: Annotated[TrackerName, typer.Option(help="What follows the landmarks.")] = TrackerName.RNNCNN,
+    device: Annotated[
+        Device, typer.Option(help="Where the networks run; auto takes a GPU if there is one.")
+    ] = Device.AUTO,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace these studies' results of an earlier run in OUT.")
+    ] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Print the time per stage.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice.")] = True,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Localizations less certain than this fail the slice.")
+    ] = LOW_CONFIDENCE,
+    box: Annotated[
+        Box | None,
+        typer.Option(
+            parser=parse_box,
+            metavar="X1,Y1,X2,Y2",
+            help="Box around the left ventricle in pixels, for every slice, in place of the localizer's.",
+        ),
+    ] = None,
+    pixel_spacing_mm: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
+    ] = None,
+    localizer_weights: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
+    ] = None,
+    tracker_weights: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
+    ] = None,
+) -> None:
+    """Measure strain in tagged cardiac MRI.
+
+    Finds the left ventricle in every slice, places landmarks on its wall, follows them through the cycle, and writes
+    numbers and pictures.
+    """
+    _check_spacing(pixel_spacing_mm)
+    settings: dict[str, Any] = {
+        "tracker": tracker.value,
+        "device": device.value,
+        "overwrite": overwrite,
+        "figures": figures,
+        "min_confidence": min_confidence,
+        "box": None if box is None else list(box),
+        "pixel_spacing_mm": None if pixel_spacing_mm is None else list(pixel_spacing_mm),
+        "localizer_weights": None if localizer_weights is None else localizer_weights.name,
+        "tracker_weights": None if tracker_weights is None else tracker_weights.name,
+    }
+    record = RunRecord(_command(inputs, output, settings), settings)
+    loader = partial(load_models, tracker.value, device.value, localizer_weights, tracker_weights)
+    config = AnalysisConfig(min_confidence, box)
+    with (
+        results_folder(output, overwrite) as root,
+        log_file(root / RUN_LOG),
+        progress_bar(quiet) as progress,
+    ):
+        run = AnalysisRun(root, loader, config, record, pixel_spacing_mm, figures, print_error, progress)
+        for path in inputs:
+            run.add(path)
+        if record.exit_code is ExitCode.UNREADABLE:
+            raise CommandExit(ExitCode.UNREADABLE)  # leaves no OUT behind
+        with atomic_file(root / RUN_RECORD, overwrite=True) as temporary:
+            record.write(temporary)
+    console = Console()
+    if not quiet:
+        _print_results(console, run, output)
+    if timings and record.times.n_slices:
+        console.print(timings_table(record.times.mean_s(), record.times.n_slices))
+    finish(record.exit_code)
+
+
+def _print_results(console: Console, run: AnalysisRun, output: Path) -> None:
+    """Print what was measured and where it was written."""
+    console.print(run.table.render())
+    names = written_files(output, [study.folder for study in run.record.studies if study.folder is not None])
+    console.print(f"Written to {output}:", highlight=False, markup=False, soft_wrap=True)
+    for name in names[:MAX_ROWS]:
+        console.print(f"  {name}", highlight=False, markup=False, soft_wrap=True)
+    if len(names) > MAX_ROWS:
+        console.print(f"  and {len(names) - MAX_ROWS} more", highlight=False)
+    console.print("Research software: not for diagnostic use.", style="dim")
+
+
+def _check_spacing(pixel_spacing_mm: tuple[float, float] | None) -> None:
+    """Refuse a spacing that no image can have."""
+    if pixel_spacing_mm is not None and not all(0 < mm < float("inf") for mm in pixel_spacing_mm):
+        raise typer.BadParameter(
+            f"expected two positive lengths in mm, got {pixel_spacing_mm}", param_hint="--pixel-spacing-mm"
+        )
+
+
+def _command(inputs: Sequence[Path], output: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The command as it could be typed beside the inputs; folder names are left out: they can name a patient."""
+    command = ["tagstrain", "analyze", *(path.name for path in inputs), "--output", output.name]
+    for name, value in settings.items():
+        option = "--" + name.replace("_", "-")
+        if value is False:
+            command += ["--no-figures"] if name == "figures" else []
+        elif value is True:
+            command += [option]
+        elif name == "box" and value is not None:
+            command += [option, ",".join(f"{number:g}" for number in value)]
+        elif isinstance(value, list):
+            command += [option, *(f"{number:g}" for number in value)]
+        elif value is not None:
+            command += [option, str(value)]
+    return command

@@ -1,0 +1,44 @@
+"""The exit codes that scripts may rely on, and how a command ends with one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+from tagstrain.errors import InputError, TagstrainError
+
+
+class ExitCode(IntEnum):
+    """What the command's exit status means."""
+
+    DONE = 0
+    ERROR = 1
+    """Usage or internal error, or results that cannot be written."""
+    UNREADABLE = 2
+    """The input cannot be read."""
+    SOME_FAILED = 3
+    """Some slices or studies failed; the others are written."""
+
+
+class CommandExit(Exception):  # noqa: N818 - not an error: a command that ran to its end and says how it went
+    """Ends a command with an exit code, past typer, which uses code 2 for itself."""
+
+    def __init__(self, code: ExitCode) -> None:
+        self.code = code
+        super().__init__(code.name)
+
+
+def finish(code: ExitCode) -> None:
+    """End the command: return on `ExitCode.DONE`, raise `CommandExit` otherwise."""
+    if code is not ExitCode.DONE:
+        raise CommandExit(code)
+
+
+@contextmanager
+def options_not_input() -> Iterator[None]:
+    """Turn an unreadable file that an option named (weights) into a usage error: the input is not at fault."""
+    try:
+        yield
+    except InputError as error:
+        raise TagstrainError(str(error)) from error

@@ -1,0 +1,83 @@
+"""The ``tagstrain`` command: its subcommands and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import tagstrain
+from tagstrain.cli.analyze import analyze
+from tagstrain.cli.evaluate import evaluate
+from tagstrain.cli.exits import CommandExit, ExitCode
+from tagstrain.cli.info import info
+from tagstrain.cli.messages import print_error
+from tagstrain.cli.track import track
+from tagstrain.cli.train import train
+from tagstrain.errors import InputError, TagstrainError
+
+app = typer.Typer(
+    name="tagstrain",
+    help="Tagged cardiac MRI in, myocardial strain out. Research software: not for diagnostic use.",
+    epilog="Exit codes: 0 all done, 1 usage or internal error, 2 input cannot be read, "
+    "3 some slices or studies failed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # panels cut long option names short, and break errors that scripts search
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(analyze)
+app.command()(track)
+app.command()(evaluate)
+app.command()(info)
+app.command()(train)
+
+
+def _print_version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        typer.echo(f"tagstrain {tagstrain.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that come before the subcommand."""
+
+
+def run(arguments: Sequence[str] | None = None) -> ExitCode:
+    """Run the command line and say how it went; errors about the input are printed, mistakes in the program raise.
+
+    Parameters
+    ----------
+    arguments
+        What follows the program's name; None takes those of this process.
+    """
+    try:
+        app(None if arguments is None else list(arguments), prog_name="tagstrain")
+    except CommandExit as done:
+        return done.code
+    except InputError as error:
+        print_error(str(error))
+        return ExitCode.UNREADABLE
+    except TagstrainError as error:
+        print_error(str(error))
+        return ExitCode.ERROR
+    except SystemExit as stop:
+        # typer ends with 2 on a usage error, which here means that the input cannot be read.
+        return ExitCode.DONE if stop.code in (None, 0) else ExitCode.ERROR
+    return ExitCode.DONE
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Batch systems end jobs with SIGTERM: treated like Ctrl-C, it leaves no half-written results either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(run())

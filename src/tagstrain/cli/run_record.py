@@ -1,0 +1,144 @@
+"""What an ``analyze`` run did, as it stands in ``run.json``: `RunRecord`, `StudyRecord`, `StageTimes`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import tagstrain
+from tagstrain.cli.exits import ExitCode
+from tagstrain.data import Provenance, SliceFailure
+from tagstrain.data.results import NOT_FOR_DIAGNOSIS
+
+STAGES = ("read", "localize", "place", "track", "strain", "write")
+"""Stages of the pipeline in their order, as timed for every slice."""
+
+RECORDED_PACKAGES = ("numpy", "scipy", "h5py", "pydicom", "nibabel", "torch", "matplotlib", "pillow")
+
+
+class StudyStatus(StrEnum):
+    """How the analysis of one study went."""
+
+    DONE = "done"
+    SOME_SLICES_FAILED = "some slices failed"
+    ALL_SLICES_FAILED = "all slices failed"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(slots=True)
+class StudyRecord:
+    """Outcome of one input, filled while it is analysed."""
+
+    input: str
+    """Name of the file or folder; its parents are left out, since they can carry a patient's name."""
+    folder: str | None = None
+    """Folder of its results in OUT; None where it could not be read."""
+    error: str | None = None
+    n_slices: int = 0
+    failures: list[SliceFailure] = field(default_factory=list)
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> StudyStatus:
+        """How it went."""
+        if self.error is not None:
+            return StudyStatus.UNREADABLE
+        if not self.failures:
+            return StudyStatus.DONE
+        return StudyStatus.ALL_SLICES_FAILED if len(self.failures) == self.n_slices else StudyStatus.SOME_SLICES_FAILED
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """Wall time by stage, summed over the slices that went through it."""
+
+    total_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    n_slices: int = 0
+
+    def add(self, timings_s: Mapping[str, float]) -> None:
+        """Count one slice."""
+        self.n_slices += 1
+        for stage, seconds in timings_s.items():
+            self.total_s[stage] = self.total_s.get(stage, 0.0) + seconds
+
+    def mean_s(self) -> dict[str, float]:
+        """Mean wall time per slice [s] by stage; empty where no slice was analysed."""
+        return {stage: total / self.n_slices for stage, total in self.total_s.items()} if self.n_slices else {}
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """One run of ``analyze``: what was asked, with which software, and how every study went."""
+
+    command: list[str]
+    settings: Mapping[str, Any]
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    provenance: Provenance | None = None
+    studies: list[StudyRecord] = field(default_factory=list)
+    times: StageTimes = field(default_factory=StageTimes)
+    _start_s: float = field(default_factory=perf_counter)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Unreadable if nothing could be read, else whether everything was analysed."""
+        statuses = {study.status for study in self.studies}
+        if statuses <= {StudyStatus.UNREADABLE}:
+            return ExitCode.UNREADABLE
+        return ExitCode.DONE if statuses == {StudyStatus.DONE} else ExitCode.SOME_FAILED
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON."""
+        content = {
+            "software": "tagstrain",
+            "software_version": tagstrain.__version__,
+            "disclaimer": NOT_FOR_DIAGNOSIS,
+            "command": self.command,
+            "started": self.started.isoformat(timespec="seconds"),
+            "duration_s": round(perf_counter() - self._start_s, 3),
+            "exit_code": int(self.exit_code),
+            "settings": dict(self.settings),
+            "provenance": None if self.provenance is None else _provenance_json(self.provenance),
+            "versions": {"python": platform.python_version(), **_package_versions()},
+            "studies": [_study_json(study) for study in self.studies],
+            "n_slices_analyzed": self.times.n_slices,
+            "mean_time_per_slice_s": {stage: round(seconds, 4) for stage, seconds in self.times.mean_s().items()},
+        }
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _study_json(study: StudyRecord) -> dict[str, Any]:
+    """A study's outcome as JSON."""
+    return {
+        "input": study.input,
+        "status": study.status.value,
+        "folder": study.folder,
+        "error": study.error,
+        "n_slices": study.n_slices,
+        "n_failed": len(study.failures),
+        "failures": [{"slice": failure.name, "reason": failure.reason} for failure in study.failures],
+        "skipped": list(study.skipped),
+    }
+
+
+def _provenance_json(provenance: Provenance) -> dict[str, Any]:
+    """Provenance as JSON; its mapping of weights may be of any kind."""
+    return {**asdict(provenance), "weights": dict(provenance.weights)}
+
+
+def _package_versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on."""
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # an unpinned, partial install: what is not there cannot have mattered
+            continue
+    return versions

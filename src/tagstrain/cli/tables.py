@@ -1,0 +1,75 @@
+"""The tables that commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from tagstrain.data import SliceFailure, SliceResult
+from tagstrain.report.curves import peak_strains
+
+MAX_ROWS = 30
+"""Slices shown on the screen; the files hold all of them."""
+
+
+class SliceTable:
+    """ES time and peak strains of the slices, up to `MAX_ROWS` of them, so that memory does not grow with a file."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, ...]] = []
+        self._n_more = 0
+
+    def add(self, study: str, outcome: SliceResult | SliceFailure) -> None:
+        """Add a slice."""
+        if len(self._rows) >= MAX_ROWS:
+            self._n_more += 1
+        elif isinstance(outcome, SliceFailure):
+            self._rows.append((study, outcome.name, "failed", "", "", ""))
+        else:
+            self._rows.append((study, outcome.name, *_strain_cells(outcome)))
+
+    def render(self) -> Table:
+        """The table."""
+        table = Table(
+            title="Peak strain (Green-Lagrange), mean over the slice",
+            caption=f"{self._n_more} more slices in the files" if self._n_more else None,
+        )
+        for header in ("Study", "Slice"):
+            table.add_column(header, overflow="fold")
+        for header in ("ES time (ms)", "Circ. (%)", "Circ. mid-wall (%)", "Radial (%)"):
+            table.add_column(header, justify="right")
+        for row in self._rows:
+            table.add_row(*row)
+        return table
+
+
+def timings_table(mean_s: Mapping[str, float], n_slices: int) -> Table:
+    """Mean wall time per slice, stage by stage."""
+    table = Table(title=f"Mean time per slice, {n_slices} analyzed")
+    table.add_column("Stage")
+    table.add_column("Time (s)", justify="right")
+    for stage, seconds in mean_s.items():
+        table.add_row(stage, f"{seconds:.3f}")
+    table.add_section()
+    table.add_row("total", f"{sum(mean_s.values()):.3f}")
+    return table
+
+
+def facts_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table of text."""
+    table = Table(title=title)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _strain_cells(result: SliceResult) -> tuple[str, ...]:
+    """ES time and peaks as text."""
+    strain = result.strain
+    peaks = peak_strains(strain)
+    values = [peaks[name].green_lagrange for name in ("circumferential_mean", "circumferential_midwall", "radial")]
+    percent = ("" if peak is None else f"{100 * peak.value:.1f}" for peak in values)
+    return f"{strain.frame_times_ms[strain.es_frame]:.0f}", *percent

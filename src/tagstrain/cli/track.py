@@ -1,0 +1,97 @@
+"""``tagstrain track``: landmark trajectories for every row of an HDF5 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from tagstrain.cli.analysis_run import progress_bar
+from tagstrain.cli.exits import ExitCode, finish, options_not_input
+from tagstrain.cli.messages import print_error
+from tagstrain.errors import OutputError
+from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
+from tagstrain.inference.models import Device, TrackerName, load_models, load_tracker
+from tagstrain.inference.track_rows import TrackedRow, row_shape, track_given_rows, track_placed_rows
+from tagstrain.io import LandmarkFileWriter
+
+
+def track(
+    input_file: Annotated[
+        Path, typer.Argument(metavar="INPUT.h5", readable=False, help="Images in the predecessor's layout.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PRED.h5", help="File for the trajectories.")],
+    given_ed: Annotated[
+        bool, typer.Option("--given-ed", help="Track the file's own landmarks of the ED frame; place none.")
+    ] = False,
+    tracker: Annotated[TrackerName, typer.Option(help="What follows the points.")] = TrackerName.RNNCNN,
+    device: Annotated[
+        Device, typer.Option(help="Where the networks run; auto takes a GPU if there is one.")
+    ] = Device.AUTO,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace PRED.h5.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Localizations less certain than this fail the row.")
+    ] = LOW_CONFIDENCE,
+    pixel_spacing_mm: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
+    ] = None,
+    localizer_weights: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
+    ] = None,
+    tracker_weights: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
+    ] = None,
+) -> None:
+    """Track points through every row of a file.
+
+    Rows that fail are NaN and have quality_failed = 1.
+    """
+    if output.exists() and input_file.exists() and output.samefile(input_file):
+        raise OutputError(f"{output}: is the input itself. Choose another output")
+    n_frames, n_points = row_shape(input_file, given_ed)
+    n_rows = n_failed = 0
+    with LandmarkFileWriter(output, n_frames, overwrite) as writer, progress_bar(quiet) as progress:
+        if given_ed:
+            with options_not_input():
+                follower = load_tracker(tracker.value, device.value, tracker_weights)
+            rows = track_given_rows(input_file, follower, pixel_spacing_mm)
+        else:
+            with options_not_input():
+                models = load_models(tracker.value, device.value, localizer_weights, tracker_weights)
+            rows = track_placed_rows(input_file, models, AnalysisConfig(min_confidence), pixel_spacing_mm)
+        task = progress.add_task(input_file.name, total=None)
+        for row in rows:
+            _write(writer, row, n_points)
+            n_rows += 1
+            if row.failure is not None:
+                n_failed += 1
+                print_error(f"{input_file.name}, {row.name}: {row.failure}")
+            progress.advance(task)
+    if not quiet:
+        typer.echo(f"{output}: {n_rows - n_failed} of {n_rows} rows tracked, {n_points} points each")
+    finish(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
+
+
+def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int) -> None:
+    """Write a row; one that failed is all NaN."""
+    quality = {"confidence": row.confidence, "failed": float(row.failure is not None)}
+    if row.tracks is None:
+        unknown = np.full((writer.n_frames, n_points, 2), np.nan)
+        writer.append(unknown, None, None, 0, sigma_px=unknown[..., 0], quality=quality)
+    else:
+        writer.append(
+            row.tracks.points_px,
+            row.box,
+            row.pixel_spacing,
+            row.ed_frame,
+            row.es_frame,
+            sigma_px=row.tracks.sigma_px,
+            quality=quality,
+            frame_times_ms=row.frame_times_ms,
+        )

@@ -1,0 +1,73 @@
+"""``tagstrain train``: train a network on the simulator, on files, or both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    task: Annotated[str, typer.Argument(help="Network to train: localizer or rnncnn.")],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="HDF5 file in the predecessor's layout; may be repeated.")
+    ] = None,
+    simulation_share: Annotated[
+        float, typer.Option(help="With --data: share of every batch that is simulated, 0 to 1.")
+    ] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
+    preset: Annotated[str, typer.Option(help="Simulator preset.")] = "default",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Cines per step.")] = None,
+    replay: Annotated[int | None, typer.Option(help="How often a simulated cine is used.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW weight decay.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Dropout on the LSTM's outputs.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Lightning precision, such as 32-true or bf16-mixed.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int | None, typer.Option(help="Number of GPUs (DDP).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that simulate; 0 simulates on the device.")] = None,
+    validation_scenes: Annotated[int | None, typer.Option(help="Cines of the validation set.")] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Steps between validations and checkpoints.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Validations without improvement before stopping.")] = None,
+) -> None:
+    """Train a network; writes checkpoints, logs, settings and weights to the run's folder."""
+    given: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "replay": replay,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "dropout": dropout,
+        "precision": precision,
+        "devices": devices,
+        "workers": workers,
+        "validation_scenes": validation_scenes,
+        "validate_every": validate_every,
+        "patience": patience,
+    }
+    from tagstrain.training.config import TASKS, TrainingConfig
+
+    if task not in TASKS:
+        raise typer.BadParameter(f"expected one of {', '.join(TASKS)}, got {task!r}", param_hint="task")
+    try:
+        config = TrainingConfig(
+            task=task,
+            out=str(out or Path("runs") / task),
+            data=tuple(str(path) for path in data or ()),
+            simulation_share=simulation_share,
+            preset=preset,
+            seed=seed,
+            device=device,  # type: ignore[arg-type]
+        )
+        config = replace(config, **{key: value for key, value in given.items() if value is not None})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    from tagstrain.training.run import train as run_training
+
+    weights = run_training(config, resume)
+    typer.echo(f"Weights: {weights}")

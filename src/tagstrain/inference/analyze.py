@@ -1,0 +1,217 @@
+"""The pipeline: a slice or a study goes in, strain comes out (`analyze_slice`, `analyze_slices`, `analyze`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from tagstrain.data import (
+    Box,
+    LandmarkTracks,
+    Localization,
+    SliceFailure,
+    SliceResult,
+    SliceSource,
+    StrainResult,
+    Study,
+    StudyResult,
+    TaggedCine,
+)
+from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
+from tagstrain.inference.models import Models, load_models
+from tagstrain.inference.strain import slice_strain
+from tagstrain.io import read_study
+
+__all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_slice", "analyze_slices", "load_models"]
+
+LOW_CONFIDENCE = 0.5
+"""Localization confidence below which a slice is reported as failed."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisConfig:
+    """Settings of the pipeline around the networks."""
+
+    min_confidence: float = LOW_CONFIDENCE
+    """Localizations less certain than this (0 to 1) fail the slice."""
+    box: Box | None = None
+    """Box around the left ventricle [px] given by the user for every slice, in place of the localizer's."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
+        if self.box is not None and not (
+            np.isfinite(self.box).all() and self.box.x2 > self.box.x1 and self.box.y2 > self.box.y1
+        ):
+            raise ValueError(f"box: expected x1 < x2 and y1 < y2, got {tuple(self.box)}")
+
+
+def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | None = None) -> SliceResult:
+    """Localize, place, track and measure one slice.
+
+    Raises
+    ------
+    LocalizationError
+        If no left ventricle was found with enough confidence.
+    TrackingError
+        If the landmarks give no finite strain.
+    """
+    config = config or AnalysisConfig()
+    timings_s: dict[str, float] = {}
+    with _timed(timings_s, "localize"):
+        localization = locate(cine, models, config)
+    with _timed(timings_s, "place"):
+        ed_landmarks_px = models.placer.place(cine, localization)
+    with _timed(timings_s, "track"):
+        tracks = models.tracker.track(cine, ed_landmarks_px.reshape(-1, 2))
+        landmarks = LandmarkTracks.from_points(tracks, n_rings=ed_landmarks_px.shape[1])
+    with _timed(timings_s, "strain"):
+        strain = _finite_strain(cine, landmarks)
+    warnings = (*cine.warnings, *_warnings(cine, landmarks, strain, config))
+    return SliceResult(cine, localization, landmarks, strain, warnings, timings_s)
+
+
+def analyze_slices(
+    study: Study, models: Models, config: AnalysisConfig | None = None
+) -> Iterator[SliceResult | SliceFailure]:
+    """Analyse the slices of a study one by one, in order; a slice that fails does not stop the others.
+
+    Only one slice is held at a time, so memory does not grow with the study.
+    """
+    for source in study.slices:
+        try:
+            start = perf_counter()
+            cine = _load(source)
+            read_s = perf_counter() - start
+            result = analyze_slice(cine, models, config)
+        except TagstrainError as error:
+            _log.warning("%s, %s: failed: %s", study.key, source.name, error)
+            yield SliceFailure(source.name, str(error))
+        else:
+            _log.info("%s, %s: done", study.key, source.name)
+            yield replace(result, timings_s={"read": read_s, **result.timings_s})
+
+
+def analyze(
+    path: str | Path,
+    *,
+    models: Models | None = None,
+    config: AnalysisConfig | None = None,
+    pixel_spacing_mm: tuple[float, float] | None = None,
+) -> StudyResult:
+    """Read a study and analyse all its slices.
+
+    Parameters
+    ----------
+    path
+        DICOM file, folder or zip, NIfTI file, or HDF5 file in the predecessor's layout.
+    models
+        From `load_models`, to choose tracker, device or weights, or to load them once for many studies; None loads
+        the shipped ones.
+    pixel_spacing_mm
+        ``(row, column)`` spacing [mm] for files that store none.
+
+    Raises
+    ------
+    tagstrain.errors.InputError
+        If the path cannot be read. A single slice that fails is listed in the result instead.
+    """
+    study = read_study(Path(path), pixel_spacing_mm)
+    models = models or load_models()
+    slices: list[SliceResult] = []
+    failures: list[SliceFailure] = []
+    for outcome in analyze_slices(study, models, config):
+        if isinstance(outcome, SliceResult):
+            slices.append(outcome)
+        else:
+            failures.append(outcome)
+    return StudyResult(study.key, study.path.name, models.provenance, tuple(slices), tuple(failures))
+
+
+def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localization:
+    """Box around the left ventricle: the user's, or the localizer's if it is certain enough.
+
+    Raises
+    ------
+    LocalizationError
+        If the localizer's confidence is below ``config.min_confidence`` or its box has no area in the image.
+    """
+    if config.box is not None:
+        return Localization(config.box, 1.0)
+    found = models.localizer.localize(cine)
+    # Written so that a confidence of NaN fails too.
+    if not found.confidence >= config.min_confidence:
+        raise LocalizationError(
+            f"No left ventricle found: localization confidence {found.confidence:.2f} is below "
+            f"{config.min_confidence:.2f}. If the slice does show one, give its box with --box X1,Y1,X2,Y2 "
+            "or lower --min-confidence."
+        )
+    rows, columns = cine.frames.shape[1:]
+    if not found.box.iou(Box(-0.5, -0.5, columns - 0.5, rows - 0.5)) > 0:
+        raise LocalizationError(f"No left ventricle found: the localized box {_shown(found.box)} is not in the image.")
+    return found
+
+
+def _load(source: SliceSource) -> TaggedCine:
+    """Read one slice; pixels or times that no cine can have become an error about the input."""
+    try:
+        return source.load()
+    except ValueError as error:
+        raise InputError(
+            source.name, f"the slice cannot be used: {error}", "Check or convert the file again"
+        ) from error
+
+
+def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
+    """Strain of a slice, checked to exist in every frame."""
+    try:
+        strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms)
+    except ValueError as error:
+        raise TrackingError(f"Strain cannot be measured: {error}.") from error
+    curves = np.column_stack([strain.circumferential, strain.radial])
+    lost = np.flatnonzero(~np.isfinite(curves).all(axis=1))
+    if lost.size:
+        raise TrackingError(
+            f"Strain is not finite in {lost.size} of {cine.n_frames} frames (first: {lost[0]}): landmarks were lost."
+        )
+    return strain
+
+
+def _warnings(
+    cine: TaggedCine, landmarks: LandmarkTracks, strain: StrainResult, config: AnalysisConfig
+) -> Iterator[str]:
+    """What a reader of the numbers should know, in words."""
+    if config.box is not None:
+        yield f"The box {_shown(config.box)} was given by the user; the localizer was not asked"
+    if strain.es_frame == strain.ed_frame:
+        yield "No circumferential shortening was measured: ES falls on the ED frame"
+    points = landmarks.points_px
+    n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))
+    if n_missing:
+        yield f"{n_missing} of {points[..., 0].size} landmark positions are not known and left out of the means"
+    rows, columns = cine.frames.shape[1:]
+    with np.errstate(invalid="ignore"):
+        outside = ((points < -0.5) | (points > np.array([columns, rows]) - 0.5)).any(axis=-1)
+    if outside.any():
+        yield f"{np.count_nonzero(outside)} of {outside.size} landmark positions lie outside the image"
+
+
+def _shown(box: Box) -> str:
+    """A box in words."""
+    return "({:.0f}, {:.0f})-({:.0f}, {:.0f})".format(*box)
+
+
+@contextmanager
+def _timed(timings_s: dict[str, float], stage: str) -> Iterator[None]:
+    """Record the wall time of a stage."""
+    start = perf_counter()
+    yield
+    timings_s[stage] = perf_counter() - start

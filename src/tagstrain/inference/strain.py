@@ -1,0 +1,51 @@
+"""Strain of one slice, assembled from its tracked landmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data import LandmarkTracks, StrainResult
+from tagstrain.mechanics.strain import (
+    circumferential_strain,
+    end_systolic_frame,
+    engineering,
+    mean_known,
+    radial_layer_strain,
+    radial_strain,
+)
+
+
+def slice_strain(
+    landmarks: LandmarkTracks, spacing_xy_mm: NDArray[np.floating], frame_times_ms: NDArray[np.floating]
+) -> StrainResult:
+    """Strain curves of a slice, means over the spokes that are known.
+
+    Parameters
+    ----------
+    landmarks
+        Landmarks in pixels, with their ED frame.
+    spacing_xy_mm
+        Pixel spacing [mm] along ``(x, y)``: where pixels are not square, strain in pixels is wrong.
+    frame_times_ms
+        Time of every frame [ms], shape ``(time,)``.
+
+    Raises
+    ------
+    ValueError
+        If neighbouring landmarks coincide at ED or no circumferential strain is known.
+    """
+    points_mm = landmarks.points_px * np.asarray(spacing_xy_mm, np.float64)
+    ed_frame = landmarks.ed_frame
+    circumferential = mean_known(circumferential_strain(points_mm, ed_frame), axis=1)
+    return StrainResult(
+        frame_times_ms=np.asarray(frame_times_ms, np.float64),
+        ed_frame=ed_frame,
+        es_frame=end_systolic_frame(circumferential),
+        circumferential=circumferential,
+        circumferential_linear=mean_known(circumferential_strain(points_mm, ed_frame, engineering), axis=1),
+        radial=mean_known(radial_strain(points_mm, ed_frame), axis=1),
+        radial_linear=mean_known(radial_strain(points_mm, ed_frame, engineering), axis=1),
+        radial_layers=mean_known(radial_layer_strain(points_mm, ed_frame), axis=1),
+        radial_layers_linear=mean_known(radial_layer_strain(points_mm, ed_frame, engineering), axis=1),
+    )

@@ -1,0 +1,124 @@
+"""From what a file says to a `TaggedCine`: assumptions put into words, refusals told as input errors."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data.cine import NOMINAL_FRAME_INTERVAL_MS, PixelSpacing, TaggedCine
+from tagstrain.errors import InputError
+
+GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
+ED_ASSUMED = "frame 0 was taken as end-diastole: the file does not say which frame it is"
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableSlice:
+    """A slice that was found and cannot be used; loading it raises the reason."""
+
+    name: str
+    path: Path
+    problem: str
+    remedy: str
+
+    @classmethod
+    def from_error(cls, name: str, error: InputError) -> UnreadableSlice:
+        """Keep an error for the moment when the slice is asked for."""
+        return cls(name, error.path, error.problem, error.remedy)
+
+    def error(self) -> InputError:
+        """Why the slice cannot be used."""
+        return InputError(self.path, self.problem, self.remedy)
+
+    def load(self) -> TaggedCine:
+        """Raise the reason."""
+        raise self.error()
+
+
+def checked_cine(path: Path, frames: NDArray[Any], **fields: Any) -> TaggedCine:
+    """Build a `TaggedCine` of ``frames``, which become float32.
+
+    Raises
+    ------
+    InputError
+        If the values make no cine (NaN pixels, times that do not increase, ...).
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels = np.ascontiguousarray(frames, np.float32)
+    try:
+        return TaggedCine(frames=pixels, **fields)
+    except ValueError as error:
+        raise InputError(path, str(error), "Check the file or export it again") from error
+
+
+def nominal_times(n_frames: int) -> tuple[NDArray[np.float64], str]:
+    """Frame times [ms] where a file has none, and the warning that says so."""
+    warning = f"frame times are not stored: {NOMINAL_FRAME_INTERVAL_MS:g} ms between frames was assumed"
+    return np.arange(n_frames, dtype=np.float64) * NOMINAL_FRAME_INTERVAL_MS, warning
+
+
+def resolve_spacing(
+    path: Path, stored: PixelSpacing | None, given: PixelSpacing | None, name: str
+) -> tuple[PixelSpacing, tuple[str, ...]]:
+    """Choose between the spacing a file stores and the one the user gives, which wins and is told where it differs.
+
+    Parameters
+    ----------
+    name
+        What the format calls the spacing, for the message.
+
+    Raises
+    ------
+    InputError
+        If there is neither, or the stored one is no length.
+    """
+    if given is not None:
+        if stored is None or np.allclose(stored, given, rtol=1e-4):
+            return given, ()
+        row, column = stored
+        return given, (f"the pixel spacing given replaces the stored one ({row:g} x {column:g} mm, row x column)",)
+    if stored is None:
+        raise InputError(path, f"{name} is missing", GIVE_SPACING)
+    if not all(np.isfinite(mm) and mm > 0 for mm in stored):
+        raise InputError(path, f"{name} is {stored.row_mm:g} x {stored.column_mm:g} mm", GIVE_SPACING)
+    return stored, ()
+
+
+def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing | None:
+    """Spacing that the user gave, ``(row, column)`` [mm].
+
+    Raises
+    ------
+    ValueError
+        If it is not two positive lengths.
+    """
+    if pixel_spacing_mm is None:
+        return None
+    row_mm, column_mm = pixel_spacing_mm
+    if not all(np.isfinite(mm) and mm > 0 for mm in (row_mm, column_mm)):
+        raise ValueError(f"pixel_spacing_mm: expected two positive lengths (row, column), got {pixel_spacing_mm}")
+    return PixelSpacing(float(row_mm), float(column_mm))
+
+
+def safe_name(text: str, fallback: str = "study") -> str:
+    """Keep letters, digits, dot, dash and underscore, so that the name can be a file name anywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-") or fallback
+
+
+def unique_names(names: list[str]) -> list[str]:
+    """Number the names that occur twice, so that each slice of a study has its own."""
+    taken: set[str] = set()
+    unique: list[str] = []
+    for name in names:
+        candidate, count = name, 1
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        taken.add(candidate)
+        unique.append(candidate)
+    return unique

@@ -1,0 +1,120 @@
+"""Outputs that are either whole or absent: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from tagstrain.errors import OutputError
+
+
+def prepare_output(path: Path, overwrite: bool = False, marker: str | None = None) -> None:
+    """Make sure that ``path`` may be written, before the work that leads to it begins.
+
+    Missing parent folders are made. An empty folder counts as not yet written.
+
+    Parameters
+    ----------
+    marker
+        Name of a file that every folder of this kind holds (``run.json``). A folder without it was not written by
+        tagstrain and is never replaced, ``overwrite`` or not.
+
+    Raises
+    ------
+    OutputError
+        If the target exists and is not to be overwritten, or its parent folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: its folder cannot be made ({error.strerror}). Choose another output") from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: its folder is not writable. Choose another output or change the permissions")
+    if path.is_dir() and not path.is_symlink():
+        _check_folder(path, overwrite, marker)
+    elif (path.exists() or path.is_symlink()) and not overwrite:
+        raise OutputError(f"{path}: already exists. Choose another output or replace it with --overwrite")
+
+
+def _check_folder(path: Path, overwrite: bool, marker: str | None) -> None:
+    """Refuse a folder that holds something, unless it is one of ours and may go."""
+    try:
+        is_empty = not any(path.iterdir())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be listed ({error.strerror}). Choose another output") from error
+    if is_empty:
+        return
+    if not overwrite:
+        raise OutputError(f"{path}: already holds files. Choose another output or replace it with --overwrite")
+    if marker is not None and not (path / marker).exists():
+        raise OutputError(
+            f"{path}: holds files but no {marker}, so tagstrain did not write it and will not replace it. "
+            "Choose another output"
+        )
+
+
+@contextmanager
+def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary file name beside ``path``; it becomes ``path`` on success and is removed on failure.
+
+    Raises
+    ------
+    OutputError
+        As `prepare_output` does, or if ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder, not a file. Choose another output")
+    prepare_output(path, overwrite)
+    temporary = _temporary_name(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, overwrite: bool = False, marker: str | None = None) -> Iterator[Path]:
+    """Give a new folder beside ``path``; it becomes ``path`` on success and is removed on failure.
+
+    A folder that is replaced stays in place until the new one is whole.
+
+    Raises
+    ------
+    OutputError
+        As `prepare_output` does, or if ``path`` is a file.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise OutputError(f"{path}: is not a folder. Choose another output")
+    prepare_output(path, overwrite, marker)
+    temporary = _temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _replace_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Put ``new`` in the place of ``path``, keeping the old folder until the new one stands."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = _temporary_name(path)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _temporary_name(path: Path) -> Path:
+    """Name in the same folder (hence the same file system) that no other run uses."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}.partial")

@@ -1,0 +1,158 @@
+"""Cines from HDF5 files in the predecessor's layout, one row at a time: memory does not grow with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data.cine import PixelSpacing, TaggedCine
+from tagstrain.data.study import Study
+from tagstrain.errors import InputError
+from tagstrain.io.assembly import (
+    ED_ASSUMED,
+    GIVE_SPACING,
+    checked_cine,
+    given_spacing,
+    nominal_times,
+    resolve_spacing,
+    safe_name,
+)
+from tagstrain.io.hdf5_layout import (
+    CROPPED_IMAGES,
+    ED_FRAME,
+    FRAME_TIMES,
+    IMAGES,
+    ROW_SPACING,
+    open_hdf5,
+    require_dataset,
+    row_frame,
+    row_n_frames,
+    row_numbers,
+    row_spacing,
+)
+from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
+from tagstrain.io.landmark_writer import LandmarkFileWriter
+
+__all__ = [
+    "IMAGE_AXES",
+    "Hdf5Row",
+    "LandmarkFile",
+    "LandmarkFileWriter",
+    "LandmarkRow",
+    "iterate_cropped_sequences",
+    "iterate_first_frames",
+    "read_hdf5_study",
+]
+
+IMAGE_AXES = "row, time, image row, image column"
+
+
+@dataclass(frozen=True, slots=True)
+class Hdf5Row:
+    """One row of a file; the file is opened when the pixels are asked for."""
+
+    path: Path
+    row: int
+    given_spacing: PixelSpacing | None = None
+
+    @property
+    def name(self) -> str:
+        """``row_00000`` and so on, so that names sort as rows do."""
+        return f"row_{self.row:05d}"
+
+    def load(self) -> TaggedCine:
+        """Read the row.
+
+        Raises
+        ------
+        InputError
+            If the row is damaged or its values make no cine.
+        """
+        with open_hdf5(self.path) as file:
+            images = require_dataset(file, self.path, IMAGES, IMAGE_AXES)
+            n_rows, n_stored = images.shape[:2]
+            n_frames = row_n_frames(file, self.path, self.row, n_rows, n_stored)
+            frames = images[self.row, :n_frames]
+            stored_spacing = row_spacing(file, self.path, self.row, n_rows)
+            stored_times = row_numbers(file, self.path, FRAME_TIMES, self.row, n_rows)
+            stored_ed = row_frame(file, self.path, ED_FRAME, self.row, n_rows)
+        label = self.path.with_name(f"{self.path.name}, row {self.row}")
+        warnings: list[str] = []
+        spacing, spacing_warnings = resolve_spacing(label, stored_spacing, self.given_spacing, ROW_SPACING)
+        warnings += spacing_warnings
+        if stored_times is None or np.isnan(stored_times).all():
+            times_ms, warning = nominal_times(n_frames)
+            warnings.append(warning)
+        else:
+            times_ms = stored_times[:n_frames]
+        if stored_ed is None:
+            warnings.append(ED_ASSUMED)
+        return checked_cine(
+            label,
+            frames,
+            frame_times_ms=times_ms,
+            pixel_spacing=spacing,
+            name=self.name,
+            ed_frame=stored_ed or 0,
+            source=f"HDF5 {label.name}",
+            warnings=tuple(warnings),
+        )
+
+
+def read_hdf5_study(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
+    """List the rows of a file as slices; pixels are read when a slice is loaded.
+
+    Parameters
+    ----------
+    pixel_spacing_mm
+        Distance between rows and between columns [mm], in place of what the file stores.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or holds no images or, unless given, no pixel spacing.
+    """
+    given = given_spacing(pixel_spacing_mm)
+    with open_hdf5(path) as file:
+        images = require_dataset(file, path, IMAGES, IMAGE_AXES)
+        n_rows, n_stored = images.shape[:2]
+        if n_stored < 2:
+            raise InputError(path, "holds 1 frame per row, at least 2 are needed to measure motion", "Add the others")
+        if given is None and ROW_SPACING not in file:
+            raise InputError(path, f"dataset {ROW_SPACING} (mm per pixel) is missing", f"Add it. {GIVE_SPACING}")
+    rows = tuple(Hdf5Row(path, row, given) for row in range(n_rows))
+    return Study(key=safe_name(path.stem), path=path, slices=rows, format="hdf5")
+
+
+def iterate_first_frames(path: Path) -> Iterator[NDArray[np.float32]]:
+    """Frame 0 of every row of ``image_seqs``, shape ``(image row, image column)``, one row in memory at a time.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or has no images.
+    """
+    with open_hdf5(path) as file:
+        images = require_dataset(file, path, IMAGES, IMAGE_AXES)
+        for row in range(images.shape[0]):
+            yield np.asarray(images[row, 0], np.float32)
+
+
+def iterate_cropped_sequences(path: Path) -> Iterator[NDArray[np.float32]]:
+    """Every row of ``cropped_image_seqs`` without its padding frames, shape ``(time, 128, 128)``, one row at a time.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or has no cropped images.
+    """
+    with open_hdf5(path) as file:
+        crops = require_dataset(file, path, CROPPED_IMAGES, IMAGE_AXES)
+        n_rows, n_stored = crops.shape[:2]
+        for row in range(n_rows):
+            n_frames = row_n_frames(file, path, row, n_rows, n_stored)
+            yield np.asarray(crops[row, :n_frames], np.float32)

@@ -1,0 +1,134 @@
+"""The predecessor's HDF5 layout with our extensions: dataset names, opening, and checked access to one row.
+
+One row is one slice through one cycle. ``n`` rows, ``T`` frames, ``P`` points:
+
+===================== ================= ======================================================================
+``image_seqs``        (n, T, H, W)      pixels, any integer or float
+``landmark_coords``   (n, T, 2, P)      axis 2 is (x, y), pixels of the whole image; NaN where missing
+``bbox_corners``      (n, 4)            x1, y1, x2, y2
+``px_spaces``         (n,)              mm from one row to the next
+``px_spaces_column``  (n,)              extension: mm from one column to the next, where it differs
+``ed_frame_idx``      (n,)              frame index; -1 not known
+``es_frame_idx``      (n,)              frame index; -1 not known
+``n_frames``          (n,)              extension: real frames of the row, the others are padding
+``frame_times_ms``    (n, T)            extension: time since the R wave
+``landmark_sigma``    (n, T, P)         extension: one standard deviation [px]
+``quality_<name>``    (n,)              extension: quality columns
+===================== ================= ======================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data.cine import PixelSpacing
+from tagstrain.errors import InputError
+
+IMAGES = "image_seqs"
+LANDMARKS = "landmark_coords"
+BOXES = "bbox_corners"
+ROW_SPACING = "px_spaces"
+COLUMN_SPACING = "px_spaces_column"
+ED_FRAME = "ed_frame_idx"
+ES_FRAME = "es_frame_idx"
+N_FRAMES = "n_frames"
+FRAME_TIMES = "frame_times_ms"
+SIGMA = "landmark_sigma"
+QUALITY_PREFIX = "quality_"
+CROPPED_IMAGES = "cropped_image_seqs"
+CROPPED_LANDMARKS = "cropped_landmark_coords"
+
+# What h5py raises on damaged files, by the layer that notices: reading, look-up, decoding, allocation.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, AttributeError)
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; whatever h5py finds wrong with it becomes an `InputError`."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise InputError(path, "does not exist", "Check the path") from error
+    except PermissionError as error:
+        raise InputError(path, "may not be read", "Change its permissions") from error
+    except _DAMAGE as error:
+        reason = str(error).replace(str(path), path.name).strip("'\"")
+        raise InputError(path, f"is truncated or damaged ({reason})", "Copy or download it again") from error
+
+
+def require_dataset(file: h5py.File, path: Path, name: str, axes: str) -> h5py.Dataset:
+    """Dataset ``name``, numbers only.
+
+    Parameters
+    ----------
+    axes
+        Names of the axes, separated by commas, for the check of the count and the message.
+    """
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        found = ", ".join(sorted(file)) or "nothing"
+        raise InputError(path, f"dataset {name} is missing (found: {found})", "Check that it is the right file")
+    n_axes = len(axes.split(","))
+    if dataset.ndim != n_axes or dataset.dtype.kind not in "iuf":
+        raise InputError(
+            path,
+            f"dataset {name}: expected numbers of shape ({axes}), got {dataset.dtype} of shape {dataset.shape}",
+            "Write it in the layout that the documentation gives",
+        )
+    if 0 in dataset.shape:
+        raise InputError(path, f"dataset {name} is empty (shape {dataset.shape})", "Check how it was written")
+    return dataset
+
+
+def row_numbers(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> NDArray[np.float64] | None:
+    """Row ``row`` of an optional dataset, flat; None where the file has no such dataset."""
+    if name not in file:
+        return None
+    dataset = file[name]
+    is_fitting = isinstance(dataset, h5py.Dataset) and dataset.ndim >= 1 and dataset.dtype.kind in "iuf"
+    if not is_fitting or dataset.shape[0] != n_rows:
+        raise InputError(path, f"dataset {name}: expected numbers, one row for each of the {n_rows} rows", "Mend it")
+    return np.asarray(dataset[row], np.float64).ravel()
+
+
+def row_number(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> float | None:
+    """Single finite number of a row; None where it is missing or NaN."""
+    values = row_numbers(file, path, name, row, n_rows)
+    if values is None or values.size != 1 or not np.isfinite(values[0]):
+        return None
+    return float(values[0])
+
+
+def row_frame(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> int | None:
+    """Frame index of a row; None where it is missing or negative."""
+    value = row_number(file, path, name, row, n_rows)
+    return None if value is None or value < 0 else int(value)
+
+
+def row_n_frames(file: h5py.File, path: Path, row: int, n_rows: int, n_stored: int) -> int:
+    """Count the real frames of a row: ``n_frames``, else all that are stored."""
+    value = row_number(file, path, N_FRAMES, row, n_rows)
+    if value is None:
+        return n_stored
+    if not 1 <= value <= n_stored:
+        raise InputError(path, f"row {row}: {N_FRAMES} is {value:g}, expected 1 to {n_stored}", "Mend the dataset")
+    return int(value)
+
+
+def row_spacing(file: h5py.File, path: Path, row: int, n_rows: int) -> PixelSpacing | None:
+    """Pixel spacing of a row; None where it is missing or NaN.
+
+    ``px_spaces`` holds one number per row for square pixels; two per row are read as (row, column).
+    """
+    values = row_numbers(file, path, ROW_SPACING, row, n_rows)
+    if values is None or not 1 <= values.size <= 2 or np.isnan(values).any():
+        return None
+    column_mm = row_number(file, path, COLUMN_SPACING, row, n_rows)
+    return PixelSpacing(float(values[0]), float(values[-1]) if column_mm is None else column_mm)

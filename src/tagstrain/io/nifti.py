@@ -1,0 +1,300 @@
+"""NIfTI files (x, y, 1, t), (x, y, z, t) or (x, y, t): rows are y, columns are x, one slice per z."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
+from tagstrain.data.study import SliceSource, Study
+from tagstrain.errors import InputError
+from tagstrain.io.assembly import (
+    ED_ASSUMED,
+    UnreadableSlice,
+    checked_cine,
+    given_spacing,
+    nominal_times,
+    resolve_spacing,
+    safe_name,
+    unique_names,
+)
+from tagstrain.io.slice_levels import (
+    LEVEL_UNKNOWN,
+    LEVELS,
+    LEVELS_FROM_POSITION,
+    level_from_file_name,
+    order_towards_apex,
+)
+
+SUFFIXES = (".nii", ".nii.gz")
+MAX_IMAGE_BYTES = 4 * 1024**3
+_MAX_GZIP_RATIO = 1100  # the most that deflate can reach: a header that asks for more is damaged
+
+_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, meter, mm, micrometer
+_MS_PER_UNIT = {8: 1000.0, 16: 1.0, 24: 0.001}  # xyzt_units & 56: second, ms, microsecond
+_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# What nibabel and the decompressor raise on damaged files.
+_DAMAGE = (
+    ImageFileError,
+    HeaderDataError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    AttributeError,
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class NiftiSlice:
+    """One z of a file; pixels are read when it is loaded."""
+
+    path: Path
+    z: int
+    name: str
+    level: SliceLevel
+    frame_times_ms: NDArray[np.float64]
+    pixel_spacing: PixelSpacing
+    affine: NDArray[np.float64] | None
+    warnings: tuple[str, ...]
+
+    def load(self) -> TaggedCine:
+        """Read the pixels.
+
+        Raises
+        ------
+        InputError
+            If they are truncated, damaged or not finite.
+        """
+        with _damage_told(self.path):
+            image = _open(self.path)
+            pixels = np.asanyarray(image.dataobj[:, :, self.z] if len(image.shape) > 3 else image.dataobj)
+        return checked_cine(
+            self.path,
+            np.moveaxis(pixels, -1, 0).swapaxes(1, 2),
+            frame_times_ms=self.frame_times_ms,
+            pixel_spacing=self.pixel_spacing,
+            name=self.name,
+            level=self.level,
+            affine=self.affine,
+            source=f"NIfTI {self.path.name}, z = {self.z}",
+            warnings=self.warnings,
+        )
+
+
+def is_nifti_name(path: Path) -> bool:
+    """Whether the file's name ends as NIfTI does."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def nifti_stem(path: Path) -> str:
+    """Name of the file without ``.nii`` or ``.nii.gz``."""
+    name = path.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def read_nifti_study(
+    path: Path,
+    files: Sequence[Path],
+    pixel_spacing_mm: tuple[float, float] | None = None,
+    skipped: tuple[str, ...] = (),
+) -> Study:
+    """List the slices of one or more files; pixels are read when a slice is loaded.
+
+    Parameters
+    ----------
+    path
+        What the user gave: the file, or the folder that holds ``files``.
+    skipped
+        What else the folder holds, with the reason.
+
+    Raises
+    ------
+    InputError
+        If no slice of any file can be used.
+    """
+    given = given_spacing(pixel_spacing_mm)
+    slices: list[NiftiSlice | UnreadableSlice] = []
+    for file in files:
+        try:
+            slices += _list_slices(file, given)
+        except InputError as error:
+            slices.append(UnreadableSlice.from_error(safe_name(nifti_stem(file), "slice"), error))
+    unreadable = [entry for entry in slices if isinstance(entry, UnreadableSlice)]
+    if len(unreadable) == len(slices):
+        raise unreadable[0].error() if unreadable else InputError(path, "is empty", "Give a folder with the images")
+    stem = nifti_stem(path) if path.is_file() else path.resolve().name
+    return Study(key=safe_name(stem), path=path, slices=_name_slices(slices), format="nifti", skipped=skipped)
+
+
+def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
+    """Read the header of a file and describe its slices."""
+    with _damage_told(path):
+        image = _open(path)
+        with ImageOpener(str(path)) as stream:  # as stored: nibabel repairs the header it hands out
+            header = type(image.header).from_fileobj(stream, check=False)
+        shape = tuple(int(n) for n in image.shape)
+        dtype = np.dtype(image.get_data_dtype())
+        zooms = [float(mm) for mm in np.asarray(header["pixdim"])[1:5]]
+        units = int(header["xyzt_units"])
+        start = float(header["toffset"])
+        has_position = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+        affine = np.asarray(image.affine, np.float64)
+    _check_shape(path, shape, dtype)
+    mm = _MM_PER_UNIT.get(units & 7)
+    if mm is None:
+        raise InputError(path, f"its xyzt_units ({units}) name no unit of length", "Mend the header")
+    stored = PixelSpacing(zooms[1] * mm, zooms[0] * mm) if zooms[0] or zooms[1] else None
+    spacing, told = resolve_spacing(path, stored, given, "pixdim")
+    if units & 7 == 0 and given is None:
+        told += ("the header names no unit of length: mm was assumed",)
+    times_ms, time_warnings = _frame_times_ms(shape, zooms[3], start, units & 56)
+    level = level_from_file_name(nifti_stem(path))
+    n_slices = shape[2] if len(shape) == 4 else 1
+    return [
+        NiftiSlice(
+            path=path,
+            z=z,
+            name=safe_name(nifti_stem(path), "slice"),
+            level=level if level and n_slices == 1 else SliceLevel.UNKNOWN,
+            frame_times_ms=times_ms,
+            pixel_spacing=spacing,
+            affine=_slice_affine(affine, mm, z) if has_position and np.isfinite(affine).all() else None,
+            warnings=(*told, *time_warnings, ED_ASSUMED),
+        )
+        for z in range(n_slices)
+    ]
+
+
+def _check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what is no gray cine, or says to be larger than its file can hold, before anything is allocated."""
+    if dtype.kind not in "iuf":
+        raise InputError(path, f"holds {dtype} pixels, expected integers or floats", "Give the magnitude images")
+    if len(shape) not in (3, 4) or 0 in shape:
+        problem = f"has shape {shape}, expected (x, y, t), (x, y, 1, t) or (x, y, z, t)"
+        raise InputError(path, problem, "Convert the series so that time is the last axis")
+    if shape[-1] < 2:
+        raise InputError(path, f"holds a single frame (shape {shape})", "Give the file with all frames of the cycle")
+    n_bytes = dtype.itemsize
+    for n in shape:
+        n_bytes *= n
+    n_stored = path.stat().st_size * (_MAX_GZIP_RATIO if path.name.lower().endswith(".gz") else 1)
+    if n_bytes > n_stored:
+        problem = f"is truncated: its header announces {n_bytes} bytes of pixels"
+        raise InputError(path, problem, "Copy or convert it again")
+    if n_bytes > MAX_IMAGE_BYTES:
+        raise InputError(path, f"holds {n_bytes / 1024**3:.1f} GiB of pixels", "Give one file per slice")
+
+
+def _frame_times_ms(
+    shape: tuple[int, ...], step: float, start: float, unit: int
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Frame times from the time step of the header, with what had to be assumed."""
+    n_frames = shape[-1]
+    told: tuple[str, ...] = ()
+    factor = _MS_PER_UNIT.get(unit)
+    if factor is None and len(shape) == 4 and unit == 0:
+        # Converters often leave the unit out; a default of 1 says nothing, and 0 < step < 1 can only be seconds.
+        factor = 1000.0 if 0 < step < 1 else 1.0 if 5 <= step <= 1000 else None
+        if factor is not None:
+            name = "s" if factor > 1 else "ms"
+            told = (f"the header names no unit of time: its step of {step:g} was taken as {name}",)
+    if factor is None or not (np.isfinite(step) and step > 0):
+        times_ms, warning = nominal_times(n_frames)
+        return times_ms, (warning,)
+    step_ms = step * factor
+    if not 5 <= step_ms <= 500:
+        told += (f"frames {step_ms:g} ms apart are unusual for a cine: check the header's unit of time",)
+    start_ms = start * factor if np.isfinite(start) and abs(start * factor) < 10_000 else 0.0
+    return start_ms + np.arange(n_frames, dtype=np.float64) * step_ms, told
+
+
+def _slice_affine(affine: NDArray[np.float64], mm: float, z: int) -> NDArray[np.float64]:
+    """Map from ``(column, row, 0, 1)`` of slice ``z`` to LPS [mm]."""
+    scaled = affine * np.array([[mm], [mm], [mm], [1.0]])
+    to_slice = np.eye(4)
+    to_slice[2, 3] = z
+    return np.asarray(_LPS_FROM_RAS @ scaled @ to_slice)
+
+
+def _name_slices(slices: Sequence[NiftiSlice | UnreadableSlice]) -> tuple[SliceSource, ...]:
+    """Order the slices from base to apex where that is known, the unreadable last, and give each its own name."""
+    readable = [entry for entry in slices if isinstance(entry, NiftiSlice)]
+    unreadable = [entry for entry in slices if isinstance(entry, UnreadableSlice)]
+    is_alone = len({entry.path for entry in slices}) == 1
+    readable = [
+        _with_level(entry, entry.level, LEVEL_UNKNOWN if entry.level is SliceLevel.UNKNOWN else "")
+        for entry in _towards_apex(readable, may_name=not unreadable)
+    ]
+    names = [
+        entry.level.value if entry.level is not SliceLevel.UNKNOWN else f"slice_{place + 1}" if is_alone else entry.name
+        for place, entry in enumerate(readable)
+    ]
+    names = unique_names(names + [entry.name for entry in unreadable])
+    named: list[SliceSource] = [replace(entry, name=name) for entry, name in zip(readable, names, strict=False)]
+    named += [replace(entry, name=name) for entry, name in zip(unreadable, names[len(readable) :], strict=True)]
+    return tuple(named)
+
+
+def _towards_apex(slices: list[NiftiSlice], may_name: bool) -> list[NiftiSlice]:
+    """Sort by the levels that the file names give, else by position, which names three slices where it is certain."""
+    levels = {entry.level for entry in slices}
+    if SliceLevel.UNKNOWN not in levels:
+        return sorted(slices, key=lambda entry: LEVELS.index(entry.level))
+    if len(levels) > 1:
+        return slices
+    order, is_certain = order_towards_apex([entry.affine for entry in slices])
+    ordered = [slices[k] for k in order]
+    if is_certain and may_name and len(slices) == len(LEVELS):
+        return [_with_level(s, level, LEVELS_FROM_POSITION) for s, level in zip(ordered, LEVELS, strict=True)]
+    return ordered
+
+
+def _with_level(entry: NiftiSlice, level: SliceLevel, warning: str) -> NiftiSlice:
+    """Set a slice's level and say how it came about."""
+    return replace(entry, level=level, warnings=(*entry.warnings, warning) if warning else entry.warnings)
+
+
+def _open(path: Path) -> Any:
+    """NIfTI image whose pixels are still on disk (nibabel is partly typed, hence Any)."""
+    image = nib.load(path)
+    if not isinstance(image, nib.Nifti1Image):
+        raise ImageFileError("another format")
+    return image
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turn what nibabel raises into an `InputError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except FileNotFoundError as error:
+        raise InputError(path, "does not exist", "Check the path") from error
+    except _DAMAGE as error:
+        problem = f"is not a NIfTI file that can be read ({type(error).__name__}: truncated or damaged)"
+        raise InputError(path, problem, "Copy or convert it again") from error

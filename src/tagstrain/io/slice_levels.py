@@ -1,0 +1,67 @@
+"""Which slice is basal, mid or apical: from the series' name or from where the slices lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data.cine import SliceLevel
+
+LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
+LEVELS_FROM_POSITION = "basal, mid and apical were told apart by the slices' positions: the file does not name them"
+LEVEL_UNKNOWN = "the slice's level (basal, mid, apical) is not known"
+ORDER_DISAGREES = "the slices' positions do not follow the order basal, mid, apical that the series names give"
+
+_UK_BIOBANK = re.compile(r"^cine_tagging_3sl_SAX_b([123])s?$", re.IGNORECASE)
+_CONVERTED = re.compile(r"^tag_([123])$", re.IGNORECASE)
+_TOWARDS_APEX = np.array([1.0, -1.0, -0.8]) / np.linalg.norm([1.0, -1.0, -0.8])  # left, anterior, inferior in LPS
+
+
+def level_from_description(description: str) -> SliceLevel | None:
+    """Level that a UK Biobank series description (field 20211) names; None for any other."""
+    match = _UK_BIOBANK.match(description.strip())
+    return LEVELS[int(match[1]) - 1] if match else None
+
+
+def level_from_file_name(stem: str) -> SliceLevel | None:
+    """Level that the name of a converted file gives: ``tag_1`` to ``tag_3`` or the level's own name."""
+    match = _CONVERTED.match(stem)
+    if match:
+        return LEVELS[int(match[1]) - 1]
+    words = re.split(r"[^a-z]+", stem.lower())
+    named = [level for level in LEVELS if level.value in words]
+    return named[0] if len(named) == 1 else None
+
+
+def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[list[int], bool]:
+    """Order slices along their common normal, the most basal first where that can be told.
+
+    The left ventricle points left, forward and down; the normal's end that does so is taken for the apex's.
+
+    Returns
+    -------
+        Indices in order, and whether the direction is certain enough to name the ends. Slices without a position,
+        or not parallel, keep their order.
+    """
+    known = [affine for affine in affines if affine is not None]
+    given_order = list(range(len(affines)))
+    if len(known) < 2 or len(known) != len(affines):
+        return given_order, False
+    normals = np.stack([slice_normal(affine) for affine in known])
+    if not (np.abs(normals @ normals[0]) > 0.99).all():
+        return given_order, False
+    towards_apex = float(normals[0] @ _TOWARDS_APEX)
+    axis = normals[0] if towards_apex >= 0 else -normals[0]
+    depth_mm = np.array([affine[:3, 3] @ axis for affine in known])
+    is_separate = bool((np.diff(np.sort(depth_mm)) > 1.0).all())
+    return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and abs(towards_apex) > 0.5
+
+
+def slice_normal(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit normal of the image plane, x direction cross y direction."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    length = float(np.linalg.norm(normal))
+    return normal / length if length > 0 else np.array([0.0, 0.0, 1.0])

@@ -1,0 +1,65 @@
+"""The eight symmetries of the square, for images, points, boxes and the landmark grid."""
+
+from __future__ import annotations
+
+import torch
+
+N_SYMMETRIES = 8
+
+
+def turn_images(images: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """Images ``(..., n, n)``: bit 0 mirrors x, bit 1 mirrors y, bit 2 swaps the axes, in this order."""
+    if symmetry & 1:
+        images = images.flip(-1)
+    if symmetry & 2:
+        images = images.flip(-2)
+    if symmetry & 4:
+        images = images.transpose(-1, -2)
+    return images
+
+
+def turn_points(points_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
+    """Points ``(..., 2)`` of a square image of ``size`` pixels, as `turn_images` moves what lies under them."""
+    x, y = points_px[..., 0], points_px[..., 1]
+    if symmetry & 1:
+        x = size - 1 - x
+    if symmetry & 2:
+        y = size - 1 - y
+    if symmetry & 4:
+        x, y = y, x
+    return torch.stack([x, y], dim=-1)
+
+
+def unturn_points(points_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
+    """Inverse of `turn_points`."""
+    if symmetry & 4:
+        points_px = points_px.flip(-1)
+    return turn_points(points_px, symmetry & 3, size)
+
+
+def turn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """Renumber the spokes ``(..., spoke, ring, 2)`` of turned points: spoke 0 points along +x, spokes turn towards +y."""
+    n = grid.shape[-3]
+    spoke = torch.arange(n, device=grid.device)
+    # Where the new spoke k was before turning: undo the steps in reverse order.
+    if symmetry & 4:
+        spoke = n // 4 - spoke
+    if symmetry & 2:
+        spoke = -spoke
+    if symmetry & 1:
+        spoke = n // 2 - spoke
+    return grid.index_select(-3, spoke % n)
+
+
+def turn_boxes(boxes_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
+    """Boxes ``(..., 4)`` x1, y1, x2, y2, kept in order after turning."""
+    return _ordered(turn_points(boxes_px.unflatten(-1, (2, 2)), symmetry, size))
+
+
+def unturn_boxes(boxes_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
+    """Inverse of `turn_boxes`."""
+    return _ordered(unturn_points(boxes_px.unflatten(-1, (2, 2)), symmetry, size))
+
+
+def _ordered(corners: torch.Tensor) -> torch.Tensor:
+    return torch.cat([corners.amin(dim=-2), corners.amax(dim=-2)], dim=-1)

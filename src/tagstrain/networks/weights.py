@@ -1,0 +1,102 @@
+"""Weights on disk: safetensors with the network's name, settings and version beside the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from tagstrain.errors import InputError
+from tagstrain.networks.localizer import LocalizationCNN
+from tagstrain.networks.rnncnn import LandmarkRnnCnn
+
+NETWORKS: dict[str, type[nn.Module]] = {"localizer": LocalizationCNN, "rnncnn": LandmarkRnnCnn}
+_SCALE = ".scale"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInfo:
+    """Which weights a network carries."""
+
+    name: str
+    version: str
+    sha256: str
+    settings: dict[str, Any]
+    """Arguments of the network and how its input is prepared (``preprocessing``: ``"tagstrain"`` or ``"original"``)."""
+
+    def __str__(self) -> str:
+        return f"{self.version} sha256:{self.sha256[:16]}"
+
+
+def shipped_weights(name: str) -> Path:
+    """Path of the weights that come with the package."""
+    return Path(str(files("tagstrain.networks"))) / "assets" / f"{name}.safetensors"
+
+
+def save_weights(
+    path: Path, name: str, network: nn.Module, version: str, settings: dict[str, Any], eight_bits: bool = False
+) -> None:
+    """Write a network's weights.
+
+    With ``eight_bits`` every matrix is stored as int8 with one float32 scale per output channel (symmetric rounding to
+    127 steps); vectors stay float32.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in network.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        if eight_bits and value.dim() > 1:
+            scale = value.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / 127
+            shape = (-1, *([1] * (value.dim() - 1)))
+            tensors[key] = torch.round(value / scale.view(shape)).to(torch.int8)
+            tensors[key + _SCALE] = scale
+        else:
+            tensors[key] = value
+    save_file(tensors, path, metadata={"network": name, "version": version, "settings": json.dumps(settings)})
+
+
+def load_weights(
+    name: str, path: str | Path | None = None, device: torch.device | str = "cpu"
+) -> tuple[nn.Module, WeightsInfo]:
+    """Build a network from a weights file (None: the shipped one), ready for inference.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no safetensors file, is for another network, or lacks a tensor.
+    """
+    file = shipped_weights(name) if path is None else Path(path)
+    if not file.is_file():
+        raise InputError(file, "weights file not found", "Check the path, or leave it out to use the shipped weights")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
+    except (SafetensorError, OSError) as error:
+        raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
+    if metadata.get("network") != name:
+        found = metadata.get("network", "no network named")
+        raise InputError(file, f"holds weights for '{found}', not for '{name}'", "Give the matching weights file")
+    settings = json.loads(metadata.get("settings", "{}"))
+    network = NETWORKS[name](**settings.get("network", {}))
+    state = {key: _expanded(stored, key) for key in stored if not key.endswith(_SCALE)}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(file, f"tensors do not fit the network: {error}", "Give weights made by tagstrain") from None
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return network.to(device).eval(), WeightsInfo(name, metadata.get("version", "unknown"), digest, settings)
+
+
+def _expanded(stored: dict[str, torch.Tensor], key: str) -> torch.Tensor:
+    value = stored[key]
+    if key + _SCALE not in stored:
+        return value
+    return value.float() * stored[key + _SCALE].view(-1, *([1] * (value.dim() - 1)))

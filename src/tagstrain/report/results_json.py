@@ -1,0 +1,128 @@
+"""``results.json``: everything about a study, with its units and conventions, written slice by slice."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data import Provenance, SliceFailure, SliceResult
+from tagstrain.report.curves import peak_strains, strain_curves
+
+CONVENTIONS = {
+    "points": "(x, y) = (column, row) in pixels of the original image; whole numbers are pixel centers",
+    "landmarks": "[time][spoke][ring][x, y]; ring 0 is the endocardium, the last the epicardium; spokes are closed",
+    "box": "x1, y1, x2, y2 around the left ventricle",
+    "strain": "fraction relative to the ED frame; shortening is negative; plain mean over the known spokes",
+    "green_lagrange": "((l / L)**2 - 1) / 2 for a line of length L at ED and l now",
+    "linear": "l / L - 1 (engineering strain)",
+    "ring_mean": "plain mean over the rings; more negative than the mid-wall ring alone",
+    "wall": "radial strain from the first ring to the last",
+    "layer": "radial strain from one ring to the next, innermost first",
+    "es_frame": "frame with the most negative mean circumferential strain",
+    "frames": "counted from 0",
+    "missing": "null",
+}
+UNITS = {"points": "px", "spacing": "mm", "time": "ms", "strain": "1"}
+_LANDMARK_DECIMALS = 3
+_STRAIN_DECIMALS = 6
+
+
+class ResultsJson:
+    """Writes one study's JSON; ends up in order whatever the order of results and failures."""
+
+    def __init__(self, path: Path, key: str, source: str, provenance: Provenance) -> None:
+        head: dict[str, Any] = {
+            "study": key,
+            "source": source,
+            "disclaimer": provenance.disclaimer,
+            "provenance": _provenance_record(provenance),
+            "units": UNITS,
+            "conventions": CONVENTIONS,
+        }
+        self._file = path.open("w", encoding="utf-8")
+        self._file.write(_strict(head, indent=1).removesuffix("\n}") + ',\n "slices": [')
+        # Failures come after the slices in the file but in between them in time.
+        self._failures = tempfile.SpooledTemporaryFile(max_size=1 << 20, mode="w+", encoding="utf-8")  # noqa: SIM115
+        self._n_slices = 0
+        self._n_failures = 0
+
+    def add(self, result: SliceResult) -> None:
+        """Write a slice."""
+        self._file.write(",\n  " if self._n_slices else "\n  ")
+        self._file.write(_strict({"row": self._n_slices + self._n_failures, **slice_record(result)}))
+        self._n_slices += 1
+
+    def fail(self, failure: SliceFailure) -> None:
+        """Write a slice that could not be analyzed."""
+        record = {"row": self._n_slices + self._n_failures, "name": failure.name, "reason": failure.reason}
+        self._failures.write((",\n  " if self._n_failures else "\n  ") + _strict(record))
+        self._n_failures += 1
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._file.closed:
+            return
+        self._file.write('\n ],\n "failures": [')
+        self._failures.seek(0)
+        while text := self._failures.read(1 << 16):
+            self._file.write(text)
+        self._file.write(f'\n ],\n "n_slices": {self._n_slices},\n "n_failures": {self._n_failures}\n}}\n')
+        self._failures.close()
+        self._file.close()
+
+
+def slice_record(result: SliceResult) -> dict[str, Any]:
+    """Everything about one slice as plain JSON values; missing values are None."""
+    strain = result.strain
+    curves: dict[str, dict[str, dict[str, Any]]] = {}
+    for curve in strain_curves(strain):
+        by_region = curves.setdefault(curve.component, {}).setdefault(curve.measure, {})
+        by_region[curve.region] = plain(curve.values, _STRAIN_DECIMALS)
+    peaks = {
+        name: {
+            measure: None if peak is None else {**peak._asdict(), "value": round(peak.value, _STRAIN_DECIMALS)}
+            for measure, peak in pair._asdict().items()
+        }
+        for name, pair in peak_strains(strain).items()
+    }
+    spacing = result.cine.pixel_spacing
+    return {
+        "name": result.name,
+        "level": str(result.cine.level),
+        "source": result.cine.source,
+        "box_px": plain(np.array(result.localization.box, np.float64), _LANDMARK_DECIMALS),
+        "localization_confidence": plain(np.float64(result.localization.confidence), _STRAIN_DECIMALS),
+        "pixel_spacing_mm": {"row": spacing.row_mm, "column": spacing.column_mm},
+        "n_frames": result.cine.n_frames,
+        "frame_times_ms": plain(strain.frame_times_ms, 3),
+        "ed_frame": strain.ed_frame,
+        "es_frame": strain.es_frame,
+        "peaks": peaks,
+        "strain": curves,
+        "landmarks_px": plain(result.landmarks.points_px, _LANDMARK_DECIMALS),
+        "warnings": list(result.warnings),
+    }
+
+
+def plain(values: NDArray[np.floating] | np.floating, decimals: int) -> Any:
+    """Rounded nested lists (or one number) in which None stands for what is not finite."""
+    rounded = np.round(np.asarray(values, np.float64), decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return np.where(np.isfinite(rounded), rounded, np.array(None)).tolist()
+
+
+def _provenance_record(provenance: Provenance) -> dict[str, Any]:
+    """Provenance as plain values; the disclaimer stands at the top of the file."""
+    record = asdict(provenance)
+    del record["disclaimer"]
+    return {**record, "weights": dict(provenance.weights)}
+
+
+def _strict(value: Any, indent: int | None = None) -> str:
+    """JSON text that every parser reads: no NaN or Infinity."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, indent=indent)

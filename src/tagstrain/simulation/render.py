@@ -1,0 +1,219 @@
+"""From scene to images and exact truth: `render`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from tagstrain.simulation.acquisition import acquire, coil_shading
+from tagstrain.simulation.anatomy import smooth_fields, tissue_maps
+from tagstrain.simulation.motion import HeartMotion, wall_radii
+from tagstrain.simulation.scene import Scene
+from tagstrain.simulation.tags import faded, tag_magnetization
+
+N_SPOKES, N_RINGS, MIDWALL_RING = 24, 7, 3
+SHADING_MM = 40.0
+BOX_MARGIN = 0.30
+"""The predecessor's box: the landmarks' extent, each side moved out by this share of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Square image of ``size`` pixels over ``side_mm`` around ``center_mm`` in the heart frame, one per scene."""
+
+    center_mm: torch.Tensor
+    side_mm: torch.Tensor
+    size: int
+
+    @property
+    def pixel_mm(self) -> torch.Tensor:
+        """Side of a pixel [mm], ``(scene,)``."""
+        return self.side_mm / self.size
+
+    def grid_mm(self, size: int | None = None) -> torch.Tensor:
+        """Pixel centres [mm] ``(scene, row, column, 2)``; with ``size``, of a coarser or finer sampling of the view."""
+        n = size or self.size
+        steps = (torch.arange(n, device=self.side_mm.device) + 0.5) / n - 0.5
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        unit = torch.stack([x, y], dim=-1)
+        return unit[None] * self.side_mm[:, None, None, None] + self.center_mm[:, None, None]
+
+    def to_px(self, points_mm: torch.Tensor) -> torch.Tensor:
+        """Heart frame ``(scene, ..., 2)`` to pixels."""
+        shape = (points_mm.shape[0], *([1] * (points_mm.dim() - 2)))
+        offset = points_mm - self.center_mm.view(*shape, 2)
+        return offset / self.pixel_mm.view(*shape, 1) + (self.size - 1) / 2
+
+    def to_mm(self, points_px: torch.Tensor) -> torch.Tensor:
+        """Pixels ``(scene, ..., 2)`` to the heart frame."""
+        shape = (points_px.shape[0], *([1] * (points_px.dim() - 2)))
+        return (points_px - (self.size - 1) / 2) * self.pixel_mm.view(*shape, 1) + self.center_mm.view(*shape, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedCines:
+    """Images of a batch of scenes and what is true in them; points in pixels of the view."""
+
+    frames: torch.Tensor
+    """Magnitude, shape ``(scene, time, row, column)``."""
+    landmarks_px: torch.Tensor
+    """Exact trajectories, shape ``(scene, time, spoke, ring, 2)``; spoke 0 points along +x, spokes turn towards +y."""
+    boxes_px: torch.Tensor
+    """ED box by the predecessor's rule, ``(scene, 4)``: x1, y1, x2, y2; not clamped to the image."""
+    es_frame: torch.Tensor
+    """Frame of the most negative mid-wall circumferential strain of the truth, ``(scene,)``."""
+    frame_times_ms: torch.Tensor
+    pixel_mm: torch.Tensor
+
+
+def full_view(scene: Scene, size: int = 256) -> View:
+    """The whole image as the scanner frames it."""
+    return View(scene.acquisition.image_center_mm, scene.acquisition.field_of_view_mm, size)
+
+
+def generators_of(scene: Scene, stream: int, device: torch.device) -> list[torch.Generator]:
+    """One generator per scene, so that a scene's pixels do not depend on its batch."""
+    return [torch.Generator(device).manual_seed((int(seed) + stream) % 2**63) for seed in scene.seed]
+
+
+def ed_landmarks_mm(scene: Scene) -> torch.Tensor:
+    """Material landmarks in the heart frame, ``(scene, spoke, ring, 2)``."""
+    n_scenes = scene.seed.shape[0]
+    device = scene.anatomy.outer_radius_mm.device
+    angle = (2 * math.pi * torch.arange(N_SPOKES, device=device) / N_SPOKES).expand(n_scenes, -1)
+    endo, epi = wall_radii(scene.anatomy, angle)
+    depth = torch.linspace(0, 1, N_RINGS, device=device)
+    radius = endo[..., None] + (epi - endo)[..., None] * depth
+    return radius[..., None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)[:, :, None]
+
+
+def motion_times_ms(scene: Scene) -> torch.Tensor:
+    """Time since the first frame, ``(scene, time)``: the first frame is ED and undeformed."""
+    times = scene.acquisition.frame_times_ms
+    return times - times[:, :1]
+
+
+@torch.no_grad()
+def render(scene: Scene, view: View, frame_indices: Sequence[int] | None = None) -> RenderedCines:
+    """Render a batch of scenes (`stack_scenes`) on the device of its tensors.
+
+    On one device and one PyTorch build the same scenes and view give the same bytes, whatever else is in the batch.
+
+    Parameters
+    ----------
+    frame_indices
+        Frames to image; None for all. Truth always covers all frames.
+    """
+    device = view.side_mm.device
+    motion = HeartMotion(scene)
+    times = motion_times_ms(scene)
+    frames = range(times.shape[1]) if frame_indices is None else frame_indices
+    signal = _signal(scene, view, motion, times, frames)
+    wall = _wall_mask(scene, view)
+    wall_signal = (signal[:, :1].abs() * wall[:, None]).sum(dim=(1, 2, 3)) / wall.sum(dim=(1, 2)).clamp_min(1)
+    noise_sd = wall_signal / scene.acquisition.snr
+    images = acquire(signal, view.pixel_mm, scene.acquisition, noise_sd, generators_of(scene, 1, device))
+    brightness = images.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9)
+    images = (images / brightness) ** scene.acquisition.gamma[:, None, None, None]
+    landmarks_mm = ed_landmarks_mm(scene)
+    tracks = motion.forward(landmarks_mm.flatten(1, 2), times).unflatten(2, (N_SPOKES, N_RINGS))
+    tracks_px = view.to_px(tracks)
+    return RenderedCines(
+        frames=images * scene.acquisition.scanner_scale[:, None, None, None] / 4,
+        landmarks_px=tracks_px,
+        boxes_px=landmark_boxes(tracks_px[:, 0]),
+        es_frame=_es_frame(tracks),
+        frame_times_ms=scene.acquisition.frame_times_ms,
+        pixel_mm=view.pixel_mm,
+    )
+
+
+def landmark_boxes(ed_landmarks_px: torch.Tensor) -> torch.Tensor:
+    """Box ``(scene, 4)`` of ED landmarks ``(scene, spoke, ring, 2)`` by the predecessor's rule."""
+    points = ed_landmarks_px.flatten(1, 2)
+    low, high = points.amin(dim=1), points.amax(dim=1)
+    margin = BOX_MARGIN * (high - low)
+    return torch.cat([low - margin, high + margin], dim=-1)
+
+
+def _es_frame(tracks_mm: torch.Tensor) -> torch.Tensor:
+    ring = tracks_mm[:, :, :, MIDWALL_RING]
+    chords = (ring.roll(-1, dims=2) - ring).norm(dim=-1)
+    return ((chords / chords[:, :1]) ** 2).mean(dim=-1).argmin(dim=1)
+
+
+def _wall_mask(scene: Scene, view: View) -> torch.Tensor:
+    points = view.grid_mm()
+    endo, epi = wall_radii(scene.anatomy, torch.atan2(points[..., 1], points[..., 0]))
+    radius = points.norm(dim=-1)
+    return ((radius > endo) & (radius < epi)).float()
+
+
+def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, frames: Sequence[int]) -> torch.Tensor:
+    """Signal before acquisition, ``(scene, frame, row, column)``: tissue and tags carried from ED to each frame."""
+    n, size = view.side_mm.shape[0], view.size
+    margin = 1.25
+    map_view = View(view.center_mm, view.side_mm * margin, math.ceil(size * margin / 8) * 8)
+    generators = generators_of(scene, 0, view.side_mm.device)
+    maps = tissue_maps(scene, map_view.grid_mm(), map_view.pixel_mm, generators)
+    heart_maps = torch.cat([maps.heart, maps.heart_mask], dim=1)
+    slow = torch.full_like(view.side_mm, SHADING_MM)[:, None]
+    shading = coil_shading(
+        view.grid_mm(), scene.acquisition, smooth_fields(generators, size, view.pixel_mm, slow)[:, 0]
+    )
+    points = view.grid_mm().reshape(n, -1, 2)
+    coarse = size // 2
+    coarse_points = view.grid_mm(coarse).reshape(n, -1, 2)
+
+    def at(maps_ed: torch.Tensor, places_mm: torch.Tensor) -> torch.Tensor:
+        unit = 2 * (places_mm - map_view.center_mm[:, None]) / map_view.side_mm[:, None, None]
+        sampled = F.grid_sample(maps_ed, unit.view(n, size, size, 2), align_corners=False, padding_mode="border")
+        return sampled.flatten(2)
+
+    def fine(displacement_mm: torch.Tensor) -> torch.Tensor:
+        """Displacement on the coarse grid, carried to every pixel."""
+        field = displacement_mm.view(n, coarse, coarse, 2).permute(0, 3, 1, 2)
+        field = F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
+        return field.permute(0, 2, 3, 1).reshape(n, -1, 2)
+
+    images = []
+    for frame in frames:
+        time = times[:, frame : frame + 1]
+        coarse_heart = motion.backward(coarse_points, time)
+        coarse_background = motion.background_backward(coarse_points, time, coarse_heart)
+        heart_ed = points + fine(coarse_heart - coarse_points)
+        background_ed = points + fine(coarse_background - coarse_points)
+        heart = at(heart_maps, heart_ed)
+        background = at(maps.background, background_ed)
+        share = heart[:, 4].clamp(0, 1)
+        magnetization = torch.lerp(
+            _magnetization(scene, background, background_ed, time),
+            _magnetization(scene, heart[:, :4], heart_ed, time),
+            share,
+        )
+        images.append(magnetization.view(n, size, size) * shading)
+    return torch.stack(images, dim=1)
+
+
+def _magnetization(
+    scene: Scene, properties: torch.Tensor, places_ed_mm: torch.Tensor, time_ms: torch.Tensor
+) -> torch.Tensor:
+    """Signal ``(scene, point)`` of tissue ``(scene, channel, point)`` that was at ``places_ed_mm`` when it was tagged."""
+    tags = scene.tags
+    density, steady, rate, blood = properties.unbind(dim=1)
+    fresh = blood * (1 - torch.exp(-((time_ms / tags.wash_out_ms[:, None]) ** 2)))
+    steady = steady + fresh * tags.inflow[:, None] * (1 - steady)
+    depth = tags.depth[:, None, :] * (1 - fresh)[..., None]
+    tagged = tags.prepared_magnetization[:, None] * tag_magnetization(
+        places_ed_mm,
+        tags.spacing_mm[:, None],
+        tags.angle_rad[:, None],
+        tags.phase_rad[:, None],
+        depth,
+        tags.sharpness[:, None],
+    )
+    return density * faded(tagged, steady, rate, time_ms)

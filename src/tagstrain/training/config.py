@@ -1,0 +1,70 @@
+"""Settings of a training run, saved beside what it produced: `TrainingConfig`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+Task = Literal["localizer", "rnncnn"]
+TASKS: tuple[Task, ...] = ("localizer", "rnncnn")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """One training run.
+
+    Raises
+    ------
+    ValueError
+        If a setting cannot work; says which and why.
+    """
+
+    task: Task
+    out: str
+    data: tuple[str, ...] = ()
+    """HDF5 files in the predecessor's layout; empty: the simulator alone."""
+    simulation_share: float = 0.5
+    """Share of every batch that is simulated when files are given."""
+    preset: str = "default"
+    seed: int = 1
+    steps: int = 20_000
+    batch_size: int = 16
+    replay: int = 4
+    """How often a simulated cine is used, each time flipped, turned and disturbed anew."""
+    learning_rate: float = 3e-4
+    warmup_steps: int = 200
+    weight_decay: float = 1e-4
+    gradient_clip: float = 1.0
+    dropout: float = 0.2
+    precision: str = "32-true"
+    devices: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 1
+    """Processes that make batches; 0 makes them in the training process, on its device (right on a GPU)."""
+    validation_scenes: int = 64
+    validate_every: int = 250
+    patience: int = 40
+    """Validations without improvement before the run stops early."""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {self.task!r}")
+        if not 0 <= self.simulation_share <= 1:
+            raise ValueError(f"simulation_share: expected 0 to 1, got {self.simulation_share}")
+        if self.replay < 1 or self.batch_size % self.replay:
+            raise ValueError(f"batch_size: expected a multiple of replay ({self.replay}), got {self.batch_size}")
+        for name in ("steps", "validation_scenes", "validate_every", "patience", "devices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingConfig:
+        """Read what `save` wrote."""
+        record = json.loads(path.read_text())
+        return replace(cls(**{**record, "data": tuple(record["data"])}))

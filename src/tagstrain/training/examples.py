@@ -1,0 +1,156 @@
+"""Training examples: what one batch holds for each network, simulated (`SimulatedExamples`) or from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from tagstrain.networks import preprocessing, rnncnn
+from tagstrain.networks.symmetry import N_SYMMETRIES, turn_boxes, turn_images, turn_points, turn_spokes
+from tagstrain.simulation.config import PRESETS
+from tagstrain.simulation.render import View, ed_landmarks_mm, landmark_boxes, render
+from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
+
+Batch = Mapping[str, torch.Tensor]
+FRAME_INTERVAL_MS = (26.0, 54.0)
+"""Wider than any one protocol, so that the networks do not count on a frame rate."""
+
+
+class ExampleMaker(Protocol):
+    """Makes examples of one task from scenes, and varies them."""
+
+    def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """``n`` fresh examples, fully determined by the seed."""
+        ...
+
+    def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """The same examples turned, mirrored and disturbed."""
+        ...
+
+    def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """The same examples with fewer frames, at times."""
+        ...
+
+
+def _disturbed(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Gain, offset and noise of preprocessed images ``(batch, channel, row, column)``, varied per example."""
+    shape = (images.shape[0], images.shape[1], 1, 1)
+
+    def draw(sd: float) -> torch.Tensor:
+        return torch.tensor(rng.standard_normal(shape) * sd, dtype=images.dtype, device=images.device)
+
+    noise = torch.randn(
+        images.shape, dtype=images.dtype, device=images.device, generator=_generator(rng, images.device)
+    )
+    strength = torch.tensor(rng.uniform(0, 0.06, (images.shape[0], 1, 1, 1)), dtype=images.dtype, device=images.device)
+    return images * (1 + draw(0.05)) + draw(0.04) + strength * noise
+
+
+def _generator(rng: np.random.Generator, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+
+
+class LandmarkExamples:
+    """Crops ``images`` (batch, time, 128, 128) with ``landmarks`` (batch, time, spoke, ring, 2) in crop pixels.
+
+    ``frame_valid`` (batch, time) marks frames that have labels, ``pixel_mm`` (batch,) is the side of a crop pixel.
+
+    Crops are shifted and scaled as far as a localiser may be wrong, so that the crop does not leak the answer.
+    """
+
+    scale = (0.82, 1.25)
+    shift = 0.10
+    """Share of the crop's side."""
+
+    def __init__(self, preset: str) -> None:
+        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
+
+    def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
+        scene = stack_scenes(sample_scenes(self.config, n, seed), device)
+        rng = np.random.default_rng([seed, 1])
+        # The box rule is the same in mm and in pixels.
+        boxes_mm = landmark_boxes(ed_landmarks_mm(scene))
+        side = (boxes_mm[:, 2:] - boxes_mm[:, :2]).amax(dim=1) * preprocessing.LANDMARK_CROP_SCALE
+        scale = torch.tensor(np.exp(rng.uniform(*np.log(self.scale), n)), dtype=torch.float32, device=device)
+        shift = torch.tensor(rng.uniform(-self.shift, self.shift, (n, 2)), dtype=torch.float32, device=device)
+        center = (boxes_mm[:, :2] + boxes_mm[:, 2:]) / 2 + shift * side[:, None]
+        cines = render(scene, View(center, side * scale, rnncnn.INPUT_SIZE))
+        return {
+            "images": preprocessing.landmark_input(cines.frames).half(),
+            "landmarks": cines.landmarks_px,
+            "frame_valid": torch.ones(cines.frames.shape[:2], dtype=torch.bool, device=device),
+            "pixel_mm": cines.pixel_mm,
+        }
+
+    def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        symmetry = int(rng.integers(N_SYMMETRIES))
+        points = turn_points(batch["landmarks"], symmetry, rnncnn.INPUT_SIZE)
+        images = turn_images(batch["images"].float(), symmetry).contiguous()
+        return {**batch, "images": _disturbed(images, rng), "landmarks": turn_spokes(points, symmetry)}
+
+    def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """At times every other frame or an early end, so that the network does not count frames; ED stays first."""
+        time = batch["images"].shape[1]
+        draw = rng.random()
+        if draw < 0.4 or time < 12:
+            return dict(batch)
+        kept = np.arange(0, time, 2) if draw < 0.85 else np.arange(int(rng.integers(10, time)))
+        frames = torch.as_tensor(kept, device=batch["images"].device)
+        short = {key: batch[key].index_select(1, frames) for key in ("images", "landmarks", "frame_valid")}
+        return {**batch, **short}
+
+
+class LocalizerExamples:
+    """Channels ``images`` (batch, 3, 256, 256) with ``boxes`` (batch, 4) in pixels of the 256 grid."""
+
+    side_mm = (0.60 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM, 1.12 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM)
+    size = 256
+
+    def __init__(self, preset: str) -> None:
+        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
+
+    def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
+        scene = stack_scenes(sample_scenes(self.config, n, seed), device)
+        rng = np.random.default_rng([seed, 1])
+        side = torch.tensor(rng.uniform(*self.side_mm, n), dtype=torch.float32, device=device)
+        center = scene.acquisition.image_center_mm.clone()
+        # Half the views are centred anywhere that keeps the heart inside, the others where the scanner centred.
+        anywhere = torch.tensor(rng.uniform(-0.33, 0.33, (n, 2)), dtype=torch.float32, device=device) * side[:, None]
+        free = torch.tensor(rng.random(n) < 0.5, device=device)[:, None]
+        center = torch.where(free, anywhere, center)
+        reach = (0.5 * side - 1.3 * scene.anatomy.outer_radius_mm).clamp_min(0)[:, None]
+        view = View(torch.minimum(torch.maximum(center, -reach), reach), side, self.size)
+        cines = render(scene, view, preprocessing.localizer_frame_indices(self.config.n_frames))
+        valid = self._inside_image(scene, view, rng)
+        images = preprocessing.localizer_channels(cines.frames, valid)
+        return {"images": images.half(), "boxes": cines.boxes_px, "pixel_mm": cines.pixel_mm}
+
+    def _inside_image(self, scene: Scene, view: View, rng: np.random.Generator) -> torch.Tensor:
+        """Pixels inside a scanner image that is at times smaller than the view, though never cuts the heart."""
+        points = view.grid_mm()
+        n = view.side_mm.shape[0]
+        half = torch.tensor(rng.uniform(0.30, 0.75, (n, 2)), dtype=torch.float32, device=points.device)
+        half = half * view.side_mm[:, None]
+        needed = view.center_mm.abs() + 1.3 * scene.anatomy.outer_radius_mm[:, None]
+        half = torch.maximum(half, needed)
+        offset = (points - view.center_mm[:, None, None]).abs()
+        return (offset <= half[:, None, None]).all(dim=-1)
+
+    def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        symmetry = int(rng.integers(N_SYMMETRIES))
+        images = turn_images(batch["images"].float(), symmetry).contiguous()
+        return {**batch, "images": _disturbed(images, rng), "boxes": turn_boxes(batch["boxes"], symmetry, self.size)}
+
+    def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Nothing to do: the channels are made from a set number of frames already."""
+        return dict(batch)
+
+
+MAKERS: dict[str, type[LandmarkExamples] | type[LocalizerExamples]] = {
+    "rnncnn": LandmarkExamples,
+    "localizer": LocalizerExamples,
+}

@@ -1,0 +1,107 @@
+"""Training examples from HDF5 files in the predecessor's layout: `FileExamples`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tagstrain.data import Box, TaggedCine
+from tagstrain.errors import InputError
+from tagstrain.geometry import CropTransform
+from tagstrain.io import read_study
+from tagstrain.io.hdf5 import LandmarkFile, LandmarkRow
+from tagstrain.networks import preprocessing, rnncnn
+from tagstrain.training.config import Task
+from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
+
+FRAMES_PER_EXAMPLE = 20
+
+
+class FileExamples:
+    """Draws random rows of labelled files, prepared as inference prepares its input.
+
+    Crops are shifted and scaled like the simulated ones. Landmarks keep the numbering of the file: it may be
+    anatomical, so they are not turned.
+    """
+
+    def __init__(self, task: Task, paths: list[Path]) -> None:
+        self.task = task
+        self.rows: list[tuple[Path, int]] = []
+        for path in paths:
+            with LandmarkFile(path) as file:
+                self.rows += [(path, row) for row in range(len(file))]
+        if not self.rows:
+            raise InputError(paths[0], "has no rows", "Give files with at least one labelled row")
+
+    def draw(self, n: int, rng: np.random.Generator, device: torch.device) -> dict[str, torch.Tensor]:
+        """``n`` random examples."""
+        chosen = [self.rows[int(k)] for k in rng.integers(len(self.rows), size=n)]
+        return self._stacked([self._example(path, row, rng) for path, row in chosen], device)
+
+    def all(self, limit: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """The first ``limit`` rows without shift or scale, for validation."""
+        return self._stacked([self._example(path, row, None) for path, row in self.rows[:limit]], device)
+
+    def _stacked(self, examples: list[dict[str, torch.Tensor]], device: torch.device) -> dict[str, torch.Tensor]:
+        return {key: torch.stack([e[key] for e in examples]).to(device) for key in examples[0]}
+
+    def _example(self, path: Path, row: int, rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
+        cine = read_study(path).slices[row].load()
+        with LandmarkFile(path) as file:
+            labels = file.row(row)
+        if labels.box is None:
+            raise InputError(path, f"row {row} has no box in bbox_corners", "Add bbox_corners to train from this file")
+        if self.task == "localizer":
+            return _localizer_example(cine, labels.box, rng)
+        return _landmark_example(cine, labels, labels.box, path, row, rng)
+
+
+def _localizer_example(cine: TaggedCine, box: Box, rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
+    rows, columns = cine.frames.shape[1:]
+    side_mm = preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
+    center = np.array([(columns - 1) / 2, (rows - 1) / 2])
+    if rng is not None:
+        side_mm = float(rng.uniform(*LocalizerExamples.side_mm))
+        reach = 0.5 * side_mm / cine.spacing_xy_mm - (np.array(box[2:]) - np.array(box[:2])) / 2
+        center = np.array(box.center_xy) + rng.uniform(-0.9, 0.9, 2) * np.maximum(reach, 0)
+    crop = CropTransform((center[0], center[1]), side_mm, 256, (cine.spacing_xy_mm[0], cine.spacing_xy_mm[1]))
+    frames, valid = crop.sample(cine.frames[preprocessing.localizer_frame_indices(cine.n_frames)])
+    images = preprocessing.localizer_channels(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])
+    corners = crop.to_crop(np.array(box).reshape(2, 2)).ravel()
+    return {
+        "images": images[0],
+        "boxes": torch.tensor(corners, dtype=torch.float32),
+        "pixel_mm": torch.tensor(crop.pixel_mm),
+    }
+
+
+def _landmark_example(
+    cine: TaggedCine, labels: LandmarkRow, box: Box, path: Path, row: int, rng: np.random.Generator | None
+) -> dict[str, torch.Tensor]:
+    if labels.points_px.shape[1] != rnncnn.N_LANDMARKS:
+        problem = f"row {row} has {labels.points_px.shape[1]} landmarks instead of {rnncnn.N_LANDMARKS}"
+        raise InputError(path, problem, "The RNN-CNN trains on 24 spokes x 7 rings")
+    extent_mm = (np.array(box[2:]) - np.array(box[:2])) * cine.spacing_xy_mm
+    side_mm = float(extent_mm.max()) * preprocessing.LANDMARK_CROP_SCALE
+    center = np.array(box.center_xy)
+    if rng is not None:
+        maker = LandmarkExamples
+        center = center + rng.uniform(-maker.shift, maker.shift, 2) * side_mm / cine.spacing_xy_mm
+        side_mm *= float(np.exp(rng.uniform(*np.log(maker.scale))))
+    crop = CropTransform((center[0], center[1]), side_mm, 128, (cine.spacing_xy_mm[0], cine.spacing_xy_mm[1]))
+    frames, valid = crop.sample(cine.frames[:FRAMES_PER_EXAMPLE])
+    images = preprocessing.landmark_input(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])[0]
+    points = crop.to_crop(labels.points_px[:FRAMES_PER_EXAMPLE])
+    missing = FRAMES_PER_EXAMPLE - len(frames)
+    images = torch.cat([images, torch.zeros(missing, *images.shape[1:])])
+    points = np.concatenate([points, np.full((missing, *points.shape[1:]), np.nan)])
+    known = np.isfinite(points).all(axis=(1, 2))
+    grid = torch.tensor(np.nan_to_num(points), dtype=torch.float32)
+    return {
+        "images": images,
+        "landmarks": grid.unflatten(1, (rnncnn.N_SPOKES, rnncnn.N_RINGS)),
+        "frame_valid": torch.from_numpy(known),
+        "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
+    }

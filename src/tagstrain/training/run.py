@@ -1,0 +1,149 @@
+"""One training run from settings to weights: `train`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from tagstrain import __version__
+from tagstrain.networks import preprocessing
+from tagstrain.networks.weights import save_weights
+from tagstrain.training.config import TrainingConfig
+from tagstrain.training.examples import MAKERS
+from tagstrain.training.files import FileExamples
+from tagstrain.training.modules import MODULES, MONITORED, NetworkTraining
+from tagstrain.training.stream import TrainingBatches
+
+VALIDATION_SEED = 990_001
+"""Seeds from here on are never trained on."""
+VALIDATION_BATCH = 16
+logger = logging.getLogger(__name__)
+
+
+class _Batches(L.LightningDataModule):
+    """Training batches that start where the run stands, and a fixed validation set."""
+
+    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
+        super().__init__()
+        self.config = config
+        self.device = device
+        self._validation: dict[str, torch.Tensor] | None = None
+
+    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        trainer = self.trainer
+        assert trainer is not None
+        in_process = self.config.workers == 0
+        stream = TrainingBatches(
+            self.config,
+            first_step=trainer.global_step,
+            rank=trainer.global_rank,
+            device=self.device if in_process else "cpu",
+        )
+        return DataLoader(
+            stream,
+            batch_size=None,
+            num_workers=self.config.workers,
+            prefetch_factor=None if in_process else 4,
+            persistent_workers=not in_process,
+        )
+
+    def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        if self._validation is None:
+            self._validation = _validation_set(self.config)
+        tensors = self._validation
+        starts = range(0, len(tensors["images"]), VALIDATION_BATCH)
+        parts = [{k: v[s : s + VALIDATION_BATCH] for k, v in tensors.items()} for s in starts]
+        return DataLoader(parts, batch_size=None)  # type: ignore[arg-type]
+
+
+def _validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
+    """Simulated cines of a seed never trained on; files, where given, validate on their own first rows."""
+    device = torch.device("cpu")
+    if config.data and config.simulation_share == 0:
+        return FileExamples(config.task, [Path(p) for p in config.data]).all(config.validation_scenes, device)
+    maker = MAKERS[config.task](config.preset)
+    sizes = [min(8, config.validation_scenes - k) for k in range(0, config.validation_scenes, 8)]
+    parts = [maker.simulate(n, VALIDATION_SEED + k, device) for k, n in enumerate(sizes)]
+    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return {**joined, "images": joined["images"].float()}
+
+
+def train(config: TrainingConfig, resume: Path | None = None) -> Path:
+    """Train a network and export its best weights.
+
+    Writes to ``config.out``: ``config.json``, ``checkpoints/best.ckpt`` and ``last.ckpt``, CSV and TensorBoard logs,
+    and ``<task>.safetensors``.
+
+    Parameters
+    ----------
+    resume
+        Checkpoint to go on from, exactly as if the run had not stopped.
+
+    Returns
+    -------
+        Path of the exported weights.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer finite; names the batch's seed.
+    InputError
+        If a data file cannot be used.
+    """
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    config.save(out / "config.json")
+    torch.manual_seed(config.seed)
+    use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    module: NetworkTraining = MODULES[config.task](config)
+    monitored = MONITORED[config.task]
+    best = ModelCheckpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
+    last = ModelCheckpoint(
+        out / "checkpoints", "last", every_n_train_steps=config.validate_every, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [
+        best,
+        last,
+        EarlyStopping(monitored, patience=config.patience, check_finite=True),
+        LearningRateMonitor("step"),
+    ]
+    trainer = L.Trainer(
+        default_root_dir=out,
+        accelerator="cuda" if use_cuda else "cpu",
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision=config.precision,  # type: ignore[arg-type]
+        max_steps=config.steps,
+        gradient_clip_val=config.gradient_clip,
+        val_check_interval=config.validate_every,
+        check_val_every_n_epoch=None,
+        callbacks=callbacks,
+        logger=[CSVLogger(out, "csv", ""), TensorBoardLogger(out, "tensorboard", "")],
+        log_every_n_steps=25,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+    )
+    device = torch.device("cuda" if use_cuda else "cpu")
+    trainer.fit(module, datamodule=_Batches(config, device), ckpt_path=resume, weights_only=False)
+    return export(config, Path(best.best_model_path or last.best_model_path), out / f"{config.task}.safetensors")
+
+
+def export(config: TrainingConfig, checkpoint: Path, path: Path, eight_bits: bool = False) -> Path:
+    """Write the network of a checkpoint as safetensors."""
+    module = MODULES[config.task](config)
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
+    network = (
+        {"in_channels": preprocessing.LOCALIZER_CHANNELS, "batch_statistics": "moving"}
+        if config.task == "localizer"
+        else {}
+    )
+    settings = {"network": network, "preprocessing": "tagstrain"}
+    save_weights(path, config.task, module.network, __version__, settings, eight_bits)
+    logger.info("wrote %s", path)
+    return path

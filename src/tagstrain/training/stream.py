@@ -1,0 +1,89 @@
+"""Endless batches in which batch ``k`` depends on the seed and ``k`` alone, so that a resumed run sees the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from tagstrain.training.config import TrainingConfig
+from tagstrain.training.examples import MAKERS
+from tagstrain.training.files import FileExamples
+
+REPLAY_DISTANCE = 29
+"""Batches between two uses of one simulated cine."""
+
+
+class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
+    """Simulated batches, batches from files, or both mixed.
+
+    A group of ``batch_size / replay`` simulated cines enters at every step and is used again ``replay - 1`` times,
+    `REPLAY_DISTANCE` steps apart. With several workers or ranks each follows its own series of seeds.
+
+    Parameters
+    ----------
+    first_step
+        Number of the first batch to give: that at which a resumed run goes on.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, first_step: int = 0, rank: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.first_step = first_step
+        self.rank = rank
+        self.device = torch.device(device)
+        self.maker = MAKERS[config.task](config.preset)
+        self.files = FileExamples(config.task, [Path(p) for p in config.data]) if config.data else None
+        share = config.simulation_share if config.data else 1.0
+        # Every step brings one group; a group is a whole number of cines.
+        self.group_size = round(config.batch_size * share / config.replay)
+        self.n_from_files = config.batch_size - self.group_size * config.replay
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        worker = get_worker_info()
+        n_workers, worker_id = (worker.num_workers, worker.id) if worker else (1, 0)
+        if worker:
+            torch.set_num_threads(1)
+        groups: dict[int, dict[str, torch.Tensor]] = {}
+        # Batches go out in turn, one per worker.
+        step = self.first_step + (worker_id - self.first_step) % n_workers
+        while True:
+            yield self._batch(step, worker_id, n_workers, groups)
+            step += n_workers
+
+    def _batch(
+        self, step: int, worker_id: int, n_workers: int, groups: dict[int, dict[str, torch.Tensor]]
+    ) -> dict[str, torch.Tensor]:
+        turn = step // n_workers
+        wanted = [_replayed(turn, use) for use in range(self.config.replay)]
+        seeds = np.random.SeedSequence([self.config.seed, self.rank, worker_id, turn])
+        rng = np.random.default_rng(seeds)
+        for stale in [g for g in groups if g < turn - REPLAY_DISTANCE * self.config.replay]:
+            del groups[stale]
+        parts = []
+        if self.group_size:
+            for group in wanted:
+                if group not in groups:
+                    groups[group] = self._group(group, worker_id)
+                parts.append(self.maker.vary(groups[group], rng))
+        if self.files is not None and self.n_from_files:
+            parts.append(self.files.draw(self.n_from_files, rng, self.device))
+        batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        batch = self.maker.shorten(batch, rng)
+        batch["seed"] = torch.tensor([self.config.seed, self.rank, worker_id, turn])
+        return batch
+
+    def _group(self, group: int, worker_id: int) -> dict[str, torch.Tensor]:
+        seeds = np.random.SeedSequence([self.config.seed, self.rank, worker_id, group, 7])
+        return self.maker.simulate(self.group_size, int(seeds.generate_state(1, np.uint64)[0] >> 2), self.device)
+
+
+def _replayed(turn: int, use: int) -> int:
+    """Group that is used for the ``use``-th time at a turn; early on, some group that is there already."""
+    group = turn - use * REPLAY_DISTANCE
+    return group if group >= 0 else (turn * 7919 + use) % (turn + 1)

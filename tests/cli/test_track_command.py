@@ -1,0 +1,143 @@
+"""``tagstrain track`` and ``tagstrain evaluate``: trajectories per row, and their distance from the truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline_fakes import FakeTracker, make_cine, scale_at
+from tagstrain.cli.main import run
+from tagstrain.inference.models import Models
+from tagstrain.inference.track_rows import landmark_box
+
+N_FRAMES = 6
+POINTS = np.array([[10.0, 12.0], [30.0, 12.0], [20.0, 30.0], [np.nan, np.nan], [20.0, 20.0]])
+
+
+def moved(points: np.ndarray) -> np.ndarray:
+    """Where the fake tracker takes points, shape ``(time, point, 2)``."""
+    center = np.nanmean(points, axis=0)
+    return np.stack([center + scale_at(t / N_FRAMES) * (points - center) for t in range(N_FRAMES)])
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """Three rows with five points each, one of them missing; the last row has no points at ED."""
+    path = tmp_path / "truth.h5"
+    landmarks = np.stack([moved(POINTS)] * 3)
+    landmarks[2, 0] = np.nan
+    with h5py.File(path, "w") as file:
+        file["image_seqs"] = np.stack([make_cine(n_frames=N_FRAMES).frames] * 3)
+        file["landmark_coords"] = np.moveaxis(landmarks, -1, 2)
+        file["px_spaces"] = np.full(3, 1.5)
+        file["ed_frame_idx"] = np.zeros(3, int)
+        file["es_frame_idx"] = np.full(3, 3)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _fake_networks(monkeypatch: pytest.MonkeyPatch, fake_models: Models) -> None:
+    monkeypatch.setattr("tagstrain.cli.track.load_models", lambda *arguments: fake_models)
+    monkeypatch.setattr("tagstrain.cli.track.load_tracker", lambda *arguments: FakeTracker())
+
+
+def test_given_points_come_back_as_trajectories(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pred = tmp_path / "pred.h5"
+    assert run(["track", str(truth), "-o", str(pred), "--given-ed"]) == 3
+    assert "row_00002" in capsys.readouterr().err
+    with h5py.File(pred) as file:
+        assert file["landmark_coords"].shape == (3, N_FRAMES, 2, 5)
+        for row in range(2):
+            np.testing.assert_allclose(np.moveaxis(file["landmark_coords"][row], 1, 2), moved(POINTS), atol=1e-9)
+        assert np.isnan(file["landmark_coords"][2]).all()
+        assert file["landmark_sigma"].shape == (3, N_FRAMES, 5)
+        np.testing.assert_array_equal(file["quality_failed"][:], [0, 0, 1])
+        assert np.isnan(file["quality_confidence"][:]).all()
+        np.testing.assert_allclose(file["bbox_corners"][0], (4, 6.6, 36, 35.4), atol=1e-9)
+        np.testing.assert_allclose(file["px_spaces"][:2], 1.5)
+        np.testing.assert_array_equal(file["es_frame_idx"][:2], 3)
+
+
+def test_a_box_in_the_file_is_kept(truth: Path, tmp_path: Path) -> None:
+    with h5py.File(truth, "a") as file:
+        file["bbox_corners"] = np.tile([1.0, 2.0, 40.0, 41.0], (3, 1))
+    run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"])
+    with h5py.File(tmp_path / "pred.h5") as file:
+        np.testing.assert_array_equal(file["bbox_corners"][0], [1, 2, 40, 41])
+
+
+def test_without_given_points_the_landmarks_are_placed(truth: Path, tmp_path: Path) -> None:
+    with h5py.File(truth, "a") as file:
+        file["image_seqs"][1] = 0
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--quiet"]) == 3
+    with h5py.File(tmp_path / "pred.h5") as file:
+        assert file["landmark_coords"].shape == (3, N_FRAMES, 2, 168)
+        np.testing.assert_array_equal(file["quality_failed"][:], [0, 1, 0])
+        np.testing.assert_allclose(file["quality_confidence"][:], [0.9, np.nan, 0.9])
+        np.testing.assert_array_equal(file["es_frame_idx"][:], [3, -1, 3])
+
+
+def test_rows_with_fewer_frames_are_padded(truth: Path, tmp_path: Path) -> None:
+    with h5py.File(truth, "a") as file:
+        file["n_frames"] = [6, 4, 6]
+    run(["track", str(truth), "-o", str(tmp_path / "pred.h5")])
+    with h5py.File(tmp_path / "pred.h5") as file:
+        assert file["n_frames"][1] == 4
+        assert np.isfinite(file["landmark_coords"][1, :4]).all()
+        assert np.isnan(file["landmark_coords"][1, 4:]).all()
+
+
+def test_a_prediction_is_not_replaced_unasked_and_never_its_own_input(truth: Path, tmp_path: Path) -> None:
+    pred = tmp_path / "pred.h5"
+    pred.write_bytes(b"precious")
+    assert run(["track", str(truth), "-o", str(pred), "--given-ed"]) == 1
+    assert pred.read_bytes() == b"precious"
+    assert run(["track", str(truth), "-o", str(pred), "--given-ed", "--overwrite"]) == 3
+    assert pred.read_bytes() != b"precious"
+    before = truth.read_bytes()
+    assert run(["track", str(truth), "-o", str(truth), "--given-ed", "--overwrite"]) == 1
+    assert truth.read_bytes() == before
+
+
+def test_landmarks_are_needed_to_track_given_ones(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(truth, "a") as file:
+        del file["landmark_coords"]
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 2
+    assert "landmark_coords" in capsys.readouterr().err
+
+
+def test_a_perfect_prediction_has_no_error(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pred, report = tmp_path / "pred.h5", tmp_path / "report.json"
+    run(["track", str(truth), "-o", str(pred), "--given-ed", "--quiet"])
+    assert run(["evaluate", str(truth), str(pred), "--json", str(report)]) == 0
+    assert capsys.readouterr().out
+    assert json.loads(report.read_text())["position"]["rmse_pooled_mm"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_shifted_prediction_has_the_error_of_its_shift(truth: Path, tmp_path: Path) -> None:
+    pred, report = tmp_path / "pred.h5", tmp_path / "report.json"
+    run(["track", str(truth), "-o", str(pred), "--given-ed", "--quiet"])
+    with h5py.File(pred, "a") as file:
+        file["landmark_coords"][:, :, 0] += 2
+    assert run(["evaluate", str(truth), str(pred), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["position"]["rmse_pooled_mm"] == pytest.approx(3.0, rel=1e-3)
+
+
+def test_files_that_do_not_match_are_refused(truth: Path, tmp_path: Path) -> None:
+    pred = tmp_path / "pred.h5"
+    run(["track", str(truth), "-o", str(pred), "--quiet"])  # 168 placed points, the truth has 5
+    assert run(["evaluate", str(truth), str(pred)]) == 2
+
+
+def test_the_box_of_landmarks_has_the_predecessors_margin_and_stays_in_the_image() -> None:
+    points = np.array([[10.0, 20.0], [30.0, 60.0], [np.nan, np.nan]])
+    assert landmark_box(points, 100, 100) == pytest.approx((4, 8, 36, 72))
+    assert landmark_box(points, 64, 32) == pytest.approx((4, 8, 32, 64))

@@ -1,0 +1,16 @@
+"""What tests of several layers share."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline_fakes import FakeLocalizer, FakePlacer, FakeTracker
+from tagstrain.data import Provenance
+from tagstrain.inference.models import Models
+
+
+@pytest.fixture
+def fake_models() -> Models:
+    """Localizer, placer and tracker with known answers."""
+    provenance = Provenance("0", "fake", {"localizer": "1 sha256:00"}, "cpu")
+    return Models(FakeLocalizer(), FakePlacer(), FakeTracker(), provenance)

@@ -1,0 +1,164 @@
+"""The pipeline loop, with parts whose answers are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline_fakes import FakeLocalizer, FakeTracker, make_cine, scale_at
+from tagstrain.data import (
+    Box,
+    LoadedSlice,
+    Localization,
+    SliceFailure,
+    SliceResult,
+    Study,
+    TaggedCine,
+)
+from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
+from tagstrain.inference import analyze as pipeline
+from tagstrain.inference.analyze import AnalysisConfig, analyze, analyze_slice, analyze_slices
+from tagstrain.inference.models import Models, load_models, load_tracker, pick_device
+
+
+class BrokenSlice:
+    """A slice whose reader raises."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self.name = name
+        self._error = error
+
+    def load(self) -> TaggedCine:
+        raise self._error
+
+
+def study_of(*slices: TaggedCine | BrokenSlice) -> Study:
+    sources = tuple(LoadedSlice(s) if isinstance(s, TaggedCine) else s for s in slices)
+    return Study("key", Path("study.zip"), sources, "dicom")
+
+
+def test_a_heart_that_shrinks_evenly_has_the_strain_of_its_scale(fake_models: Models) -> None:
+    result = analyze_slice(make_cine(n_frames=6), fake_models)
+    scale = np.array([scale_at(t / 6) for t in range(6)])
+    expected = (scale**2 - 1) / 2
+    np.testing.assert_allclose(result.strain.circumferential, np.tile(expected[:, None], (1, 7)), atol=1e-12)
+    np.testing.assert_allclose(result.strain.radial, expected, atol=1e-12)
+    np.testing.assert_allclose(result.strain.radial_linear, scale - 1, atol=1e-12)
+    assert result.strain.es_frame == 3
+    assert result.landmarks.points_px.shape == (6, 24, 7, 2)
+
+
+@pytest.mark.parametrize("ed_frame", [0, 2, 5])
+def test_strain_is_zero_at_ed_wherever_it_lies(fake_models: Models, ed_frame: int) -> None:
+    result = analyze_slice(replace(make_cine(), ed_frame=ed_frame), fake_models)
+    assert result.strain.ed_frame == ed_frame
+    assert result.strain.radial[ed_frame] == 0
+    assert not result.strain.circumferential[ed_frame].any()
+
+
+def test_every_stage_is_timed_and_warnings_of_the_reader_are_kept(fake_models: Models) -> None:
+    (result,) = analyze_slices(study_of(make_cine()), fake_models)
+    assert isinstance(result, SliceResult)
+    assert list(result.timings_s) == ["read", "localize", "place", "track", "strain"]
+    assert all(seconds >= 0 for seconds in result.timings_s.values())
+    assert "assumed" in result.warnings
+
+
+def test_a_bad_slice_does_not_stop_the_others(fake_models: Models) -> None:
+    study = study_of(
+        make_cine("a"),
+        BrokenSlice("b", InputError("IM_3", "is torn", "Copy it again")),
+        make_cine("c", empty=True),
+        BrokenSlice("d", ValueError("frames: 3 pixels are NaN or infinite")),
+        make_cine("e"),
+    )
+    outcomes = list(analyze_slices(study, fake_models))
+    assert [outcome.name for outcome in outcomes] == ["a", "b", "c", "d", "e"]
+    failures = {outcome.name: outcome.reason for outcome in outcomes if isinstance(outcome, SliceFailure)}
+    assert set(failures) == {"b", "c", "d"}
+    assert failures["b"] == "IM_3: is torn. Copy it again."
+    assert "No left ventricle found" in failures["c"]
+    assert "0.10" in failures["c"]
+    assert "3 pixels are NaN" in failures["d"]
+
+
+def test_a_mistake_in_the_program_is_not_hidden_as_a_failed_slice(fake_models: Models) -> None:
+    with pytest.raises(RuntimeError, match="mistake"):
+        list(analyze_slices(study_of(BrokenSlice("a", RuntimeError("mistake"))), fake_models))
+
+
+@pytest.mark.parametrize(("confidence", "passes"), [(0.49, False), (0.5, True), (float("nan"), False)])
+def test_confidence_at_the_threshold_passes_and_nan_does_not(
+    fake_models: Models, monkeypatch: pytest.MonkeyPatch, confidence: float, passes: bool
+) -> None:
+    box = Box(10, 10, 40, 40)
+    monkeypatch.setattr(FakeLocalizer, "localize", lambda self, cine: Localization(box, confidence))
+    if passes:
+        assert analyze_slice(make_cine(), fake_models).localization == (box, confidence)
+    else:
+        with pytest.raises(LocalizationError, match=r"below 0\.50"):
+            analyze_slice(make_cine(), fake_models)
+
+
+@pytest.mark.parametrize("box", [Box(200, 200, 240, 240), Box(30, 10, 30, 40), Box(40, 10, 20, 30)])
+def test_a_box_outside_the_image_or_without_area_is_no_localization(
+    fake_models: Models, monkeypatch: pytest.MonkeyPatch, box: Box
+) -> None:
+    monkeypatch.setattr(FakeLocalizer, "localize", lambda self, cine: Localization(box, 0.99))
+    with pytest.raises(LocalizationError, match="not in the image"):
+        analyze_slice(make_cine(), fake_models)
+
+
+def test_a_given_box_replaces_the_localizer_and_is_said(fake_models: Models) -> None:
+    box = Box(5, 5, 35, 35)
+    result = analyze_slice(make_cine(empty=True), fake_models, AnalysisConfig(box=box))
+    assert result.localization == (box, 1.0)
+    np.testing.assert_allclose(result.landmarks.points_px[0].mean(axis=(0, 1)), (20, 20), atol=1e-9)
+    assert any("given by the user" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_confidence": 1.5},
+        {"min_confidence": float("nan")},
+        {"box": Box(9, 0, 3, 4)},
+        {"box": Box(0, 0, np.inf, 4)},
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        AnalysisConfig(**settings)
+
+
+@pytest.mark.parametrize("lost_from", [0, 4])
+def test_lost_landmarks_fail_the_slice_with_a_reason(fake_models: Models, lost_from: int) -> None:
+    models = replace(fake_models, tracker=FakeTracker(lost_from=lost_from))
+    with pytest.raises(TrackingError, match=r"[Ss]train"):
+        analyze_slice(make_cine(), models)
+
+
+def test_landmarks_outside_the_image_are_warned_of(fake_models: Models) -> None:
+    result = analyze_slice(make_cine(), fake_models, AnalysisConfig(box=Box(-10, -10, 10, 10)))
+    assert any("outside the image" in warning for warning in result.warnings)
+
+
+def test_a_study_result_keeps_slices_and_failures_apart(fake_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(make_cine("a"), make_cine("b", empty=True))
+    monkeypatch.setattr(pipeline, "read_study", lambda path, spacing: study)
+    result = analyze("anything.zip", models=fake_models)
+    assert [s.name for s in result.slices] == ["a"]
+    assert [f.name for f in result.failures] == ["b"]
+    assert (result.key, result.source) == ("key", "study.zip")
+
+
+def test_unknown_trackers_and_devices_are_refused_by_name() -> None:
+    with pytest.raises(TagstrainError, match="'optical' is not known"):
+        load_tracker("optical")
+    with pytest.raises(TagstrainError, match="'tpu' is not known"):
+        pick_device("tpu")
+    with pytest.raises(TagstrainError, match="'optical' is not known"):
+        load_models("optical")

@@ -1,0 +1,305 @@
+"""Order, repeats, names and faults of classic DICOM."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from io_examples import LEVELS, assert_same_cine, by_name, edit_dicom, example_cine, example_cines, write_study
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.uid import JPEGLSLossless, RLELossless
+
+from tagstrain.data import PixelSpacing, SliceLevel
+from tagstrain.errors import InputError
+from tagstrain.io import read_study, write_dicom_study
+
+N_FRAMES = 4
+
+
+def blank(*keywords: str):
+    """Edit that removes attributes."""
+
+    def edit(dataset: FileDataset) -> None:
+        for keyword in keywords:
+            if keyword in dataset:
+                delattr(dataset, keyword)
+
+    return edit
+
+
+def test_frames_are_ordered_by_trigger_time_whatever_the_instance_numbers(tmp_path: Path) -> None:
+    cine = example_cine()
+    files = write_study(tmp_path, [cine])
+    edit_dicom(files, lambda d: setattr(d, "InstanceNumber", N_FRAMES + 1 - d.InstanceNumber))
+    assert_same_cine(read_study(tmp_path).slices[0].load(), cine)
+
+
+def test_uneven_trigger_times_are_kept(tmp_path: Path) -> None:
+    files = write_study(tmp_path, [example_cine()])
+    times_ms = [3.0, 40.25, 71.5, 140.0]
+    for file, time in zip(files, times_ms, strict=True):
+        edit_dicom([file], lambda d, time=time: setattr(d, "TriggerTime", time))
+    np.testing.assert_array_equal(read_study(tmp_path).slices[0].load().frame_times_ms, times_ms)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "interval_ms"),
+    [
+        ({"FrameTime": 21.0}, 21.0),
+        ({"NominalInterval": 800, "CardiacNumberOfImages": 4}, 200.0),
+        ({"TemporalResolution": 37.0}, 37.0),
+        ({}, 40.0),
+    ],
+)
+@pytest.mark.parametrize("tied", [True, False])
+def test_without_distinct_trigger_times_the_instance_numbers_order_and_a_warning_says_so(
+    tmp_path: Path, attributes: dict[str, float], interval_ms: float, tied: bool
+) -> None:
+    cine = example_cine()
+    files = write_study(tmp_path, [cine])
+    for k, file in enumerate(files):  # file names in the opposite order, so that they cannot help
+        file.rename(tmp_path / f"z{len(files) - k}.dcm")
+    files = sorted(tmp_path.iterdir())
+
+    def edit(dataset: FileDataset) -> None:
+        blank("TriggerTime", "NominalInterval", "CardiacNumberOfImages")(dataset)
+        if tied:
+            dataset.TriggerTime = 5
+        for keyword, value in attributes.items():
+            setattr(dataset, keyword, value)
+
+    edit_dicom(files, edit)
+    found = read_study(tmp_path).slices[0].load()
+    np.testing.assert_array_equal(found.frames, cine.frames)
+    np.testing.assert_allclose(found.frame_times_ms, np.arange(4) * interval_ms)
+    assert ("repeat" if tied else "missing") in found.warnings[0]
+    assert f"{interval_ms:g} ms" in found.warnings[1]
+
+
+def test_one_series_with_several_slices_is_split_by_position(tmp_path: Path) -> None:
+    cines = example_cines()
+    edit_dicom(write_study(tmp_path, cines), lambda d: setattr(d, "SeriesInstanceUID", "1.2.3"))
+    edit_dicom(sorted(tmp_path.iterdir()), lambda d: setattr(d, "SeriesDescription", "tagging"))
+    found = by_name(read_study(tmp_path))
+    assert list(found) == ["basal", "mid", "apical"]
+    for level, cine in zip(LEVELS, cines, strict=True):
+        assert_same_cine(found[level.value], cine)
+        assert any("positions" in warning for warning in found[level.value].warnings)
+
+
+@pytest.mark.parametrize("final", ["s", ""])
+def test_levels_come_from_uk_biobank_descriptions_in_any_file_order(tmp_path: Path, final: str) -> None:
+    descriptions = [f"cine_tagging_3sl_SAX_b{k}{final}" for k in (3, 1, 2)]
+    cines = [example_cine(seed=k, level=LEVELS[k]) for k in (2, 0, 1)]
+    write_dicom_study(tmp_path / "case", cines, 1, descriptions)
+    found = by_name(read_study(tmp_path / "case"))
+    assert list(found) == ["basal", "mid", "apical"]
+    for k, level in enumerate(LEVELS):
+        assert_same_cine(found[level.value], example_cine(seed=k))
+        assert found[level.value].level is level
+        assert found[level.value].warnings == ()
+
+
+def test_descriptions_that_contradict_the_positions_are_told(tmp_path: Path) -> None:
+    descriptions = [f"cine_tagging_3sl_SAX_b{k}s" for k in (2, 1, 3)]
+    write_dicom_study(tmp_path / "case", [example_cine(seed=k) for k in range(3)], 1, descriptions)
+    for cine in by_name(read_study(tmp_path / "case")).values():
+        assert any("do not follow" in warning for warning in cine.warnings)
+
+
+def test_two_uk_biobank_slices_keep_their_levels(tmp_path: Path) -> None:
+    write_study(tmp_path / "case", example_cines()[1:])
+    assert [source.name for source in read_study(tmp_path / "case").slices] == ["mid", "apical"]
+
+
+def test_slices_without_level_are_numbered_with_a_warning(tmp_path: Path) -> None:
+    cines = [example_cine(seed=k) for k in range(4)]
+    write_dicom_study(tmp_path / "case", cines[::-1], 1, ["tag"] * 4)
+    found = by_name(read_study(tmp_path / "case"))
+    assert list(found) == ["slice_1", "slice_2", "slice_3", "slice_4"]
+    assert all(cine.level is SliceLevel.UNKNOWN and "level" in cine.warnings[-1] for cine in found.values())
+
+
+def test_the_last_complete_of_repeated_series_is_used(tmp_path: Path) -> None:
+    """Three runs of the basal slice: whole, whole, broken off."""
+    for run in range(3):
+        files = write_study(tmp_path / f"run{run}", [example_cine(level=SliceLevel.BASAL, seed=run)], seed=run)
+        edit_dicom(files, lambda d, run=run: setattr(d, "SeriesNumber", 10 + run))
+    files[-1].unlink()
+    study = read_study(tmp_path)
+    (source,) = study.slices
+    assert_same_cine(source.load(), example_cine(seed=1))
+    assert len(study.skipped) == 2
+    assert all("repeated" in reason for reason in study.skipped)
+
+
+def test_an_incomplete_slice_is_used_and_told(tmp_path: Path) -> None:
+    files = write_study(tmp_path, [example_cine()])
+    files[2].unlink()
+    cine = read_study(tmp_path).slices[0].load()
+    assert cine.n_frames == 3
+    assert any("3 of the 4 frames" in warning for warning in cine.warnings)
+
+
+def test_copies_of_the_same_image_are_used_once(tmp_path: Path) -> None:
+    cine = example_cine()
+    write_study(tmp_path / "a", [cine])
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    study = read_study(tmp_path)
+    assert_same_cine(study.slices[0].load(), cine)
+    assert sum("a copy of" in reason for reason in study.skipped) == 4
+
+
+def test_rescale_slope_and_intercept_are_applied(tmp_path: Path) -> None:
+    cine = example_cine()
+
+    def edit(dataset: FileDataset) -> None:
+        dataset.RescaleSlope, dataset.RescaleIntercept = 2 * dataset.InstanceNumber, -3
+
+    edit_dicom(write_study(tmp_path, [cine]), edit)
+    slopes = 2 * np.arange(1, 5)[:, None, None]
+    np.testing.assert_array_equal(read_study(tmp_path).slices[0].load().frames, cine.frames * slopes - 3)
+
+
+def test_compressed_pixels_are_decoded(tmp_path: Path) -> None:
+    cine = example_cine()
+    files = write_study(tmp_path, [cine])
+    edit_dicom(files, lambda d: d.compress(RLELossless, generate_instance_uid=False))
+    assert dcmread(files[0]).file_meta.TransferSyntaxUID == RLELossless
+    assert_same_cine(read_study(tmp_path).slices[0].load(), cine)
+
+
+def test_a_missing_decoder_is_named(tmp_path: Path) -> None:
+    files = write_study(tmp_path, [example_cine()])
+    edit_dicom(files, lambda d: d.compress(RLELossless, generate_instance_uid=False))
+    edit_dicom(files, lambda d: setattr(d.file_meta, "TransferSyntaxUID", JPEGLSLossless))
+    (source,) = read_study(tmp_path).slices
+    decoder = "pydicom.pixels.decoders.base.Decoder.is_available"
+    with patch(decoder, False), pytest.raises(InputError, match=r"JPEG-LS.*no decoder.*pip install"):
+        source.load()
+
+
+def test_series_of_one_frame_are_skipped_with_the_reason(tmp_path: Path) -> None:
+    write_study(tmp_path / "a", [example_cine()])
+    (file, *rest) = write_study(tmp_path / "b", [example_cine()], seed=9)
+    for other in rest:
+        other.unlink()
+    study = read_study(tmp_path)
+    assert len(study.slices) == 1
+    assert len(study.skipped) == 1
+    assert file.name in study.skipped[0]
+    assert "single frame" in study.skipped[0]
+
+
+def test_a_broken_slice_does_not_lose_the_others(tmp_path: Path) -> None:
+    files = write_study(tmp_path)
+    edit_dicom(files[:1], lambda d: (setattr(d, "Rows", 8), setattr(d, "PixelData", d.PixelData[:-14]))[0])
+    edit_dicom(files[4:8], blank("PixelSpacing"))
+    basal, mid, apical = read_study(tmp_path).slices
+    assert [basal.name, mid.name] == ["basal", "mid"]
+    with pytest.raises(InputError, match="different sizes"):
+        basal.load()
+    with pytest.raises(InputError, match="--pixel-spacing-mm ROW COLUMN"):
+        mid.load()
+    assert_same_cine(apical.load(), example_cine(seed=2))
+
+
+def test_truncated_pixels_fail_only_their_slice(tmp_path: Path) -> None:
+    files = write_study(tmp_path)
+    files[2].write_bytes(files[2].read_bytes()[:-20])
+    basal, mid, _ = read_study(tmp_path).slices
+    with pytest.raises(InputError, match=rf"{files[2].name}.*truncated or damaged"):
+        basal.load()
+    mid.load()
+
+
+def test_given_spacing_fills_in_and_replaces_with_a_warning(tmp_path: Path) -> None:
+    files = write_study(tmp_path)
+    edit_dicom(files[:4], blank("PixelSpacing"))
+    basal, mid, _ = (source.load() for source in read_study(tmp_path, (2.0, 1.0)).slices)
+    assert basal.pixel_spacing == mid.pixel_spacing == PixelSpacing(2.0, 1.0)
+    assert basal.warnings == ()
+    assert "1.5 x 1.25" in mid.warnings[0]
+    assert mid.affine is not None
+    np.testing.assert_allclose(np.linalg.norm(mid.affine[:3, :2], axis=0), [1.0, 2.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (blank("PixelData"), "no pixel data"),
+        (blank("PixelSpacing"), r"PixelSpacing \(0028,0030\) is missing.*--pixel-spacing-mm ROW COLUMN"),
+        (lambda d: setattr(d, "PixelSpacing", [0, 0]), "0 x 0 mm.*--pixel-spacing-mm"),
+        (lambda d: setattr(d, "NumberOfFrames", 3), "multi-frame"),
+        (lambda d: setattr(d, "SamplesPerPixel", 3), "color"),
+        (lambda d: setattr(d, "PixelSpacing", [1, d.InstanceNumber]), "different PixelSpacing"),
+        (lambda d: setattr(d, "SeriesInstanceUID", f"1.2.{d.InstanceNumber}"), "single frame"),
+    ],
+)
+def test_a_study_without_a_usable_slice_is_refused(tmp_path: Path, edit, message: str) -> None:
+    edit_dicom(write_study(tmp_path / "case", [example_cine()]), edit)
+    with pytest.raises(InputError, match=message):
+        read_study(tmp_path / "case")
+
+
+def test_a_single_dicom_file_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    files = write_study(tmp_path, [example_cine()])
+    with pytest.raises(InputError, match=r"single frame.*Give the folder"):
+        read_study(files[0])
+    edit_dicom(files[:1], blank("PixelData"))
+    with pytest.raises(InputError, match=rf"^{files[0].name}: holds no pixel data"):
+        read_study(files[0])
+
+
+def test_folders_without_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is empty"):
+        read_study(tmp_path)
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"no image.*notes\.txt is not a DICOM file"):
+        read_study(tmp_path)
+
+
+def test_unusable_files_are_skipped_by_name(tmp_path: Path) -> None:
+    write_study(tmp_path / "images", [example_cine()])
+    for k in range(30):
+        (tmp_path / f"note_{k:02d}.txt").write_text("x")
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    study = read_study(tmp_path)
+    assert any(reason.startswith("DICOMDIR") for reason in study.skipped)
+    assert any("more files" in reason for reason in study.skipped)
+    assert len(study.skipped) == 21
+
+
+def test_no_attribute_of_the_patient_reaches_names_messages_or_logs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "Sekret"
+
+    def edit(dataset: FileDataset) -> None:
+        dataset.PatientName, dataset.PatientID = f"{secret}^Jo", f"{secret}1"
+        dataset.PatientComments = dataset.StudyDescription = dataset.ImageComments = secret
+        dataset.SeriesDescription = f"tagging {secret}"
+        dataset.TriggerTime = 1
+
+    files = write_study(tmp_path / "case", example_cines())
+    edit_dicom(files, edit)
+    edit_dicom(files[:4], lambda d: setattr(d, "Rows", 8 + d.InstanceNumber % 2))
+    for extra in files[8:11]:
+        extra.unlink()
+    with caplog.at_level(logging.DEBUG):
+        study = read_study(tmp_path / "case")
+        told = [study.key, *study.skipped]
+        for source in study.slices:
+            told.append(source.name)
+            try:
+                cine = source.load()
+                told += [cine.name, cine.source, *cine.warnings]
+            except InputError as error:
+                told.append(str(error))
+    assert secret not in " ".join(told) + caplog.text
+    assert len(told) > 6

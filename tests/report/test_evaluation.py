@@ -1,0 +1,229 @@
+"""Accuracy of file against file, with errors put in by hand."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+from rich.console import Console
+
+from tagstrain.errors import InputError
+from tagstrain.report.evaluation import Evaluation, evaluate_files
+from tagstrain.report.evaluation_table import print_evaluation
+
+N_ROWS, N_FRAMES, ES_FRAME = 3, 6, 3
+SPACING_MM = 1.5
+RADII_PX = np.linspace(12.0, 20.0, 7)
+
+
+def annulus_points(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points ``(time, 168, 2)`` of an annulus scaled by ``scale[time]`` around (60, 50)."""
+    angle = 2 * np.pi * np.arange(24) / 24
+    grid = RADII_PX[None, :, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, None, :]
+    return scale[:, None, None] * grid.reshape(1, 168, 2) + [60, 50]
+
+
+def true_points() -> NDArray[np.float64]:
+    """Points ``(row, time, 168, 2)``: a stretch of 0.8 at ES."""
+    scale = np.array([1.0, 0.95, 0.9, 0.8, 0.85, 0.97])
+    return np.stack([annulus_points(scale) + row for row in range(N_ROWS)])
+
+
+def shifted(x_px: float, y_px: float) -> NDArray[np.float64]:
+    """True points, all moved."""
+    return true_points() + np.array([x_px, y_px])
+
+
+def write(path: Path, points: NDArray[np.float64], **datasets: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file["landmark_coords"] = np.moveaxis(points, -1, 2)
+        for name, values in datasets.items():
+            file[name] = values
+    return path
+
+
+def evaluate(tmp_path: Path, predicted: NDArray[np.float64], truth: Any = None, **datasets: Any) -> Evaluation:
+    extra = {"px_spaces": np.full(len(predicted), SPACING_MM)} if truth is None else truth
+    true = true_points()[:, :, : predicted.shape[2]]
+    return evaluate_files(write(tmp_path / "truth.h5", true, **extra), write(tmp_path / "p.h5", predicted, **datasets))
+
+
+def test_a_perfect_prediction_has_no_error(tmp_path: Path) -> None:
+    result = evaluate(tmp_path, true_points())
+    assert result.position.rmse_row_mean_mm == 0
+    assert result.position.epe_p95_mm < 1e-3
+    assert result.position.n_points == N_ROWS * N_FRAMES * 168
+    assert result.displacement.n_points == N_ROWS * (N_FRAMES - 1) * 168
+    assert result.strain is not None
+    assert result.strain["radial"].peak.mae == 0
+    assert result.boxes is None
+    assert result.within_one_sigma is None
+
+
+def test_an_offset_is_an_error_of_placement_only(tmp_path: Path) -> None:
+    result = evaluate(tmp_path, shifted(3.0, 4.0))
+    assert result.position.rmse_row_median_mm == pytest.approx(5 * SPACING_MM)
+    assert result.placement.rmse_pooled_mm == pytest.approx(5 * SPACING_MM)
+    assert result.position.epe_median_mm == pytest.approx(5 * SPACING_MM, abs=1e-3)
+    assert result.displacement.rmse_pooled_mm == pytest.approx(0, abs=1e-9)
+    assert result.strain is not None
+    assert result.strain["circumferential_mean"].end_systolic.mae == pytest.approx(0, abs=1e-9)
+
+
+def test_distances_are_in_mm_where_pixels_are_not_square(tmp_path: Path) -> None:
+    spacing = np.tile([2.0, 0.5], (N_ROWS, 1))  # rows 2 mm apart, columns 0.5 mm
+    result = evaluate(tmp_path, shifted(6.0, 2.0), {"px_spaces": spacing})
+    assert result.position.rmse_pooled_mm == pytest.approx(5.0)
+
+
+def test_rows_weigh_the_same_in_the_mean_and_the_median_ignores_an_outlier(tmp_path: Path) -> None:
+    predicted = true_points()
+    predicted[1] += [2.0, 0.0]
+    predicted[2] += [100.0, 0.0]
+    result = evaluate(tmp_path, predicted)
+    assert result.position.rmse_row_mean_mm == pytest.approx((0 + 2 + 100) / 3 * SPACING_MM)
+    assert result.position.rmse_row_median_mm == pytest.approx(2 * SPACING_MM)
+
+
+@pytest.mark.parametrize("truth_says_es", [True, False])
+def test_strain_errors_have_their_closed_form(tmp_path: Path, truth_says_es: bool) -> None:
+    predicted = true_points()
+    scales = [0.75, 0.8, 0.9]
+    for row, scale in enumerate(scales):
+        predicted[row, ES_FRAME] = annulus_points(np.array([scale]))[0]
+    truth = {"px_spaces": np.full(N_ROWS, SPACING_MM)}
+    if truth_says_es:
+        truth["es_frame_idx"] = np.full(N_ROWS, ES_FRAME)
+    result = evaluate(tmp_path, predicted, truth)
+    assert result.strain is not None
+    errors = [(scale**2 - 0.8**2) / 2 for scale in scales]
+    for accuracy in result.strain.values():
+        assert accuracy.end_systolic.bias == pytest.approx(np.mean(errors))
+        assert accuracy.end_systolic.sd == pytest.approx(np.std(errors, ddof=1))
+        assert accuracy.end_systolic.mae == pytest.approx(np.mean(np.abs(errors)))
+    # Row 2 loses its extremum at ES and peaks a frame later, at a stretch of 0.85.
+    peaks = [errors[0], errors[1], (0.85**2 - 0.8**2) / 2]
+    assert result.strain["circumferential_midwall"].peak.bias == pytest.approx(np.mean(peaks))
+
+
+def test_the_stated_es_frame_wins_over_the_strain(tmp_path: Path) -> None:
+    predicted = true_points()
+    predicted[:, ES_FRAME] += np.random.default_rng(0).normal(0, 1, predicted[:, ES_FRAME].shape)
+    truth = {"px_spaces": np.full(N_ROWS, SPACING_MM), "es_frame_idx": np.full(N_ROWS, 2)}
+    result = evaluate(tmp_path, predicted, truth)
+    assert result.strain is not None
+    assert result.strain["radial"].end_systolic.mae == 0
+
+
+def test_padding_and_missing_points_are_left_out(tmp_path: Path) -> None:
+    predicted = true_points()
+    predicted[1, 4:] = 1e6
+    predicted[0, 2, 5] = np.nan
+    truth = {"px_spaces": np.full(N_ROWS, SPACING_MM), "n_frames": np.array([6, 4, 6])}
+    result = evaluate(tmp_path, predicted, truth)
+    assert result.position.rmse_pooled_mm == 0
+    assert result.position.n_points == (6 + 4 + 6) * 168 - 1
+    assert result.n_missing == 1
+    console = Console(width=140, record=True, file=StringIO())
+    print_evaluation(result, console)
+    assert "1 true points have no prediction" in console.export_text()
+
+
+def test_another_choice_of_spoke_0_is_undone(tmp_path: Path) -> None:
+    grid = true_points().reshape(N_ROWS, N_FRAMES, 24, 7, 2)
+    result = evaluate(tmp_path, np.roll(grid, 5, axis=2).reshape(true_points().shape))
+    assert result.placement.rmse_pooled_mm > 10
+    assert result.placement_best_rotation is not None
+    assert result.placement_best_rotation.rmse_pooled_mm == pytest.approx(0, abs=1e-9)
+
+
+def test_points_off_the_grid_have_no_strain(tmp_path: Path) -> None:
+    result = evaluate(tmp_path, true_points()[:, :, :11] + [1.0, 0.0])
+    assert result.n_points == 11
+    assert result.strain is None
+    assert result.placement_best_rotation is None
+    assert result.position.rmse_pooled_mm == pytest.approx(SPACING_MM)
+
+
+def test_truth_at_ed_alone_judges_placement_alone(tmp_path: Path) -> None:
+    true = true_points()
+    true[:, 1:] = np.nan
+    truth = write(tmp_path / "truth.h5", true, px_spaces=np.full(N_ROWS, 1.0))
+    result = evaluate_files(truth, write(tmp_path / "p.h5", shifted(0.0, 2.0)))
+    assert result.placement.rmse_pooled_mm == pytest.approx(2.0)
+    assert result.displacement.n_points == 0
+    assert result.strain is not None
+    assert result.strain["radial"].peak.n == 0
+    assert result.strain["radial"].end_systolic.n == 0
+    print_evaluation(result, Console(width=120, file=StringIO()))
+
+
+def test_coincident_predicted_points_cost_their_own_lines_only(tmp_path: Path) -> None:
+    predicted = true_points()
+    predicted[0, :, 0] = predicted[0, :, 7]  # spokes 0 and 1, ring 0
+    result = evaluate(tmp_path, predicted)
+    assert result.strain is not None
+    assert result.strain["circumferential_mean"].peak.n == N_ROWS
+    assert np.isfinite(result.strain["circumferential_mean"].peak.mae)
+
+
+def test_boxes_and_calibration_are_compared_where_both_files_have_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    sigma = rng.uniform(0.3, 1.0, (N_ROWS, N_FRAMES, 168))
+    predicted = true_points() + rng.normal(0, 1, (N_ROWS, N_FRAMES, 168, 2)) * sigma[..., None]
+    boxes = np.tile([0.0, 0.0, 10.0, 10.0], (N_ROWS, 1))
+    truth = {"px_spaces": np.full(N_ROWS, SPACING_MM), "bbox_corners": boxes}
+    moved = boxes + np.array([[0.0], [5.0], [10.0]]) * [1, 0, 1, 0]
+    result = evaluate(tmp_path, predicted, truth, landmark_sigma=sigma, bbox_corners=moved)
+    assert result.boxes == pytest.approx((4 / 9, 1 / 3, 0.0, 2 / 3, 3))
+    assert result.within_one_sigma == pytest.approx(0.683, abs=0.02)
+    assert result.normalized_error_rms == pytest.approx(1.0, abs=0.03)
+    console = Console(width=140, record=True, file=StringIO())
+    print_evaluation(result, console)
+    text = console.export_text()
+    assert "Box IoU: mean 0.444, median 0.333, worst 0.000, below 0.5 in 66.7 % of 3" in text
+    assert f"{100 * (result.within_one_sigma or 0):.1f} % of coordinates within one sigma" in text
+
+
+def test_json_is_strict_and_carries_units(tmp_path: Path) -> None:
+    result = evaluate(tmp_path, true_points()[:, :, :11] * np.nan)
+    record = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert record["position"]["rmse_row_mean_mm"] is None
+    assert record["position"]["n_points"] == 0
+    whole = json.loads(json.dumps(evaluate(tmp_path, true_points()).to_json(), allow_nan=False))
+    assert set(whole["strain"]) == {"circumferential_mean", "circumferential_midwall", "radial"}
+    assert set(whole["strain"]["radial"]["peak"]) == {"bias", "sd", "mae", "n"}
+    assert (whole["truth"], whole["prediction"]) == ("truth.h5", "p.h5")
+
+
+def test_table_shows_the_numbers(tmp_path: Path) -> None:
+    console = Console(width=140, record=True, file=StringIO())
+    print_evaluation(evaluate(tmp_path, shifted(3.0, 4.0)), console)
+    text = console.export_text()
+    assert "p.h5 against truth.h5: 3 rows, 168 points per frame" in text
+    assert text.count("7.500") >= 4
+    assert "percentage points" in text
+    assert "(mm)" in text
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"p.h5: 2 rows, but truth.h5 has 3"):
+        evaluate(tmp_path, true_points()[:2], {"px_spaces": np.full(N_ROWS, 1.0)})
+    truth = write(tmp_path / "t.h5", true_points(), px_spaces=np.full(N_ROWS, 1.0))
+    with pytest.raises(InputError, match=r"row 0 has 12 points, but t.h5 has 168"):
+        evaluate_files(truth, write(tmp_path / "p.h5", true_points()[:, :, :12]))
+    with pytest.raises(InputError, match=r"row 0 has 5 frames, but t.h5 has 6"):
+        evaluate_files(truth, write(tmp_path / "p.h5", true_points()[:, :5]))
+
+
+def test_distances_need_a_pixel_spacing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="px_spaces is missing"):
+        evaluate(tmp_path, true_points(), {})
+    assert_allclose(evaluate(tmp_path, shifted(2.0, 0), {}, px_spaces=np.ones(3)).position.rmse_pooled_mm, 2.0)
