@@ -15,6 +15,8 @@ from tagstrain.cli.evaluate import evaluate
 from tagstrain.cli.exits import CommandExit, ExitCode
 from tagstrain.cli.info import info
 from tagstrain.cli.messages import print_error
+from tagstrain.cli.predict import predict
+from tagstrain.cli.simulate import simulate
 from tagstrain.cli.track import track
 from tagstrain.cli.train import train
 from tagstrain.errors import InputError, TagstrainError
@@ -33,6 +35,8 @@ app.command()(analyze)
 app.command()(track)
 app.command()(evaluate)
 app.command()(info)
+app.command()(simulate)
+app.command()(predict)
 app.command()(train)
 
 

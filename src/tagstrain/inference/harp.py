@@ -17,7 +17,7 @@ from tagstrain.inference.tag_spectrum import measure_tags
 class HarpConfig:
     pixel_mm: float = 1.0
     margin_mm: float = 16.0
-    relative_bandwidth: float = 0.35
+    relative_bandwidth: float = 0.5
     smoothing_mm: tuple[float, ...] = (4.0, 3.0, 2.5, 2.5)
     momentum: float = 0.5
     ref_rate: float = 0.0
@@ -30,6 +30,9 @@ class HarpConfig:
     prior: float = 0.02
     pre: float = 1.0
     wfloor: float = 0.02
+    nquad: int = 1
+    quad: float = 3.5
+    qridge: float = 0.02
     soft: float = 0.5
     alpha: float = 7.0
     floors: tuple[float, ...] = (0.0,)
@@ -61,6 +64,32 @@ class AffineSmoother:
         return b0 / S - ax * mx - ay * my
 
 
+class QuadraticSmoother:
+    def __init__(self, n, sigma, where, ridge):
+        o = (np.arange(n)[None] - np.arange(n)[:, None]) / sigma
+        g = np.exp(-(o**2) / 2)
+        self.g = [g * o**p for p in range(5)]
+        self.powers = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
+        self.where = where
+        self.ridge = ridge
+        self.affine = AffineSmoother(n, sigma)
+
+    def __call__(self, values, weights):
+        g, wh, pw = self.g, self.where, self.powers
+        m = lambda f, p, q: (g[q] @ f @ g[p].T)[:, wh]
+        sums = {k: m(weights, *k) for k in {(a[0] + b[0], a[1] + b[1]) for a in pw for b in pw}}
+        A = np.empty((*sums[0, 0].shape, 6, 6))
+        for i, a in enumerate(pw):
+            for j, b in enumerate(pw):
+                A[..., i, j] = sums[a[0] + b[0], a[1] + b[1]]
+        base = self.affine(values, weights)
+        f = weights * values
+        b = np.stack([m(f, *k) for k in pw], -1)
+        A += (sums[0, 0] * 1.0)[..., None, None] * np.diag([0, 0.02, 0.02] + 3 * [self.ridge]) + 1e-12 * np.eye(6)
+        base[:, wh] = np.linalg.solve(A, b[..., None])[..., 0, 0]
+        return base
+
+
 class HarpTracker:
     name = "harp"
 
@@ -87,7 +116,7 @@ class HarpTracker:
         bank = HarmonicFilter.at(K, size, cfg.relative_bandwidth)
         ed = cine.ed_frame
         self.mask = tissue(crop.to_crop(pts), size, cfg.alpha / cfg.pixel_mm, lam_px, cfg.soft / cfg.pixel_mm)
-        self.masks = [f + (1 - f) * self.mask for f in cfg.floors] 
+        self.masks = [f + (1 - f) * self.mask for f in cfg.floors]
         self.masks += [self.masks[-1]] * (len(cfg.smoothing_mm) - len(self.masks))
         self.ref0 = [bank(images[ed] * m) for m in self.masks]
         ref0 = 0
@@ -95,6 +124,9 @@ class HarpTracker:
         self.up = interp(size, m)
         D = len(K)
         self.sm = [AffineSmoother(m, s / cfg.pixel_mm / 2) for s in cfg.smoothing_mm]
+        for i in range(cfg.nquad):
+            self.sm[-1 - i] = QuadraticSmoother(m, cfg.quad / cfg.pixel_mm / 2, self.mask[::2, ::2] > 0.1, cfg.qridge)
+
         S = np.zeros((T, D, m, m))
         self.quality = np.zeros((T, D, m, m))
         for seq in (range(ed + 1, T), range(ed - 1, -1, -1)):
@@ -159,6 +191,7 @@ def interp(n, m):
 def tissue(points, size, alpha, lam, soft):
     from scipy.spatial import Delaunay
     from scipy.ndimage import distance_transform_edt
+
     yy, xx = np.mgrid[:size, :size]
     grid = np.stack([xx, yy], -1).astype(float)
     pts = points[np.isfinite(points).all(1)]

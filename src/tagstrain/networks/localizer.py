@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -33,7 +34,7 @@ class LocalizationCNN(nn.Module):
         self.in_channels = in_channels
         self.batch_statistics = batch_statistics
         widths = (in_channels, *_CHANNELS)
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in zip(widths, widths[1:], strict=False))
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in pairwise(widths))
         # Keras' momentum 0.99 keeps 99 % of the old value; PyTorch's counts the other way round.
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, eps=1e-3, momentum=0.01) for width in _CHANNELS)
         self.dense1 = nn.Linear(3200, 1024)

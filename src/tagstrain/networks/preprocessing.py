@@ -69,7 +69,9 @@ def locally_normalized(frames: torch.Tensor, width_px: float, floor: float) -> t
 
 
 def localizer_channels(frames: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
-    """Channels ``(batch, 3, 256, 256)`` for our localiser from `localizer_frame_indices` frames ``(batch, 6, 256, 256)``.
+    """Channels ``(batch, 3, 256, 256)`` for our localiser.
+
+    ``frames`` are those of `localizer_frame_indices`, shape ``(batch, 6, 256, 256)``.
 
     First frame; movement of the tag pattern (a beating heart changes it, the chest does not); last frames, where tags
     have faded and the wall shows. Grey levels alone do not carry over from simulation to real images; movement does.

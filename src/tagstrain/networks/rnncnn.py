@@ -54,16 +54,16 @@ class LandmarkRnnCnn(nn.Module):
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         """Landmarks ``(batch, time, 2, 168)`` [crop px], axis 2 is (x, y), of crops ``(batch, time, 128, 128)``."""
         batch, time = crops.shape[:2]
-        features = self.frame_features(crops.flatten(0, 1)).unflatten(0, (batch, time))
+        features = self.frame_features(crops.flatten(0, 1)).reshape(batch, time, -1)
         states, _ = self.lstm(features)
         hidden = F.relu(self.dense(self.dropout(states)))
         landmarks: torch.Tensor = self.dense_1(hidden)
-        return landmarks.unflatten(2, (2, N_LANDMARKS))
+        return landmarks.reshape(batch, time, 2, N_LANDMARKS)
 
 
 def as_grid(landmarks: torch.Tensor) -> torch.Tensor:
     """``(..., 2, 168)`` as the network gives them to ``(..., spoke, ring, 2)``."""
-    return landmarks.unflatten(-1, (N_SPOKES, N_RINGS)).movedim(-3, -1)
+    return landmarks.reshape(*landmarks.shape[:-1], N_SPOKES, N_RINGS).movedim(-3, -1)
 
 
 def from_grid(landmarks: torch.Tensor) -> torch.Tensor:

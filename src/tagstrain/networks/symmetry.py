@@ -38,7 +38,7 @@ def unturn_points(points_px: torch.Tensor, symmetry: int, size: int) -> torch.Te
 
 
 def turn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:
-    """Renumber the spokes ``(..., spoke, ring, 2)`` of turned points: spoke 0 points along +x, spokes turn towards +y."""
+    """Renumber spokes ``(..., spoke, ring, 2)`` of turned points: spoke 0 points along +x, spokes turn towards +y."""
     n = grid.shape[-3]
     spoke = torch.arange(n, device=grid.device)
     # Where the new spoke k was before turning: undo the steps in reverse order.
@@ -53,12 +53,16 @@ def turn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:
 
 def turn_boxes(boxes_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
     """Boxes ``(..., 4)`` x1, y1, x2, y2, kept in order after turning."""
-    return _ordered(turn_points(boxes_px.unflatten(-1, (2, 2)), symmetry, size))
+    return _ordered(turn_points(_corners(boxes_px), symmetry, size))
 
 
 def unturn_boxes(boxes_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
     """Inverse of `turn_boxes`."""
-    return _ordered(unturn_points(boxes_px.unflatten(-1, (2, 2)), symmetry, size))
+    return _ordered(unturn_points(_corners(boxes_px), symmetry, size))
+
+
+def _corners(boxes_px: torch.Tensor) -> torch.Tensor:
+    return boxes_px.reshape(*boxes_px.shape[:-1], 2, 2)
 
 
 def _ordered(corners: torch.Tensor) -> torch.Tensor:

@@ -58,11 +58,12 @@ def acquire(
     half_shift_x = torch.roll(image, columns // 2, dims=-1)
     along = acquisition.ghost_axis[:, None, None, None]
     ghost = half_shift_y * along + half_shift_x * (1 - along)
-    return (image + acquisition.ghost[:, None, None, None] * ghost).abs()
+    magnitude: torch.Tensor = (image + acquisition.ghost[:, None, None, None] * ghost).abs()
+    return magnitude
 
 
 def coil_shading(points_mm: torch.Tensor, acquisition: AcquisitionScene, field: torch.Tensor) -> torch.Tensor:
-    """Smooth sensitivity over the image: a ramp away from the coil times a slow random field; ``(scene, row, column)``."""
+    """Sensitivity over the image: a ramp away from the coil times a slow random field; ``(scene, row, column)``."""
     direction = torch.stack(
         [torch.cos(acquisition.shading_angle_rad), torch.sin(acquisition.shading_angle_rad)], dim=-1
     )

@@ -43,7 +43,10 @@ class TissueMaps:
 def smooth_fields(
     generators: list[torch.Generator], size: int, pixel_mm: torch.Tensor, width_mm: torch.Tensor
 ) -> torch.Tensor:
-    """Gaussian random fields of unit deviation, ``(scene, field, size, size)``, smooth over ``width_mm`` ``(scene, field)``."""
+    """Gaussian random fields of unit deviation, smooth over ``width_mm`` ``(scene, field)``.
+
+    Shape ``(scene, field, size, size)``.
+    """
     device = width_mm.device
     white = torch.stack(
         [torch.randn(width_mm.shape[1], size, size, generator=g, device=g.device) for g in generators]
@@ -54,7 +57,7 @@ def smooth_fields(
     width_px = (width_mm / pixel_mm[:, None]).clamp_max(0.6 * size)[..., None, None]
     low_pass = torch.exp(-2 * math.pi**2 * (frequency_x**2 + frequency_y**2) * width_px**2)
     low_pass[..., 0, 0] = 0
-    field = torch.fft.irfft2(torch.fft.rfft2(white) * low_pass, s=(size, size))
+    field: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(white) * low_pass, s=(size, size))
     return field / field.std(dim=(-1, -2), keepdim=True).clamp_min(1e-12)
 
 

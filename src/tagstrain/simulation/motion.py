@@ -102,7 +102,7 @@ class HeartMotion:
         return course * (_expand(m.twist_rad, radius) + _expand(m.twist_gradient_rad, radius) * depth) * fade
 
     def _drift(self, points_mm: torch.Tensor, time_ms: torch.Tensor) -> torch.Tensor:
-        """Bulk motion and smooth waves [mm] at places ``(scene, point, 2)`` at times ``(scene, 1)`` or ``(scene, point)``."""
+        """Bulk motion and smooth waves [mm] at places ``(scene, point, 2)``; times ``(scene, 1 or point)``."""
         m = self.motion
         swings = self._swings(time_ms)
         bulk = m.bulk_mm[:, None] * self._since_ed(time_ms, m.bulk_lag_ms)[..., None]
@@ -135,7 +135,7 @@ class HeartMotion:
         return radius_ed[..., None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
 
     def forward(self, points_ed_mm: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
-        """Trajectories ``(scene, time, point, 2)`` of material points ``(scene, point, 2)`` at times ``(scene, time)``."""
+        """Trajectories ``(scene, time, point, 2)`` of ED points ``(scene, point, 2)`` at times ``(scene, time)``."""
         n_scenes, n_points, _ = points_ed_mm.shape
         n_times = times_ms.shape[1]
 

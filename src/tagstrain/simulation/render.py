@@ -120,7 +120,8 @@ def render(scene: Scene, view: View, frame_indices: Sequence[int] | None = None)
     brightness = images.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9)
     images = (images / brightness) ** scene.acquisition.gamma[:, None, None, None]
     landmarks_mm = ed_landmarks_mm(scene)
-    tracks = motion.forward(landmarks_mm.flatten(1, 2), times).unflatten(2, (N_SPOKES, N_RINGS))
+    tracks = motion.forward(landmarks_mm.flatten(1, 2), times)
+    tracks = tracks.reshape(*tracks.shape[:2], N_SPOKES, N_RINGS, 2)
     tracks_px = view.to_px(tracks)
     return RenderedCines(
         frames=images * scene.acquisition.scanner_scale[:, None, None, None] / 4,
@@ -143,14 +144,16 @@ def landmark_boxes(ed_landmarks_px: torch.Tensor) -> torch.Tensor:
 def _es_frame(tracks_mm: torch.Tensor) -> torch.Tensor:
     ring = tracks_mm[:, :, :, MIDWALL_RING]
     chords = (ring.roll(-1, dims=2) - ring).norm(dim=-1)
-    return ((chords / chords[:, :1]) ** 2).mean(dim=-1).argmin(dim=1)
+    frame: torch.Tensor = ((chords / chords[:, :1]) ** 2).mean(dim=-1).argmin(dim=1)
+    return frame
 
 
 def _wall_mask(scene: Scene, view: View) -> torch.Tensor:
     points = view.grid_mm()
     endo, epi = wall_radii(scene.anatomy, torch.atan2(points[..., 1], points[..., 0]))
     radius = points.norm(dim=-1)
-    return ((radius > endo) & (radius < epi)).float()
+    wall: torch.Tensor = (radius > endo) & (radius < epi)
+    return wall.float()
 
 
 def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, frames: Sequence[int]) -> torch.Tensor:
@@ -202,7 +205,7 @@ def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, 
 def _magnetization(
     scene: Scene, properties: torch.Tensor, places_ed_mm: torch.Tensor, time_ms: torch.Tensor
 ) -> torch.Tensor:
-    """Signal ``(scene, point)`` of tissue ``(scene, channel, point)`` that was at ``places_ed_mm`` when it was tagged."""
+    """Signal ``(scene, point)`` of tissue ``(scene, channel, point)`` that was at ``places_ed_mm`` when tagged."""
     tags = scene.tags
     density, steady, rate, blood = properties.unbind(dim=1)
     fresh = blood * (1 - torch.exp(-((time_ms / tags.wash_out_ms[:, None]) ** 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -65,6 +66,7 @@ class LandmarkExamples:
     scale = (0.82, 1.25)
     shift = 0.10
     """Share of the crop's side."""
+    few_frames = 8
 
     def __init__(self, preset: str) -> None:
         self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
@@ -75,7 +77,8 @@ class LandmarkExamples:
         # The box rule is the same in mm and in pixels.
         boxes_mm = landmark_boxes(ed_landmarks_mm(scene))
         side = (boxes_mm[:, 2:] - boxes_mm[:, :2]).amax(dim=1) * preprocessing.LANDMARK_CROP_SCALE
-        scale = torch.tensor(np.exp(rng.uniform(*np.log(self.scale), n)), dtype=torch.float32, device=device)
+        log_scale = rng.uniform(math.log(self.scale[0]), math.log(self.scale[1]), n)
+        scale = torch.tensor(np.exp(log_scale), dtype=torch.float32, device=device)
         shift = torch.tensor(rng.uniform(-self.shift, self.shift, (n, 2)), dtype=torch.float32, device=device)
         center = (boxes_mm[:, :2] + boxes_mm[:, 2:]) / 2 + shift * side[:, None]
         cines = render(scene, View(center, side * scale, rnncnn.INPUT_SIZE))
@@ -93,12 +96,12 @@ class LandmarkExamples:
         return {**batch, "images": _disturbed(images, rng), "landmarks": turn_spokes(points, symmetry)}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """At times every other frame or an early end, so that the network does not count frames; ED stays first."""
+        """Most often ED and a few later frames: the network must not count frames, and its time goes by frame."""
         time = batch["images"].shape[1]
-        draw = rng.random()
-        if draw < 0.4 or time < 12:
+        if rng.random() < 0.2 or time <= self.few_frames:
             return dict(batch)
-        kept = np.arange(0, time, 2) if draw < 0.85 else np.arange(int(rng.integers(10, time)))
+        later = 1 + np.sort(rng.permutation(time - 1)[: self.few_frames - 1])
+        kept = np.concatenate([[0], later])
         frames = torch.as_tensor(kept, device=batch["images"].device)
         short = {key: batch[key].index_select(1, frames) for key in ("images", "landmarks", "frame_valid")}
         return {**batch, **short}

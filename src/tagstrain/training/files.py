@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def _landmark_example(
     if rng is not None:
         maker = LandmarkExamples
         center = center + rng.uniform(-maker.shift, maker.shift, 2) * side_mm / cine.spacing_xy_mm
-        side_mm *= float(np.exp(rng.uniform(*np.log(maker.scale))))
+        side_mm *= math.exp(rng.uniform(math.log(maker.scale[0]), math.log(maker.scale[1])))
     crop = CropTransform((center[0], center[1]), side_mm, 128, (cine.spacing_xy_mm[0], cine.spacing_xy_mm[1]))
     frames, valid = crop.sample(cine.frames[:FRAMES_PER_EXAMPLE])
     images = preprocessing.landmark_input(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])[0]
@@ -101,7 +102,7 @@ def _landmark_example(
     grid = torch.tensor(np.nan_to_num(points), dtype=torch.float32)
     return {
         "images": images,
-        "landmarks": grid.unflatten(1, (rnncnn.N_SPOKES, rnncnn.N_RINGS)),
+        "landmarks": grid.reshape(len(grid), rnncnn.N_SPOKES, rnncnn.N_RINGS, 2),
         "frame_valid": torch.from_numpy(known),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }

@@ -29,7 +29,7 @@ class NetworkTraining(L.LightningModule):
         super().__init__()
         self.config = config
         # Twice as fast on a CPU, and no slower elsewhere.
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Training loss of one batch."""

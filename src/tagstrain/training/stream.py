@@ -1,4 +1,4 @@
-"""Endless batches in which batch ``k`` depends on the seed and ``k`` alone, so that a resumed run sees the same ones."""
+"""Endless batches, each set by the seed and its number alone, so that a resumed run sees the same ones."""
 
 from __future__ import annotations
 

@@ -1,0 +1,130 @@
+"""Landmarks by the RNN-CNN, placed at ED and tracked: `RnnCnn`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
+
+from tagstrain.data import Box, Localization, PointTracks, TaggedCine
+from tagstrain.geometry import CropTransform
+from tagstrain.networks import preprocessing
+from tagstrain.networks.rnncnn import INPUT_SIZE, N_LANDMARKS, LandmarkRnnCnn, as_grid
+from tagstrain.networks.symmetry import N_SYMMETRIES, turn_images, turn_spokes, unturn_points
+from tagstrain.networks.weights import WeightsInfo, load_weights
+
+PLACING_PASSES = 2
+TRACKING_SYMMETRIES = (0, 3, 5, 6)
+SIGMA_FLOOR_MM = 0.5
+BOX_MARGIN = 0.30
+"""A box exceeds the landmarks by this share of their extent on every side, as in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class RnnCnn:
+    """The predecessor's landmark network as placer and as tracker.
+
+    The network gives positions in absolute terms, for its own 24 x 7 landmarks alone. As a tracker it lends its
+    displacement from ED to any points, interpolated by thin-plate splines, so that given points stay where they were
+    given at ED. Answers are averaged over symmetries of the square; their spread is the uncertainty.
+    """
+
+    network: LandmarkRnnCnn
+    info: WeightsInfo
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        return "rnncnn"
+
+    @classmethod
+    def from_weights(cls, path: Path | None = None, device: str = "cpu") -> RnnCnn:
+        """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
+        network, info = load_weights("rnncnn", path, device)
+        assert isinstance(network, LandmarkRnnCnn)
+        return cls(network, info, device)
+
+    def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
+        """ED landmarks ``(spoke, ring, 2)``, spoke 0 towards +x; the second pass crops around what the first found."""
+        box = localization.box
+        ed_only = cine.frames[cine.ed_frame : cine.ed_frame + 1]
+        landmarks = np.empty(0)
+        for _ in range(PLACING_PASSES):
+            views = self._views(cine, ed_only, box, tuple(range(N_SYMMETRIES)))
+            landmarks = np.median(views[:, 0], axis=0)
+            box = _box_of(landmarks.reshape(-1, 2))
+        return landmarks
+
+    def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+        """Trajectories of any points; see the class for how points other than the network's own are handled."""
+        points = np.asarray(ed_points_px, np.float64)
+        known = np.flatnonzero(np.isfinite(points).all(axis=-1))
+        tracks = np.full((cine.n_frames, *points.shape), np.nan)
+        sigma = np.full(tracks.shape[:-1], np.nan)
+        if known.size:
+            # The network is causal and starts at ED: frames before ED are run backwards in time.
+            ed = cine.ed_frame
+            for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):
+                if len(frames) > 1 or ed == 0:
+                    moved, spread = self._follow(cine, frames, points[known])
+                    tracks[frames[:, None], known] = moved
+                    sigma[frames[:, None], known] = spread
+        return PointTracks(tracks, sigma, cine.ed_frame)
+
+    def _follow(
+        self, cine: TaggedCine, frames: NDArray[np.intp], points_px: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions ``(time, point, 2)`` and their spread ``(time, point)`` over frames that begin with ED."""
+        views = self._views(cine, cine.frames[frames], _box_of(points_px), TRACKING_SYMMETRIES)
+        displacement = views - views[:, :1]
+        anchors = np.median(views[:, 0], axis=0).reshape(N_LANDMARKS, 2)
+        mean = displacement.mean(axis=0).reshape(len(frames), N_LANDMARKS, 2)
+        spread = displacement.std(axis=0).mean(axis=-1).reshape(len(frames), N_LANDMARKS)
+        values = np.concatenate([mean, spread[..., None]], axis=-1).swapaxes(0, 1).reshape(N_LANDMARKS, -1)
+        spline = RBFInterpolator(anchors, values, kernel="thin_plate_spline", smoothing=1.0)
+        at_points = spline(points_px).reshape(len(points_px), len(frames), 3).swapaxes(0, 1)
+        floor_px = SIGMA_FLOOR_MM / float(cine.spacing_xy_mm.mean())
+        sigma = np.hypot(np.maximum(at_points[..., 2], 0), floor_px)
+        sigma[0] = 0.0
+        return points_px + at_points[..., :2], sigma
+
+    def _views(
+        self, cine: TaggedCine, frames: NDArray[np.float32], box: Box, symmetries: tuple[int, ...]
+    ) -> NDArray[np.float64]:
+        """Landmarks ``(view, time, spoke, ring, 2)`` in pixels of the image, one view per symmetry of the crop."""
+        spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
+        side_mm = max((box.x2 - box.x1) * spacing[0], (box.y2 - box.y1) * spacing[1])
+        side_mm = max(side_mm * preprocessing.LANDMARK_CROP_SCALE, 1.0)
+        crop = CropTransform(box.center_xy, side_mm, INPUT_SIZE, spacing)
+        images, valid = crop.sample(frames)
+        prepared = preprocessing.landmark_input(
+            torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
+        )
+        turned = torch.cat([turn_images(prepared, symmetry) for symmetry in symmetries])
+        with torch.inference_mode():
+            grids = as_grid(self.network(turned)).cpu()
+        views = []
+        for grid, symmetry in zip(grids, symmetries, strict=True):
+            upright = unturn_points(_unturn_spokes(grid, symmetry), symmetry, INPUT_SIZE)
+            views.append(crop.to_image(upright.double().numpy()))
+        return np.stack(views)
+
+
+def _unturn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """Undo the renumbering of `turn_spokes`."""
+    n = grid.shape[-3]
+    numbers = torch.arange(n, dtype=torch.float32).view(n, 1, 1).expand(n, 1, 2)
+    before = turn_spokes(numbers, symmetry)[:, 0, 0].long()
+    return grid.index_select(-3, torch.argsort(before))
+
+
+def _box_of(points_px: NDArray[np.float64]) -> Box:
+    """The box that training would have drawn around these ED points."""
+    low, high = points_px.min(axis=0), points_px.max(axis=0)
+    margin = BOX_MARGIN * (high - low)
+    return Box(*(low - margin), *(high + margin))

@@ -1,0 +1,137 @@
+"""Simulated data on disk: the predecessor's training layout, and studies as DICOM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tagstrain.data import Box, PixelSpacing, SliceLevel, TaggedCine
+from tagstrain.geometry import CropTransform
+from tagstrain.io.dicom_export import write_dicom_study
+from tagstrain.io.landmark_writer import LandmarkFileWriter
+from tagstrain.simulation.config import PRESETS, SimulatorConfig
+from tagstrain.simulation.render import RenderedCines, full_view, render
+from tagstrain.simulation.scene import Scene, sample_scene, sample_scenes, stack_scenes
+
+BATCH = 4
+CROP_SIZE = 128
+_LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
+
+
+def write_dataset(
+    path: Path,
+    n: int,
+    seed: int = 0,
+    preset: str = "default",
+    device: str = "cpu",
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write ``n`` simulated slices with exact truth in the predecessor's training layout (see `LandmarkFileWriter`).
+
+    Images are 256 x 256 uint16. The crop follows the predecessor's rule: floor and ceil of the box, each axis resized
+    to 128, landmarks scaled by 128 / rows along both axes.
+    """
+    config = PRESETS[preset]
+    scenes = sample_scenes(config, n, seed)
+    with LandmarkFileWriter(path, config.n_frames, overwrite) as writer:
+        for start in range(0, n, BATCH):
+            scene = stack_scenes(scenes[start : start + BATCH], device)
+            cines = render(scene, full_view(scene))
+            for k in range(len(cines.frames)):
+                _append(writer, cines, k)
+                progress(1)
+
+
+def _append(writer: LandmarkFileWriter, cines: RenderedCines, k: int) -> None:
+    frames = _stored(cines.frames[k])
+    points = cines.landmarks_px[k].double().cpu().numpy().reshape(len(frames), -1, 2)
+    size = frames.shape[1]
+    box = Box(*np.clip(cines.boxes_px[k].double().cpu().numpy(), 0, size).tolist())
+    x1, y1 = int(np.floor(box.x1)), int(np.floor(box.y1))
+    region = frames[:, y1 : int(np.ceil(box.y2)), x1 : int(np.ceil(box.x2))]
+    rows, columns = region.shape[1:]
+    # A square grid over a region whose pixels count as columns:rows wide stretches each axis by its own factor.
+    stretch = CropTransform(((columns - 1) / 2, (rows - 1) / 2), 1.0, CROP_SIZE, (1.0 / columns, 1.0 / rows))
+    crops, _ = stretch.sample(region.astype(np.float32))
+    pixel_mm = float(cines.pixel_mm[k])
+    writer.append(
+        points,
+        box,
+        (pixel_mm, pixel_mm),
+        ed_frame=0,
+        es_frame=int(cines.es_frame[k]),
+        frames=frames,
+        frame_times_ms=cines.frame_times_ms[k].double().cpu().numpy(),
+        cropped_frames=crops,
+        cropped_points_px=(points - (x1, y1)) * (CROP_SIZE / rows),
+    )
+
+
+def _stored(frames: torch.Tensor) -> NDArray[np.uint16]:
+    return np.asarray(np.clip(np.rint(frames.cpu().numpy()), 0, 65535), np.uint16)
+
+
+def sample_study(config: SimulatorConfig, seed: int) -> list[Scene]:
+    """Three scenes of one heart: base, mid, apex, smaller towards the apex, twisting the other way at the base.
+
+    The slices share chest, tags, timing and scanner; every slice has its own shape and regional motion.
+    """
+    rng = np.random.default_rng([seed, 3])
+    mid = sample_scene(config, rng)
+    scenes = []
+    for level, (scale, rv, twist) in enumerate(((1.08, 1.0, -0.4), (1.0, 1.0, 0.5), (0.78, 0.6, 1.3))):
+        own = sample_scene(config, rng)
+        anatomy = replace(
+            mid.anatomy,
+            outer_radius_mm=mid.anatomy.outer_radius_mm * scale,
+            rv_half_width=mid.anatomy.rv_half_width * rv,
+            outer_phase_rad=own.anatomy.outer_phase_rad,
+            wall_phase_rad=own.anatomy.wall_phase_rad,
+            papillary_angle_rad=own.anatomy.papillary_angle_rad,
+            papillary_size=own.anatomy.papillary_size * (level == 1),
+        )
+        motion = replace(
+            mid.motion,
+            twist_rad=mid.motion.twist_rad.abs() * twist,
+            twist_gradient_rad=mid.motion.twist_gradient_rad.abs() * twist,
+            regional_phase_rad=own.motion.regional_phase_rad,
+            wave_phase_rad=own.motion.wave_phase_rad,
+        )
+        scenes.append(Scene(anatomy, motion, mid.tags, mid.acquisition, own.seed))
+    return scenes
+
+
+def simulated_study(seed: int, preset: str = "ukb", size: int = 256) -> tuple[list[TaggedCine], RenderedCines]:
+    """Base, mid and apex of one simulated heart as cines, with their truth."""
+    scene = stack_scenes(sample_study(PRESETS[preset], seed))
+    cines = render(scene, full_view(scene, size))
+    slices = [
+        TaggedCine(
+            frames=_stored(cines.frames[k]).astype(np.float32),
+            # DICOM stores times as decimal strings: whole microseconds survive them.
+            frame_times_ms=np.round(cines.frame_times_ms[k].double().numpy(), 3),
+            pixel_spacing=PixelSpacing(*[round(float(cines.pixel_mm[k]), 6)] * 2),
+            name=level.value,
+            level=level,
+            source="simulation",
+        )
+        for k, level in enumerate(_LEVELS)
+    ]
+    return slices, cines
+
+
+def write_dicom_studies(
+    folder: Path, n: int, seed: int = 0, preset: str = "ukb", overwrite: bool = False
+) -> Iterator[Path]:
+    """Write ``n`` simulated three-slice studies as DICOM, one sub-folder each; gives each folder when it is done."""
+    for k in range(n):
+        slices, _ = simulated_study(seed + k, preset)
+        target = folder / f"study_{seed + k:05d}"
+        write_dicom_study(target, slices, seed + k, overwrite=overwrite)
+        yield target
