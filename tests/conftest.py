@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from pipeline_fakes import FakeLocalizer, FakePlacer, FakeTracker
 from tagstrain.data import Provenance
 from tagstrain.inference.models import Models
+
+settings.register_profile("tagstrain", deadline=None)  # machines differ in speed, claims do not
+settings.load_profile("tagstrain")
 
 
 @pytest.fixture

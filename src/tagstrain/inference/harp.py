@@ -27,10 +27,14 @@ class HarpConfig:
     scale: float = 0.25
     robust: int = 2
     unwrap: bool = True
-    prior: float = 0.02
+    prior: float = 0.1
+    order: int = 3
+    radial: tuple[float, ...] = (-1, 0, 1)
+    gridge: float = 0.01
+    gscale: float = 0.25
     pre: float = 1.0
     wfloor: float = 0.02
-    nquad: int = 1
+    nquad: int = 2
     quad: float = 3.5
     qridge: float = 0.02
     soft: float = 0.5
@@ -62,6 +66,34 @@ class AffineSmoother:
         det = cxx * cyy - cxy**2 + eps**2
         ax, ay = (cyy * rx - cxy * ry) / det, (cxx * ry - cxy * rx) / det
         return b0 / S - ax * mx - ay * my
+
+
+class GlobalModel:
+    def __init__(self, pts, mask, cfg):
+        n = len(mask)
+        self.shape = mask.shape
+        yy, xx = np.mgrid[:n, :n].astype(float)
+        pts = pts[np.isfinite(pts).all(1)]
+        c = pts.mean(0)
+        R = np.hypot(*(pts - c).T).mean()
+        rho = np.hypot(xx - c[0], yy - c[1]) / R
+        th = np.arctan2(yy - c[1], xx - c[0])
+        rho = np.clip(rho, 0.15, 2.0)
+        rad = [rho**p for p in cfg.radial]
+        ang = [np.ones_like(th)] + [f(m * th) for m in range(1, cfg.order + 1) for f in (np.cos, np.sin)]
+        pen = [0] + [m for m in range(1, cfg.order + 1) for _ in (0, 1)]
+        self.B = np.stack([(r * a).ravel() for a in ang for r in rad], -1)
+        self.pen = np.diag(np.repeat(np.array(pen, float) ** 2, len(rad))) * cfg.gridge + 1e-6 * np.eye(self.B.shape[1])
+        self.use = mask.ravel() > 0.3
+
+    def __call__(self, values, weights):
+        out = np.empty_like(values)
+        Bu = self.B[self.use]
+        for d in range(len(values)):
+            v, w = values[d].ravel()[self.use], weights[d].ravel()[self.use]
+            A = (Bu * w[:, None]).T @ Bu + self.pen * w.sum()
+            out[d] = (self.B @ np.linalg.solve(A, (Bu * w[:, None]).T @ v)).reshape(self.shape)
+        return out
 
 
 class QuadraticSmoother:
@@ -124,6 +156,7 @@ class HarpTracker:
         self.up = interp(size, m)
         D = len(K)
         self.sm = [AffineSmoother(m, s / cfg.pixel_mm / 2) for s in cfg.smoothing_mm]
+        self.coarse = GlobalModel(crop.to_crop(pts) / 2, self.mask[::2, ::2], cfg)
         for i in range(cfg.nquad):
             self.sm[-1 - i] = QuadraticSmoother(m, cfg.quad / cfg.pixel_mm / 2, self.mask[::2, ::2] > 0.1, cfg.qridge)
 
@@ -162,19 +195,23 @@ class HarpTracker:
             A = gaussian_filter(np.abs(P), cs)[:, ::2, ::2]
             P = gaussian_filter(P, (0, cfg.pre, cfg.pre))[:, ::2, ::2] if cfg.pre else P[:, ::2, ::2]
             a = np.abs(P)
-            w = a / np.median(a) * (np.abs(G) / A) ** cfg.cpow
-            w = w / w.mean((1, 2), keepdims=True) * (self.mask[::2, ::2] + cfg.wfloor)
+            w = a / (np.median(a) + 1e-9) * (np.abs(G) / (A + 1e-9)) ** cfg.cpow
+            inm = self.mask[::2, ::2] > 0.5
+            w = w / (np.median(w[:, inm], axis=1)[:, None, None] + 1e-9) * (self.mask[::2, ::2] + cfg.wfloor)
             if i == 0 and cfg.unwrap:
                 phi = unwrap_phase(P, w.min(0))
             else:
                 phi = np.angle(P)
             r = phi / (2 * np.pi)
-            # prior weight pulls to prediction
-            fit = sm(np.concatenate([s - r]), w + 0)
-            for _ in range(cfg.robust):
-                d = s - r - fit
-                d = d - np.round(d)
-                fit = sm(fit + d, w / (1 + (d / cfg.scale) ** 2) ** 2 + 1e-6)
+            target, wr = s - r, w
+            for k in range(cfg.robust + 1):
+                coarse = self.coarse(target, wr)
+                fit = sm((wr * target + cfg.prior * coarse) / (wr + cfg.prior), wr + cfg.prior)
+                if k < cfg.robust:
+                    d = target - fit
+                    d = d - np.round(d)
+                    target = fit + d
+                    wr = w / (1 + (d / cfg.scale) ** 2) ** 2 + 1e-6
             s = fit
         return s, w, H
 

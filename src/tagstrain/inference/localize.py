@@ -16,9 +16,7 @@ from tagstrain.networks.localizer import INPUT_SIZE, LocalizationCNN
 from tagstrain.networks.symmetry import N_SYMMETRIES, turn_images, unturn_boxes
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
-ZOOM = 0.68
-"""Field of view of the second look over that of the first."""
-SHIFT_MM = 16.0
+SHIFT_MM = 12.0
 """Views are shifted by up to this much, so that a box that does not follow the image betrays itself."""
 _FIRST_SYMMETRIES = (0, 3, 5, 6)
 
@@ -52,7 +50,9 @@ class CnnLocalizer:
         coarse = _median_box(first)
         if not np.isfinite(coarse).all():
             return Localization(Box(0.0, 0.0, 0.0, 0.0), 0.0)
-        second = self._boxes(cine, np.array(coarse.center_xy), ZOOM * side_mm, tuple(range(N_SYMMETRIES)))
+        second = self._boxes(
+            cine, np.array(coarse.center_xy), preprocessing.LOCALIZER_ZOOM * side_mm, tuple(range(N_SYMMETRIES))
+        )
         box = _median_box(second)
         agreement = np.mean([box.iou(Box(*corners)) for corners in second])
         return Localization(box, float(agreement * min(1.0, 2 * box.iou(coarse))))

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 
 LOCALIZER_FIELD_OF_VIEW_MM = 350.0
+LOCALIZER_ZOOM = 0.5
+"""Field of view of the localiser's second, closer look over that of its first."""
 LOCALIZER_CHANNELS = 3
 LOCALIZER_FRAMES = 6
 """Frames of the cine that the localiser looks at, spread evenly, the first and the last among them."""

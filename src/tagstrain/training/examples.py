@@ -107,10 +107,18 @@ class LandmarkExamples:
         return {**batch, **short}
 
 
-class LocalizerExamples:
-    """Channels ``images`` (batch, 3, 256, 256) with ``boxes`` (batch, 4) in pixels of the 256 grid."""
+_SECOND_LOOK_MM = preprocessing.LOCALIZER_ZOOM * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
 
-    side_mm = (0.60 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM, 1.12 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM)
+
+class LocalizerExamples:
+    """Channels ``images`` (batch, 3, 256, 256) with ``boxes`` (batch, 4) in pixels of the 256 grid.
+
+    Half are first looks at the whole image, half second looks, centred as far off the heart as a first may be.
+    """
+
+    first_look_mm = (0.85 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM, 1.12 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM)
+    second_look_mm = (0.90 * _SECOND_LOOK_MM, 1.12 * _SECOND_LOOK_MM)
+    second_look_shift_mm = 28.0
     size = 256
 
     def __init__(self, preset: str) -> None:
@@ -119,12 +127,15 @@ class LocalizerExamples:
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
         rng = np.random.default_rng([seed, 1])
-        side = torch.tensor(rng.uniform(*self.side_mm, n), dtype=torch.float32, device=device)
-        center = scene.acquisition.image_center_mm.clone()
-        # Half the views are centred anywhere that keeps the heart inside, the others where the scanner centred.
-        anywhere = torch.tensor(rng.uniform(-0.33, 0.33, (n, 2)), dtype=torch.float32, device=device) * side[:, None]
-        free = torch.tensor(rng.random(n) < 0.5, device=device)[:, None]
-        center = torch.where(free, anywhere, center)
+        second = rng.random(n) < 0.5
+        bounds = np.where(second[:, None], self.second_look_mm, self.first_look_mm)
+        side = torch.tensor(rng.uniform(bounds[:, 0], bounds[:, 1]), dtype=torch.float32, device=device)
+        # Half of the first looks are centred where the scanner centred, all others off the heart by up to `shift`.
+        shift = np.where(second, self.second_look_shift_mm, 0.33 * bounds[:, 1])[:, None]
+        free = rng.random(n) < np.where(second, 1.0, 0.5)
+        anywhere = torch.tensor(rng.uniform(-shift, shift, (n, 2)), dtype=torch.float32, device=device)
+        choose = torch.tensor(free, device=device)[:, None]
+        center = torch.where(choose, anywhere, scene.acquisition.image_center_mm)
         reach = (0.5 * side - 1.3 * scene.anatomy.outer_radius_mm).clamp_min(0)[:, None]
         view = View(torch.minimum(torch.maximum(center, -reach), reach), side, self.size)
         cines = render(scene, view, preprocessing.localizer_frame_indices(self.config.n_frames))

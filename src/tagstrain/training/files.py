@@ -64,9 +64,12 @@ def _localizer_example(cine: TaggedCine, box: Box, rng: np.random.Generator | No
     side_mm = preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
     center = np.array([(columns - 1) / 2, (rows - 1) / 2])
     if rng is not None:
-        side_mm = float(rng.uniform(*LocalizerExamples.side_mm))
-        reach = 0.5 * side_mm / cine.spacing_xy_mm - (np.array(box[2:]) - np.array(box[:2])) / 2
-        center = np.array(box.center_xy) + rng.uniform(-0.9, 0.9, 2) * np.maximum(reach, 0)
+        maker = LocalizerExamples
+        second = rng.random() < 0.5
+        side_mm = float(rng.uniform(*(maker.second_look_mm if second else maker.first_look_mm)))
+        reach_mm = 0.5 * side_mm - (np.array(box[2:]) - np.array(box[:2])) / 2 * cine.spacing_xy_mm
+        reach_mm = np.clip(reach_mm, 0, maker.second_look_shift_mm if second else None)
+        center = np.array(box.center_xy) + rng.uniform(-0.9, 0.9, 2) * reach_mm / cine.spacing_xy_mm
     crop = CropTransform((center[0], center[1]), side_mm, 256, (cine.spacing_xy_mm[0], cine.spacing_xy_mm[1]))
     frames, valid = crop.sample(cine.frames[preprocessing.localizer_frame_indices(cine.n_frames)])
     images = preprocessing.localizer_channels(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])

@@ -1,0 +1,72 @@
+"""Data objects refuse what no study can hold, and say what they expected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagstrain.data import Box, LandmarkTracks, PixelSpacing, PointTracks, TaggedCine
+
+
+def cine() -> TaggedCine:
+    return TaggedCine(np.ones((3, 4, 5), np.float32), np.array([0.0, 30.0, 61.0]), PixelSpacing(1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": np.ones((4, 5), np.float32)}, "expected shape"),
+        ({"frames": np.ones((1, 4, 5), np.float32), "frame_times_ms": np.array([0.0])}, "at least 2 frames"),
+        ({"frames": np.full((3, 4, 5), np.nan, np.float32)}, "60 pixels are NaN"),
+        ({"frame_times_ms": np.array([0.0, 30.0])}, "expected shape"),
+        ({"frame_times_ms": np.array([0.0, 30.0, 30.0])}, "strictly increasing"),
+        ({"pixel_spacing": PixelSpacing(0.0, 1.0)}, "positive lengths"),
+        ({"pixel_spacing": PixelSpacing(float("nan"), 1.0)}, "positive lengths"),
+        ({"ed_frame": 3}, "expected 0 to 2, got 3"),
+        ({"affine": np.eye(3)}, r"expected shape \(4, 4\)"),
+    ],
+)
+def test_impossible_cines_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(cine(), **change)  # type: ignore[arg-type]
+
+
+def test_spacing_of_points_is_x_first() -> None:
+    np.testing.assert_array_equal(cine().spacing_xy_mm, [2.0, 1.0])
+
+
+def test_landmarks_and_points_are_the_same_in_another_order() -> None:
+    points = PointTracks(np.arange(2 * 168 * 2.0).reshape(2, 168, 2), np.zeros((2, 168)))
+    grid = LandmarkTracks.from_points(points)
+    np.testing.assert_array_equal(grid.points_px[1, 5, 3], points.points_px[1, 5 * 7 + 3])
+    np.testing.assert_array_equal(grid.to_points().points_px, points.points_px)
+
+
+def test_points_that_form_no_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not form rings"):
+        LandmarkTracks.from_points(PointTracks(np.zeros((2, 10, 2)), np.zeros((2, 10))))
+
+
+boxes = st.builds(
+    lambda x, y, w, h: Box(x, y, x + w, y + h),
+    st.floats(-50, 50),
+    st.floats(-50, 50),
+    st.floats(0.1, 60),
+    st.floats(0.1, 60),
+)
+
+
+@given(boxes, boxes)
+def test_overlap_is_symmetric_and_between_0_and_1(a: Box, b: Box) -> None:
+    assert a.iou(b) == pytest.approx(b.iou(a))
+    assert 0 <= a.iou(b) <= 1
+    assert a.iou(a) == pytest.approx(1)
+
+
+def test_overlap_of_known_boxes() -> None:
+    assert Box(0, 0, 2, 2).iou(Box(1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert Box(0, 0, 1, 1).iou(Box(5, 5, 6, 6)) == 0

@@ -1,0 +1,165 @@
+"""Training: reproducible batches, exact resume, a clear stop at a non-finite loss, and files in the user's layout."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tagstrain.errors import InputError
+from tagstrain.networks.weights import load_weights
+from tagstrain.simulation.dataset import write_dataset
+from tagstrain.training.config import TrainingConfig
+from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
+from tagstrain.training.files import FileExamples
+from tagstrain.training.modules import LocalizerTraining, TrainingError, box_iou
+from tagstrain.training.run import train
+from tagstrain.training.stream import TrainingBatches
+
+
+def config(tmp_path: Path, **changes: object) -> TrainingConfig:
+    small = TrainingConfig(
+        task="localizer",
+        out=str(tmp_path / "run"),
+        steps=4,
+        batch_size=2,
+        replay=1,
+        workers=0,
+        device="cpu",
+        validation_scenes=2,
+        validate_every=2,
+    )
+    return replace(small, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "train.h5"
+    write_dataset(path, 2, seed=3)
+    return path
+
+
+def test_batches_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
+    settings = config(tmp_path, batch_size=2, replay=2)
+    from_start = list(islice(TrainingBatches(settings), 3))
+    resumed = next(iter(TrainingBatches(settings, first_step=2)))
+    other_seed = next(iter(TrainingBatches(replace(settings, seed=2), first_step=2)))
+    for key, value in resumed.items():
+        assert torch.equal(value, from_start[2][key]), key
+    assert not torch.equal(other_seed["images"], resumed["images"])
+
+
+def test_run_resumes_exactly(tmp_path: Path) -> None:
+    straight = train(config(tmp_path, out=str(tmp_path / "straight")))
+    # The schedule belongs to the whole run, so the first half stops by its own checkpoint, not by fewer steps.
+    half = tmp_path / "straight" / "checkpoints"
+    checkpoints = {p.name for p in half.iterdir()}
+    assert {"best.ckpt", "last.ckpt"} <= checkpoints
+    interrupted = _StopAfter(2)
+    first = config(tmp_path, out=str(tmp_path / "resumed"))
+    with pytest.raises(KeyboardInterrupt), interrupted:
+        train(first)
+    resumed = train(first, resume=tmp_path / "resumed" / "checkpoints" / "last.ckpt")
+    a, b = (load_weights("localizer", path)[0].state_dict() for path in (straight, resumed))
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], atol=1e-6, rtol=1e-5, msg=key)
+
+
+class _StopAfter:
+    """Interrupts training after some steps, as a user or a cluster would."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __enter__(self) -> None:
+        self.original = LocalizerTraining.training_step
+        limit, original = self.steps, self.original
+
+        def step(module: LocalizerTraining, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+            if module.global_step >= limit:
+                raise KeyboardInterrupt
+            return original(module, batch, batch_idx)
+
+        LocalizerTraining.training_step = step  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        LocalizerTraining.training_step = self.original  # type: ignore[method-assign]
+
+
+def test_non_finite_loss_stops_with_the_seed(tmp_path: Path) -> None:
+    module = LocalizerTraining(config(tmp_path))
+    batch = next(iter(TrainingBatches(config(tmp_path))))
+    batch["images"] = torch.full_like(batch["images"], float("nan"))
+    module.trainer = _NoTrainer()  # type: ignore[assignment]
+    with pytest.raises(TrainingError, match=r"batch with seed \[1, 0, 0, 0\]"):
+        module.training_step(batch, 0)
+
+
+class _NoTrainer:
+    global_step = 7
+    strategy = None
+
+
+def test_examples_are_where_they_say() -> None:
+    """The mean wall point of the landmarks lies in the crop, and boxes hold the middle of the landmarks' image."""
+    rng = np.random.default_rng(0)
+    maker = LandmarkExamples("default")
+    batch = maker.vary(maker.simulate(2, 5, torch.device("cpu")), rng)
+    assert batch["images"].shape == (2, 20, 128, 128)
+    inside = (batch["landmarks"] > -10) & (batch["landmarks"] < 138)
+    assert bool(inside.all())
+    boxes = LocalizerExamples("default").simulate(4, 5, torch.device("cpu"))["boxes"]
+    assert bool(((boxes[:, 2:] - boxes[:, :2]) > 20).all())
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert bool(((middle > 0) & (middle < 255)).all())
+
+
+def test_files_give_the_same_crop_and_landmarks_as_the_simulation(data_file: Path) -> None:
+    batch = FileExamples("rnncnn", [data_file]).all(2, torch.device("cpu"))
+    assert batch["images"].shape == (2, 20, 128, 128)
+    assert batch["landmarks"].shape == (2, 20, 24, 7, 2)
+    assert bool(batch["frame_valid"].all())
+    # The box rule puts the landmarks' extent at 1 / 1.6 of the crop along its longer side.
+    ed = batch["landmarks"][:, 0].flatten(1, 2)
+    extent = (ed.amax(dim=1) - ed.amin(dim=1)).amax(dim=1)
+    torch.testing.assert_close(extent, torch.full((2,), 128 / 1.6), atol=0.5, rtol=0)
+
+
+def test_training_mixes_files_and_simulation(tmp_path: Path, data_file: Path) -> None:
+    settings = config(tmp_path, data=(str(data_file),), simulation_share=0.5, batch_size=4)
+    batch = next(iter(TrainingBatches(settings)))
+    assert batch["images"].shape == (4, 3, 256, 256)
+    assert batch["boxes"].shape == (4, 4)
+
+
+def test_file_without_rows_is_refused(tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "empty.h5"
+    with h5py.File(path, "w") as file:
+        file["landmark_coords"] = np.zeros((0, 20, 2, 168))
+        file["image_seqs"] = np.zeros((0, 20, 64, 64))
+    with pytest.raises(InputError, match=r"empty\.h5"):
+        FileExamples("rnncnn", [path])
+
+
+@pytest.mark.parametrize("bad", [{"replay": 3}, {"steps": 0}, {"simulation_share": 1.5}, {"task": "tracker"}])
+def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        config(tmp_path, **bad)
+
+
+def test_settings_come_back_from_json(tmp_path: Path) -> None:
+    settings = config(tmp_path, data=("a.h5", "b.h5"))
+    settings.save(tmp_path / "config.json")
+    assert TrainingConfig.load(tmp_path / "config.json") == settings
+
+
+def test_box_overlap_is_clamped() -> None:
+    a = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0]])
+    b = torch.tensor([[1.0, 1.0, 3.0, 3.0], [5.0, 5.0, 6.0, 6.0]])
+    assert box_iou(a, b).tolist() == pytest.approx([1 / 7, 0])
