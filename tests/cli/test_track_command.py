@@ -11,8 +11,8 @@ import pytest
 
 from pipeline_fakes import FakeTracker, make_cine, scale_at
 from tagstrain.cli.main import run
+from tagstrain.data import Box
 from tagstrain.inference.models import Models
-from tagstrain.inference.track_rows import landmark_box
 
 N_FRAMES = 6
 POINTS = np.array([[10.0, 12.0], [30.0, 12.0], [20.0, 30.0], [np.nan, np.nan], [20.0, 20.0]])
@@ -139,5 +139,5 @@ def test_files_that_do_not_match_are_refused(truth: Path, tmp_path: Path) -> Non
 
 def test_the_box_of_landmarks_has_the_predecessors_margin_and_stays_in_the_image() -> None:
     points = np.array([[10.0, 20.0], [30.0, 60.0], [np.nan, np.nan]])
-    assert landmark_box(points, 100, 100) == pytest.approx((4, 8, 36, 72))
-    assert landmark_box(points, 64, 32) == pytest.approx((4, 8, 32, 64))
+    assert Box.around(points).within(100, 100) == pytest.approx((4, 8, 36, 72))
+    assert Box.around(points).within(64, 32) == pytest.approx((4, 8, 32, 64))

@@ -97,7 +97,7 @@ def test_confidence_at_the_threshold_passes_and_nan_does_not(
     box = Box(10, 10, 40, 40)
     monkeypatch.setattr(FakeLocalizer, "localize", lambda self, cine: Localization(box, confidence))
     if passes:
-        assert analyze_slice(make_cine(), fake_models).localization == (box, confidence)
+        assert analyze_slice(make_cine(), fake_models).localization.confidence == confidence
     else:
         with pytest.raises(LocalizationError, match=r"below 0\.50"):
             analyze_slice(make_cine(), fake_models)
@@ -110,6 +110,12 @@ def test_a_box_outside_the_image_or_without_area_is_no_localization(
     monkeypatch.setattr(FakeLocalizer, "localize", lambda self, cine: Localization(box, 0.99))
     with pytest.raises(LocalizationError, match="not in the image"):
         analyze_slice(make_cine(), fake_models)
+
+
+def test_reported_box_is_drawn_around_the_placed_landmarks(fake_models: Models) -> None:
+    """Circles of 16 px: their extent of 32 px, 30 % of it more on every side, cut at the image's border."""
+    box = analyze_slice(make_cine(), fake_models).localization.box
+    assert box == pytest.approx((28 - 25.6, 0, 28 + 25.6, 48))
 
 
 def test_a_given_box_replaces_the_localizer_and_is_said(fake_models: Models) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from tagstrain.data.cine import TaggedCine
 from tagstrain.data.landmarks import MIDWALL_RING, LandmarkTracks
 
+BOX_MARGIN = 0.30
+"""The predecessor's boxes exceed the ED landmarks by this share of their width and height on every side."""
 NOT_FOR_DIAGNOSIS = "Research software: not for diagnostic use."
 
 
@@ -27,6 +29,17 @@ class Box(NamedTuple):
     def center_xy(self) -> tuple[float, float]:
         """Middle of the box ``(x, y)``."""
         return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+    @classmethod
+    def around(cls, ed_points_px: NDArray[np.floating]) -> Box:
+        """Box that the predecessor's rule draws around ED points ``(point, 2)``; NaN points are left out."""
+        low, high = np.nanmin(ed_points_px, axis=0), np.nanmax(ed_points_px, axis=0)
+        margin = BOX_MARGIN * (high - low)
+        return cls(*(low - margin).tolist(), *(high + margin).tolist())
+
+    def within(self, n_rows: int, n_columns: int) -> Box:
+        """The same box cut at the image's borders, 0 and the number of rows or columns, as the predecessor did."""
+        return Box(max(self.x1, 0.0), max(self.y1, 0.0), min(self.x2, float(n_columns)), min(self.y2, float(n_rows)))
 
     def iou(self, other: Box) -> float:
         """Intersection over union, 0 for boxes that do not meet or have no area."""

@@ -90,7 +90,7 @@ def unwrap_phase(products: NDArray[np.complex128], quality: NDArray[np.floating]
     second = np.concatenate([node[:, 1:].ravel(), node[1:].ravel()])
 
     phases = np.angle(products).reshape(n_directions, n_nodes)
-    weight = quality.ravel() / quality.max() + 1e-3
+    weight = quality.ravel() / max(float(quality.max()), np.finfo(float).tiny) + 1e-3
     mismatch = (1 - np.cos(phases[:, second] - phases[:, first])).max(axis=0)
     cost = (0.02 + mismatch) / (weight[first] * weight[second])
     graph = csr_array((cost, (first, second)), shape=(n_nodes, n_nodes))

@@ -2,243 +2,247 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.inference.harmonic_phase import HarmonicFilter, relative_contrast, unwrap_phase
+from tagstrain.inference.motion_fit import LocalPolynomialFit, MotionModel, tissue_around
 from tagstrain.inference.tag_spectrum import measure_tags
+
+NODE_STEP_PX = 2
+"""Crop pixels between the nodes of the displacement field."""
+N_FRAMES_WITH_STRONG_TAGS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class HarpConfig:
+    """Settings of `HarpTracker`."""
+
     pixel_mm: float = 1.0
+    """Pixel of the square grid that the images are sampled on."""
     margin_mm: float = 16.0
+    """Width of the surroundings of the points that are sampled with them."""
     relative_bandwidth: float = 0.5
-    smoothing_mm: tuple[float, ...] = (4.0, 3.0, 2.5, 2.5)
+    """Standard deviation of the band-pass filters, as a fraction of the tag frequency."""
+    contrast_window: float = 0.6
+    """Neighborhood of the contrast normalization, as a fraction of the tag spacing."""
+    linear_windows_mm: tuple[float, ...] = (4.0, 3.0)
+    """Windows of the local fits, coarse to fine, one per round of warping and measuring the phase that is left."""
+    quadratic_windows_mm: tuple[float, ...] = (3.5, 3.5)
+    """The same for the last rounds, whose fits have curvature."""
+    model_weight: float = 0.1
+    """Weight of the tissue's common motion model beside a measurement in typical tissue."""
+    outlier_cycles: float = 0.25
+    """Disagreement with the neighbors at which a measurement counts a quarter [tag periods]."""
     momentum: float = 0.5
-    ref_rate: float = 0.0
-    window: float = 0.6
-    cpow: float = 4.0
-    csig: float = 2.0
-    scale: float = 0.25
-    robust: int = 2
-    unwrap: bool = True
-    prior: float = 0.1
-    order: int = 3
-    radial: tuple[float, ...] = (-1, 0, 1)
-    gridge: float = 0.01
-    gscale: float = 0.25
-    pre: float = 1.0
-    wfloor: float = 0.02
-    nquad: int = 2
-    quad: float = 3.5
-    qridge: float = 0.02
-    soft: float = 0.5
-    alpha: float = 7.0
-    floors: tuple[float, ...] = (0.0,)
+    """Share of the last velocity that the first guess for the next frame keeps."""
+    max_gap_mm: float = 14.0
+    """Points further apart than this have no tissue between them."""
+
+    def __post_init__(self) -> None:
+        positive = (self.pixel_mm, self.relative_bandwidth, self.contrast_window, self.outlier_cycles, self.max_gap_mm)
+        if min(*positive, *self.linear_windows_mm, *self.quadratic_windows_mm) <= 0:
+            raise ValueError(f"HarpConfig: expected positive lengths and fractions, got {self}")
+        if min(self.margin_mm, self.model_weight, self.momentum) < 0:
+            raise ValueError(f"HarpConfig: expected no negative value, got {self}")
+        if not self.linear_windows_mm + self.quadratic_windows_mm:
+            raise ValueError("HarpConfig: expected at least one window")
 
 
-class AffineSmoother:
-    def __init__(self, n, sigma):
-        o = np.arange(n)[None] - np.arange(n)[:, None]
-        g = np.exp(-(o**2) / (2 * sigma**2))
-        self.g = [g, g * o / sigma, g * (o / sigma) ** 2]
-
-    def __call__(self, values, weights, ridge=0.02):
-        """values, weights (..., n, n) ; fit value"""
-        g = self.g
-        m = lambda f, p, q: g[q] @ f @ g[p].T
-        w = weights
-        S = m(w, 0, 0)
-        sx, sy, sxx, sxy, syy = m(w, 1, 0), m(w, 0, 1), m(w, 2, 0), m(w, 1, 1), m(w, 0, 2)
-        f = w * values
-        b0, bx, by = m(f, 0, 0), m(f, 1, 0), m(f, 0, 1)
-        eps = 1e-12
-        S = S + eps
-        # centred second moments -> solve slopes 2x2
-        mx, my = sx / S, sy / S
-        cxx, cxy, cyy = sxx - mx * sx + ridge * S, sxy - mx * sy, syy - my * sy + ridge * S
-        rx, ry = bx - mx * b0, by - my * b0
-        det = cxx * cyy - cxy**2 + eps**2
-        ax, ay = (cyy * rx - cxy * ry) / det, (cxx * ry - cxy * rx) / det
-        return b0 / S - ax * mx - ay * my
-
-
-class GlobalModel:
-    def __init__(self, pts, mask, cfg):
-        n = len(mask)
-        self.shape = mask.shape
-        yy, xx = np.mgrid[:n, :n].astype(float)
-        pts = pts[np.isfinite(pts).all(1)]
-        c = pts.mean(0)
-        R = np.hypot(*(pts - c).T).mean()
-        rho = np.hypot(xx - c[0], yy - c[1]) / R
-        th = np.arctan2(yy - c[1], xx - c[0])
-        rho = np.clip(rho, 0.15, 2.0)
-        rad = [rho**p for p in cfg.radial]
-        ang = [np.ones_like(th)] + [f(m * th) for m in range(1, cfg.order + 1) for f in (np.cos, np.sin)]
-        pen = [0] + [m for m in range(1, cfg.order + 1) for _ in (0, 1)]
-        self.B = np.stack([(r * a).ravel() for a in ang for r in rad], -1)
-        self.pen = np.diag(np.repeat(np.array(pen, float) ** 2, len(rad))) * cfg.gridge + 1e-6 * np.eye(self.B.shape[1])
-        self.use = mask.ravel() > 0.3
-
-    def __call__(self, values, weights):
-        out = np.empty_like(values)
-        Bu = self.B[self.use]
-        for d in range(len(values)):
-            v, w = values[d].ravel()[self.use], weights[d].ravel()[self.use]
-            A = (Bu * w[:, None]).T @ Bu + self.pen * w.sum()
-            out[d] = (self.B @ np.linalg.solve(A, (Bu * w[:, None]).T @ v)).reshape(self.shape)
-        return out
-
-
-class QuadraticSmoother:
-    def __init__(self, n, sigma, where, ridge):
-        o = (np.arange(n)[None] - np.arange(n)[:, None]) / sigma
-        g = np.exp(-(o**2) / 2)
-        self.g = [g * o**p for p in range(5)]
-        self.powers = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
-        self.where = where
-        self.ridge = ridge
-        self.affine = AffineSmoother(n, sigma)
-
-    def __call__(self, values, weights):
-        g, wh, pw = self.g, self.where, self.powers
-        m = lambda f, p, q: (g[q] @ f @ g[p].T)[:, wh]
-        sums = {k: m(weights, *k) for k in {(a[0] + b[0], a[1] + b[1]) for a in pw for b in pw}}
-        A = np.empty((*sums[0, 0].shape, 6, 6))
-        for i, a in enumerate(pw):
-            for j, b in enumerate(pw):
-                A[..., i, j] = sums[a[0] + b[0], a[1] + b[1]]
-        base = self.affine(values, weights)
-        f = weights * values
-        b = np.stack([m(f, *k) for k in pw], -1)
-        A += (sums[0, 0] * 1.0)[..., None, None] * np.diag([0, 0.02, 0.02] + 3 * [self.ridge]) + 1e-12 * np.eye(6)
-        base[:, wh] = np.linalg.solve(A, b[..., None])[..., 0, 0]
-        return base
-
-
+@dataclass(frozen=True, slots=True)
 class HarpTracker:
-    name = "harp"
+    """Follows points by the phase of the tags, which moves with the tissue.
 
-    def __init__(self, config: HarpConfig = HarpConfig()) -> None:
+    The motion is sought on the ED grid. Each frame is warped back by the best guess so far, which leaves the tags
+    almost as they were at ED; what is left of their phase against ED gives the rest of the displacement. Both
+    images are cut to the tissue between the points before they are filtered, so that blood and surroundings stay
+    out. The first round of each frame unwraps the phase along shortest paths; every round fits it robustly with
+    local polynomials, and where tags are faint with a model of the common motion.
+
+    Only the displacement across tag lines can be seen. With line tags (one direction) the displacement along the
+    lines comes back as zero and the standard deviation says that it is not known.
+
+    References
+    ----------
+    Osman, Kerwin, McVeigh and Prince, Magn Reson Med 1999;42(6):1048
+    Liu and Prince, IEEE Trans Med Imaging 2010;29(5):1114, doi:10.1109/TMI.2010.2040284
+    """
+
+    config: HarpConfig = HarpConfig()
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        return "harp"
+
+    def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+        """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
+
+        Raises
+        ------
+        TagsNotFoundError
+            If there are no tags around the points.
+        """
+        points = np.asarray(ed_points_px, np.float64)
+        tracks = np.full((cine.n_frames, *points.shape), np.nan)
+        sigma = np.full(tracks.shape[:2], np.nan)
+        known = np.isfinite(points).all(axis=1)
+        if known.any():
+            field = _PhaseField(self.config, cine, points[known])
+            tracks[:, known], sigma[:, known] = field.follow(cine)
+        return PointTracks(tracks, sigma, cine.ed_frame)
+
+
+class _PhaseField:
+    """The displacement of the tissue around some points, one tag direction at a time, in tag periods."""
+
+    def __init__(self, config: HarpConfig, cine: TaggedCine, points_px: NDArray[np.float64]) -> None:
         self.config = config
+        self.points_px = points_px
+        spacing_xy_mm = cine.spacing_xy_mm
+        low, high = points_px.min(axis=0), points_px.max(axis=0)
+        center = (low + high) / 2
+        side_mm = float(((high - low) * spacing_xy_mm).max()) + 2 * config.margin_mm
+        self.pattern = measure_tags(
+            cine.frames[:N_FRAMES_WITH_STRONG_TAGS], spacing_xy_mm, center, max(side_mm / 2, 35.0)
+        )
 
-    def track(self, cine: TaggedCine, ed_points_px):
-        cfg = self.config
-        pts = np.asarray(ed_points_px, float)
-        lo, hi = np.nanmin(pts, 0), np.nanmax(pts, 0)
-        center = (lo + hi) / 2
-        extent = ((hi - lo) * cine.spacing_xy_mm).max()
-        side = extent + 2 * cfg.margin_mm
-        pattern = measure_tags(cine.frames[:3], cine.spacing_xy_mm, center, max(side / 2, 35))
-        size = int(np.ceil(side / cfg.pixel_mm))
-        size += 1 - size % 2
-        crop = CropTransform(tuple(center), size * cfg.pixel_mm, size, tuple(cine.spacing_xy_mm))
-        images, inside = crop.sample(cine.frames)
-        K = pattern.frequencies_xy * cfg.pixel_mm
-        lam_px = 1 / np.linalg.norm(K, axis=1).mean()
-        images = relative_contrast(images, cfg.window * lam_px)
-        T = len(images)
-        splines = [spline_filter(i, 3, mode="mirror") for i in images]
-        bank = HarmonicFilter.at(K, size, cfg.relative_bandwidth)
-        ed = cine.ed_frame
-        self.mask = tissue(crop.to_crop(pts), size, cfg.alpha / cfg.pixel_mm, lam_px, cfg.soft / cfg.pixel_mm)
-        self.masks = [f + (1 - f) * self.mask for f in cfg.floors]
-        self.masks += [self.masks[-1]] * (len(cfg.smoothing_mm) - len(self.masks))
-        self.ref0 = [bank(images[ed] * m) for m in self.masks]
-        ref0 = 0
-        m = (size + 1) // 2
-        self.up = interp(size, m)
-        D = len(K)
-        self.sm = [AffineSmoother(m, s / cfg.pixel_mm / 2) for s in cfg.smoothing_mm]
-        self.coarse = GlobalModel(crop.to_crop(pts) / 2, self.mask[::2, ::2], cfg)
-        for i in range(cfg.nquad):
-            self.sm[-1 - i] = QuadraticSmoother(m, cfg.quad / cfg.pixel_mm / 2, self.mask[::2, ::2] > 0.1, cfg.qridge)
+        n_nodes = int(np.ceil(side_mm / config.pixel_mm / NODE_STEP_PX)) + 1
+        size = (n_nodes - 1) * NODE_STEP_PX + 1
+        spacing = (float(spacing_xy_mm[0]), float(spacing_xy_mm[1]))
+        self.crop = CropTransform((float(center[0]), float(center[1])), size * config.pixel_mm, size, spacing)
+        frequencies_px = self.pattern.frequencies_xy * config.pixel_mm
+        self.from_periods = np.linalg.pinv(frequencies_px)
+        period_px = float(1 / np.linalg.norm(frequencies_px, axis=1).mean())
+        images, inside = self.crop.sample(cine.frames)
+        contrast = relative_contrast(images, config.contrast_window * period_px)
+        self.splines = [spline_filter(image, 3, mode="mirror") for image in contrast]
 
-        S = np.zeros((T, D, m, m))
-        self.quality = np.zeros((T, D, m, m))
-        for seq in (range(ed + 1, T), range(ed - 1, -1, -1)):
-            ref = ref0
-            prev2, prev = None, np.zeros((D, m, m))
-            for t in seq:
-                pred = prev if prev2 is None else prev + cfg.momentum * (prev - prev2)
-                S[t], self.quality[t], H = self.solve(splines[t], pred, ref, bank, K)
-                pass
-                prev2, prev = prev, S[t]
-        p0 = crop.to_crop(pts)
-        field = np.einsum("cd,tdij->tcij", np.linalg.pinv(K), S)
-        out = np.empty((T, len(pts), 2))
-        for t in range(T):
-            d = np.stack([map_coordinates(field[t, c], p0.T[::-1] / 2, order=3, mode="nearest") for c in (0, 1)], -1)
-            out[t] = crop.to_image(p0 + d)
-        out[ed] = pts
-        return PointTracks(out, np.full(out.shape[:2], np.nan), ed)
+        self.points_crop = self.crop.to_crop(points_px)
+        gap_px = config.max_gap_mm / config.pixel_mm
+        self.tissue = tissue_around(self.points_crop, size, gap_px, 1.5 * period_px, 0.5 / config.pixel_mm) * inside
+        self.filter = HarmonicFilter.at(frequencies_px, size, config.relative_bandwidth)
+        self.reference = self.filter(contrast[cine.ed_frame] * self.tissue)
 
-    def solve(self, spline, s, ref, bank, K):
-        cfg = self.config
-        n = len(self.up)
-        yy, xx = np.mgrid[:n, :n].astype(float)
-        pinv = np.linalg.pinv(K)
-        s_pred = s
-        for i, sm in enumerate(self.sm):
-            u = self.up @ np.einsum("cd,dij->cij", pinv, s) @ self.up.T
-            warped = map_coordinates(spline, [yy + u[1], xx + u[0]], order=3, mode="nearest", prefilter=False)
-            H = bank(warped * self.masks[i])
-            P = H * self.ref0[i].conj()
-            cs = (0, cfg.csig / cfg.pixel_mm, cfg.csig / cfg.pixel_mm)
-            G = gaussian_filter(P, cs)[:, ::2, ::2]
-            A = gaussian_filter(np.abs(P), cs)[:, ::2, ::2]
-            P = gaussian_filter(P, (0, cfg.pre, cfg.pre))[:, ::2, ::2] if cfg.pre else P[:, ::2, ::2]
-            a = np.abs(P)
-            w = a / (np.median(a) + 1e-9) * (np.abs(G) / (A + 1e-9)) ** cfg.cpow
-            inm = self.mask[::2, ::2] > 0.5
-            w = w / (np.median(w[:, inm], axis=1)[:, None, None] + 1e-9) * (self.mask[::2, ::2] + cfg.wfloor)
-            if i == 0 and cfg.unwrap:
-                phi = unwrap_phase(P, w.min(0))
-            else:
-                phi = np.angle(P)
-            r = phi / (2 * np.pi)
-            target, wr = s - r, w
-            for k in range(cfg.robust + 1):
-                coarse = self.coarse(target, wr)
-                fit = sm((wr * target + cfg.prior * coarse) / (wr + cfg.prior), wr + cfg.prior)
-                if k < cfg.robust:
-                    d = target - fit
-                    d = d - np.round(d)
-                    target = fit + d
-                    wr = w / (1 + (d / cfg.scale) ** 2) ** 2 + 1e-6
-            s = fit
-        return s, w, H
+        self.node_tissue = _at_nodes(self.tissue)
+        # Two nodes further than the tissue, so that the field can be interpolated up to its rim.
+        self.near = gaussian_filter(self.node_tissue, 1.0) > 1e-3
+        node_mm = config.pixel_mm * NODE_STEP_PX
+        windows = [(mm, 1) for mm in config.linear_windows_mm] + [(mm, 2) for mm in config.quadratic_windows_mm]
+        self.fits = [LocalPolynomialFit(self.near, mm / node_mm, degree) for mm, degree in windows]
+        self.model = MotionModel.of(self.node_tissue)
+        self.rows, self.columns = np.mgrid[:size, :size].astype(float)
+
+    def follow(self, cine: TaggedCine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions [px of the original image] ``(time, point, 2)`` and their standard deviations."""
+        n_frames, ed_frame, times_ms = cine.n_frames, cine.ed_frame, cine.frame_times_ms
+        shape = (len(self.pattern.directions), *self.near.shape)
+        tracks = np.repeat(self.points_px[None], n_frames, axis=0)
+        sigma = np.zeros((n_frames, len(self.points_px)))
+        for frames in (range(ed_frame + 1, n_frames), range(ed_frame - 1, -1, -1)):
+            here, velocity, time_ms = np.zeros(shape), np.zeros(shape), times_ms[ed_frame]
+            for frame in frames:
+                interval_ms = times_ms[frame] - time_ms
+                guess = here + self.config.momentum * velocity * interval_ms
+                found, deviation = self._solve(self.splines[frame], guess)
+                here, velocity, time_ms = found, (found - here) / interval_ms, times_ms[frame]
+                tracks[frame] = self.crop.to_image(self.points_crop + self._at_points(self._displacement(here)).T)
+                sigma[frame] = self._sigma_px(self._at_points(deviation, order=1))
+        return tracks, sigma
+
+    def _solve(
+        self, spline: NDArray[np.float64], guess: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Displacement across the tags from a first guess, and its standard deviation, in tag periods."""
+        periods, deviation = guess, np.zeros_like(guess)
+        for n_rounds, fit in enumerate(self.fits):
+            left_over, quality = self._phase_left(spline, periods, unwrap=n_rounds == 0)
+            measured, weights = periods - left_over, quality
+            for _ in range(3):
+                periods, deviation = self._regularize(fit, measured, weights)
+                disagreement = measured - periods
+                disagreement -= np.round(disagreement)
+                measured = periods + disagreement
+                weights = quality / (1 + (disagreement / self.config.outlier_cycles) ** 2) ** 2
+        return periods, deviation
+
+    def _phase_left(
+        self, spline: NDArray[np.float64], periods: NDArray[np.float64], unwrap: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Phase against ED [cycles] after warping back by ``periods``, and its weight: 1 in typical tissue."""
+        along_x, along_y = (_between_nodes(part) for part in self._displacement(periods))
+        coordinates = [self.rows + along_y, self.columns + along_x]
+        warped = map_coordinates(spline, coordinates, order=3, mode="nearest", prefilter=False)
+        product = self.filter(warped * self.tissue) * self.reference.conj()
+        tiny = 1e-9 * float(np.abs(self.reference).max()) ** 2 + np.finfo(float).tiny
+
+        window = (0, 2 / self.config.pixel_mm, 2 / self.config.pixel_mm)
+        total = _at_nodes(gaussian_filter(np.abs(product), window))
+        coherence = np.abs(_at_nodes(gaussian_filter(product, window))) / (total + tiny)
+        product = _at_nodes(gaussian_filter(product, (0, 1, 1)))
+        quality = np.abs(product) * coherence**4
+        if unwrap:
+            phase = unwrap_phase(product, quality.min(axis=0) + tiny)
+        else:
+            phase = np.angle(product)
+        typical = np.median(quality[:, self.node_tissue > 0.5], axis=1) if (self.node_tissue > 0.5).any() else 0.0
+        quality /= np.reshape(typical, (-1, 1, 1)) + tiny
+        return phase / (2 * np.pi), np.minimum(quality, 5) * (self.node_tissue + 1e-3)
+
+    def _regularize(
+        self, fit: LocalPolynomialFit, measured: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Local fits to the measurements near the tissue, the common motion elsewhere; and standard deviations."""
+        common = self.model(measured, weights)
+        with_model = weights + self.config.model_weight
+        values = (weights * measured + self.config.model_weight * common) / with_model
+        smooth = common.copy()
+        smooth[:, self.near], variance = fit(values, with_model)
+        spread = weights * (measured - smooth) ** 2
+        scatter = spread.sum(axis=(1, 2)) / (weights.sum(axis=(1, 2)) + np.finfo(float).tiny)
+        deviation = np.full_like(smooth, 0.5)
+        deviation[:, self.near] = np.sqrt(np.maximum(variance, 0) * (scatter[:, None] + SCATTER_FLOOR_CYCLES**2))
+        return smooth, deviation
+
+    def _displacement(self, periods: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Displacement along ``(x, y)`` [crop pixels] from tag periods; zero along the lines of line tags."""
+        return np.asarray(np.tensordot(self.from_periods, periods, axes=1))
+
+    def _at_points(self, field: NDArray[np.float64], order: int = 3) -> NDArray[np.float64]:
+        """Interpolate a field ``(channel, row, column)`` on the nodes at the tracked points."""
+        coordinates = self.points_crop.T[::-1] / NODE_STEP_PX
+        return np.stack([map_coordinates(channel, coordinates, order=order, mode="nearest") for channel in field])
+
+    def _sigma_px(self, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standard deviation along one axis [px of the original image] from that across each set of tag lines."""
+        spacing_mm = np.array([direction.tag_spacing_mm for direction in self.pattern.directions])
+        variance_mm2 = ((SIGMA_SCALE * deviation * spacing_mm[:, None]) ** 2 + SIGMA_FLOOR_MM**2).sum(axis=0)
+        variance_mm2 += UNSEEN_SIGMA_MM**2 * (2 - len(spacing_mm))
+        pixel_mm = float(np.sqrt(np.prod(self.crop.spacing_xy_mm)))
+        return np.asarray(np.sqrt(variance_mm2 / 2) / pixel_mm)
 
 
-def interp(n, m):
-    x = np.arange(n) / 2
-    i = np.minimum(x.astype(int), m - 2)
-    M = np.zeros((n, m))
-    M[np.arange(n), i] = 1 - (x - i)
-    M[np.arange(n), i + 1] += x - i
-    return M
+SCATTER_FLOOR_CYCLES = 0.02
+SIGMA_FLOOR_MM = 0.05
+SIGMA_SCALE = 1.0
+UNSEEN_SIGMA_MM = 5.0
+"""Spread of the motion along the lines of line tags, which leaves no trace in the image."""
 
 
-def tissue(points, size, alpha, lam, soft):
-    from scipy.spatial import Delaunay
-    from scipy.ndimage import distance_transform_edt
+def _at_nodes(images: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Every second pixel, where the nodes lie."""
+    return images[..., ::NODE_STEP_PX, ::NODE_STEP_PX]
 
-    yy, xx = np.mgrid[:size, :size]
-    grid = np.stack([xx, yy], -1).astype(float)
-    pts = points[np.isfinite(points).all(1)]
-    tri = Delaunay(pts)
-    v = pts[tri.simplices]
-    a, b, c = (np.linalg.norm(v[:, i] - v[:, (i + 1) % 3], axis=1) for i in range(3))
-    e1, e2 = v[:, 1] - v[:, 0], v[:, 2] - v[:, 0]
-    area = abs(e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]) / 2
-    keep = a * b * c / (4 * area + 1e-12) < alpha
-    f = tri.find_simplex(grid)
-    m = (f >= 0) & keep[f]
-    d = distance_transform_edt(~m)
-    return np.exp(-(d**2) / (2 * soft**2))
+
+def _between_nodes(field: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear interpolation of a node field ``(row, column)`` to the pixels of the crop."""
+    for _ in range(2):
+        finer = np.empty((NODE_STEP_PX * len(field) - 1, field.shape[1]))
+        finer[::2], finer[1::2] = field, (field[:-1] + field[1:]) / 2
+        field = finer.T
+    return field

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
 from tagstrain.data import Box, Localization, PointTracks, TaggedCine
+from tagstrain.errors import TrackingError
 from tagstrain.geometry import CropTransform
+from tagstrain.inference.harp import HarpTracker
 from tagstrain.networks import preprocessing
 from tagstrain.networks.rnncnn import INPUT_SIZE, N_LANDMARKS, LandmarkRnnCnn, as_grid
-from tagstrain.networks.symmetry import N_SYMMETRIES, turn_images, turn_spokes, unturn_points
+from tagstrain.networks.symmetry import turn_images, turn_spokes, unturn_points
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 PLACING_PASSES = 2
+PLACING_SYMMETRIES = (0, 3, 5, 6)
 TRACKING_SYMMETRIES = (0, 3, 5, 6)
 SIGMA_FLOOR_MM = 0.5
-BOX_MARGIN = 0.30
-"""A box exceeds the landmarks by this share of their extent on every side, as in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,26 @@ class RnnCnn:
         return cls(network, info, device)
 
     def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
-        """ED landmarks ``(spoke, ring, 2)``, spoke 0 towards +x; the second pass crops around what the first found."""
+        """ED landmarks ``(spoke, ring, 2)``, spoke 0 towards +x.
+
+        At ED tags cover blood and wall alike; the wall shows in later frames. So the network's answer in every frame
+        from ED on has a vote: its distance from where the ED landmarks have moved, by harmonic phase, is the
+        correction that frame asks for, and the median over frames is applied. Where no tags can be followed, ED
+        stands alone. The second pass crops around what the first found.
+        """
         box = localization.box
-        ed_only = cine.frames[cine.ed_frame : cine.ed_frame + 1]
         landmarks = np.empty(0)
         for _ in range(PLACING_PASSES):
-            views = self._views(cine, ed_only, box, tuple(range(N_SYMMETRIES)))
-            landmarks = np.median(views[:, 0], axis=0)
-            box = _box_of(landmarks.reshape(-1, 2))
+            views = self._views(cine, cine.frames[cine.ed_frame :], box, PLACING_SYMMETRIES)
+            seen = np.median(views, axis=0)
+            landmarks = seen[0]
+            try:
+                moved = HarpTracker().track(cine, landmarks.reshape(-1, 2)).points_px[cine.ed_frame :]
+            except TrackingError:
+                pass
+            else:
+                landmarks = landmarks + np.median(seen - moved.reshape(seen.shape), axis=0)
+            box = Box.around(landmarks.reshape(-1, 2))
         return landmarks
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
@@ -80,7 +93,7 @@ class RnnCnn:
         self, cine: TaggedCine, frames: NDArray[np.intp], points_px: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions ``(time, point, 2)`` and their spread ``(time, point)`` over frames that begin with ED."""
-        views = self._views(cine, cine.frames[frames], _box_of(points_px), TRACKING_SYMMETRIES)
+        views = self._views(cine, cine.frames[frames], Box.around(points_px), TRACKING_SYMMETRIES)
         displacement = views - views[:, :1]
         anchors = np.median(views[:, 0], axis=0).reshape(N_LANDMARKS, 2)
         mean = displacement.mean(axis=0).reshape(len(frames), N_LANDMARKS, 2)
@@ -121,10 +134,3 @@ def _unturn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:
     numbers = torch.arange(n, dtype=torch.float32).view(n, 1, 1).expand(n, 1, 2)
     before = turn_spokes(numbers, symmetry)[:, 0, 0].long()
     return grid.index_select(-3, torch.argsort(before))
-
-
-def _box_of(points_px: NDArray[np.float64]) -> Box:
-    """The box that training would have drawn around these ED points."""
-    low, high = points_px.min(axis=0), points_px.max(axis=0)
-    margin = BOX_MARGIN * (high - low)
-    return Box(*(low - margin), *(high + margin))

@@ -19,9 +19,6 @@ from tagstrain.io.hdf5 import IMAGE_AXES, read_hdf5_study
 from tagstrain.io.hdf5_layout import IMAGES, LANDMARKS, open_hdf5, require_dataset
 from tagstrain.io.landmark_file import LandmarkFile
 
-BOX_MARGIN = 0.3
-"""Part of the landmarks' own width and height by which the predecessor's boxes exceed them on every side."""
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrackedRow:
@@ -82,7 +79,7 @@ def track_given_rows(
             yield TrackedRow(source.name, failure=str(error))
             continue
         rows, columns = cine.frames.shape[1:]
-        box = row.box or landmark_box(ed_points_px, rows, columns)
+        box = row.box or Box.around(ed_points_px).within(rows, columns)
         yield TrackedRow(
             source.name, tracks, box, np.nan, cine.pixel_spacing, cine.frame_times_ms, row.es_frame, cine.ed_frame
         )
@@ -118,18 +115,3 @@ def track_placed_rows(
             result.strain.es_frame,
             cine.ed_frame,
         )
-
-
-def landmark_box(points_px: NDArray[np.floating], n_rows: int, n_columns: int) -> Box:
-    """Box of the predecessor's rule: the points' extent, each side moved out by `BOX_MARGIN`, kept in the image.
-
-    Parameters
-    ----------
-    points_px
-        ``(x, y)``, shape ``(point, 2)``; NaN points are left out.
-    """
-    low, high = np.nanmin(points_px, axis=0), np.nanmax(points_px, axis=0)
-    margin = BOX_MARGIN * (high - low)
-    x1, y1 = np.maximum(low - margin, 0)
-    x2, y2 = np.minimum(high + margin, (n_columns, n_rows))
-    return Box(float(x1), float(y1), float(x2), float(y2))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from tagstrain.data.results import BOX_MARGIN
 from tagstrain.simulation.acquisition import acquire, coil_shading
 from tagstrain.simulation.anatomy import smooth_fields, tissue_maps
 from tagstrain.simulation.motion import HeartMotion, wall_radii
@@ -17,8 +18,6 @@ from tagstrain.simulation.tags import faded, tag_magnetization
 
 N_SPOKES, N_RINGS, MIDWALL_RING = 24, 7, 3
 SHADING_MM = 40.0
-BOX_MARGIN = 0.30
-"""The predecessor's box: the landmarks' extent, each side moved out by this share of it."""
 
 
 @dataclass(frozen=True, slots=True)
