@@ -39,6 +39,8 @@ class HarpConfig:
     """Weight of the tissue's common motion model beside a measurement in typical tissue."""
     outlier_cycles: float = 0.25
     """Disagreement with the neighbors at which a measurement counts a quarter [tag periods]."""
+    unwrap_gain: float = 0.02
+    """How much better the tags must agree for a motion of more than half a tag period to be believed."""
     momentum: float = 0.5
     """Share of the last velocity that the first guess for the next frame keeps."""
     max_gap_mm: float = 14.0
@@ -159,9 +161,36 @@ class _PhaseField:
         self, spline: NDArray[np.float64], guess: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Displacement across the tags from a first guess, and its standard deviation, in tag periods."""
-        periods, deviation = guess, np.zeros_like(guess)
+        product, quality = self._compare(spline, guess)
+        wrapped = np.angle(product) / (2 * np.pi)
+        found = self._refine(spline, guess, wrapped, quality)
+        unwrapped = unwrap_phase(product, quality.min(axis=0)) / (2 * np.pi)
+        if (quality * (np.abs(unwrapped - wrapped) > 0.5)).sum() < 0.01 * quality.sum():
+            return found
+        # Motion of more than half a period, or paths led astray by noise: the images decide.
+        other = self._refine(spline, guess, unwrapped, quality)
+        is_better = self._agreement(spline, other[0]) > self._agreement(spline, found[0]) + self.config.unwrap_gain
+        return other if is_better else found
+
+    def _agreement(self, spline: NDArray[np.float64], periods: NDArray[np.float64]) -> float:
+        """How well the tags lie on those at ED after warping back, weighted by their strength: -1 to 1."""
+        product, _ = self._compare(spline, periods)
+        strength = np.abs(product) * self.node_tissue
+        return float((product.real * self.node_tissue).sum() / (strength.sum() + np.finfo(float).tiny))
+
+    def _refine(
+        self,
+        spline: NDArray[np.float64],
+        periods: NDArray[np.float64],
+        left_over: NDArray[np.float64],
+        quality: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rounds of fitting and measuring what is left, starting from the phase left by ``periods``."""
+        deviation = np.zeros_like(periods)
         for n_rounds, fit in enumerate(self.fits):
-            left_over, quality = self._phase_left(spline, periods, unwrap=n_rounds == 0)
+            if n_rounds > 0:
+                product, quality = self._compare(spline, periods)
+                left_over = np.angle(product) / (2 * np.pi)
             measured, weights = periods - left_over, quality
             for _ in range(3):
                 periods, deviation = self._regularize(fit, measured, weights)
@@ -171,10 +200,10 @@ class _PhaseField:
                 weights = quality / (1 + (disagreement / self.config.outlier_cycles) ** 2) ** 2
         return periods, deviation
 
-    def _phase_left(
-        self, spline: NDArray[np.float64], periods: NDArray[np.float64], unwrap: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Phase against ED [cycles] after warping back by ``periods``, and its weight: 1 in typical tissue."""
+    def _compare(
+        self, spline: NDArray[np.float64], periods: NDArray[np.float64]
+    ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+        """Harmonics after warping back by ``periods`` times ED's conjugate; weights, about 1 in typical tissue."""
         along_x, along_y = (_between_nodes(part) for part in self._displacement(periods))
         coordinates = [self.rows + along_y, self.columns + along_x]
         warped = map_coordinates(spline, coordinates, order=3, mode="nearest", prefilter=False)
@@ -186,13 +215,9 @@ class _PhaseField:
         coherence = np.abs(_at_nodes(gaussian_filter(product, window))) / (total + tiny)
         product = _at_nodes(gaussian_filter(product, (0, 1, 1)))
         quality = np.abs(product) * coherence**4
-        if unwrap:
-            phase = unwrap_phase(product, quality.min(axis=0) + tiny)
-        else:
-            phase = np.angle(product)
         typical = np.median(quality[:, self.node_tissue > 0.5], axis=1) if (self.node_tissue > 0.5).any() else 0.0
         quality /= np.reshape(typical, (-1, 1, 1)) + tiny
-        return phase / (2 * np.pi), np.minimum(quality, 5) * (self.node_tissue + 1e-3)
+        return product, np.minimum(quality, 5) * (self.node_tissue + 1e-3) + 1e-9
 
     def _regularize(
         self, fit: LocalPolynomialFit, measured: NDArray[np.float64], weights: NDArray[np.float64]

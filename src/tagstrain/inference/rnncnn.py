@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
 from tagstrain.data import Box, Localization, PointTracks, TaggedCine
-from tagstrain.errors import TrackingError
+from tagstrain.errors import TagsNotFoundError
 from tagstrain.geometry import CropTransform
 from tagstrain.inference.harp import HarpTracker
 from tagstrain.networks import preprocessing
@@ -66,7 +66,7 @@ class RnnCnn:
             landmarks = seen[0]
             try:
                 moved = HarpTracker().track(cine, landmarks.reshape(-1, 2)).points_px[cine.ed_frame :]
-            except TrackingError:
+            except TagsNotFoundError:
                 pass
             else:
                 landmarks = landmarks + np.median(seen - moved.reshape(seen.shape), axis=0)
