@@ -18,13 +18,14 @@ from tagstrain.inference.harp import HarpConfig, HarpTracker
 
 Array = NDArray[np.float64]
 CENTER_MM = np.array([70.0, 66.0])
+SQUARE = PixelSpacing(1.2, 1.2)
 
 
 def spamm_cine(
     to_material: Callable[[Array, int], Array],
     n_frames: int,
     *,
-    spacing: PixelSpacing = PixelSpacing(1.2, 1.2),
+    spacing: PixelSpacing = SQUARE,
     angles_deg: tuple[float, ...] = (45.0, -45.0),
     contrast: Array | None = None,
     snr: float = np.inf,
@@ -107,7 +108,7 @@ def annulus_cine(n_frames: int = 20, snr: float = 20.0) -> tuple[TaggedCine, Arr
     return cine, to_px(np.stack(truth), cine)
 
 
-@pytest.mark.parametrize("spacing", [PixelSpacing(1.2, 1.2), PixelSpacing(1.5, 1.1)])
+@pytest.mark.parametrize("spacing", [SQUARE, PixelSpacing(1.5, 1.1)])
 def test_small_noise_free_motion_is_recovered(spacing: PixelSpacing) -> None:
     cine, start, truth = affine_cine(np.linspace(0, 1, 5), spacing=spacing)
     assert rmse_mm(HarpTracker().track(cine, start).points_px, truth, cine) < 0.1

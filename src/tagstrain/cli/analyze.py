@@ -25,7 +25,7 @@ from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
 from tagstrain.data import Box
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
-from tagstrain.inference.models import Device, TrackerName, load_models
+from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
 from tagstrain.io import atomic_file
 
 
@@ -50,7 +50,7 @@ def analyze(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
-    tracker: Annotated[TrackerName, typer.Option(help="What follows the landmarks.")] = TrackerName.RNNCNN,
+    tracker: Annotated[TrackerName, typer.Option(help="What follows the landmarks.")] = DEFAULT_TRACKER,
     device: Annotated[
         Device, typer.Option(help="Where the networks run; auto takes a GPU if there is one.")
     ] = Device.AUTO,

@@ -13,7 +13,7 @@ from tagstrain.cli.exits import ExitCode, finish, options_not_input
 from tagstrain.cli.messages import print_error
 from tagstrain.errors import OutputError
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
-from tagstrain.inference.models import Device, TrackerName, load_models, load_tracker
+from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models, load_tracker
 from tagstrain.inference.track_rows import TrackedRow, row_shape, track_given_rows, track_placed_rows
 from tagstrain.io import LandmarkFileWriter
 
@@ -26,7 +26,7 @@ def track(
     given_ed: Annotated[
         bool, typer.Option("--given-ed", help="Track the file's own landmarks of the ED frame; place none.")
     ] = False,
-    tracker: Annotated[TrackerName, typer.Option(help="What follows the points.")] = TrackerName.RNNCNN,
+    tracker: Annotated[TrackerName, typer.Option(help="What follows the points.")] = DEFAULT_TRACKER,
     device: Annotated[
         Device, typer.Option(help="Where the networks run; auto takes a GPU if there is one.")
     ] = Device.AUTO,

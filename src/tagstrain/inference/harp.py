@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,14 @@ from tagstrain.inference.tag_spectrum import measure_tags
 NODE_STEP_PX = 2
 """Crop pixels between the nodes of the displacement field."""
 N_FRAMES_WITH_STRONG_TAGS = 3
+SCATTER_FLOOR_CYCLES = 0.02
+SIGMA_FLOOR_MM = 0.1
+SIGMA_SCALE = 1.8
+"""Measured over simulated cines: neighboring measurements share noise, which the fits' formula does not know."""
+UNSEEN_SIGMA_MM = 5.0
+"""Spread of the motion along the lines of line tags, which leaves no trace in the image."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +48,6 @@ class HarpConfig:
     """Weight of the tissue's common motion model beside a measurement in typical tissue."""
     outlier_cycles: float = 0.25
     """Disagreement with the neighbors at which a measurement counts a quarter [tag periods]."""
-    unwrap_gain: float = 0.02
-    """How much better the tags must agree for a motion of more than half a tag period to be believed."""
     momentum: float = 0.5
     """Share of the last velocity that the first guess for the next frame keeps."""
     max_gap_mm: float = 14.0
@@ -63,8 +70,10 @@ class HarpTracker:
     The motion is sought on the ED grid. Each frame is warped back by the best guess so far, which leaves the tags
     almost as they were at ED; what is left of their phase against ED gives the rest of the displacement. Both
     images are cut to the tissue between the points before they are filtered, so that blood and surroundings stay
-    out. The first round of each frame unwraps the phase along shortest paths; every round fits it robustly with
-    local polynomials, and where tags are faint with a model of the common motion.
+    out. Where the first phase of a frame may have turned by more than half a period, both readings are followed, as
+    it stands and unwrapped along shortest paths, and the one that lays the tags better on those at ED is kept.
+    Every round fits the phase robustly with local polynomials, and where tags are faint with a model of the common
+    motion.
 
     Only the displacement across tag lines can be seen. With line tags (one direction) the displacement along the
     lines comes back as zero and the standard deviation says that it is not known.
@@ -169,7 +178,7 @@ class _PhaseField:
             return found
         # Motion of more than half a period, or paths led astray by noise: the images decide.
         other = self._refine(spline, guess, unwrapped, quality)
-        is_better = self._agreement(spline, other[0]) > self._agreement(spline, found[0]) + self.config.unwrap_gain
+        is_better = self._agreement(spline, other[0]) > self._agreement(spline, found[0])
         return other if is_better else found
 
     def _agreement(self, spline: NDArray[np.float64], periods: NDArray[np.float64]) -> float:
@@ -252,14 +261,7 @@ class _PhaseField:
         return np.asarray(np.sqrt(variance_mm2 / 2) / pixel_mm)
 
 
-SCATTER_FLOOR_CYCLES = 0.02
-SIGMA_FLOOR_MM = 0.05
-SIGMA_SCALE = 1.0
-UNSEEN_SIGMA_MM = 5.0
-"""Spread of the motion along the lines of line tags, which leaves no trace in the image."""
-
-
-def _at_nodes(images: NDArray[np.generic]) -> NDArray[np.generic]:
+def _at_nodes(images: NDArray[Scalar]) -> NDArray[Scalar]:
     """Every second pixel, where the nodes lie."""
     return images[..., ::NODE_STEP_PX, ::NODE_STEP_PX]
 

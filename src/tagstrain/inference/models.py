@@ -19,6 +19,10 @@ class TrackerName(StrEnum):
     HARP = "harp"
 
 
+DEFAULT_TRACKER = TrackerName.HARP
+"""The more accurate of the two where it was measured (benchmarks/spine.md)."""
+
+
 class Device(StrEnum):
     """Where the networks run."""
 
@@ -38,7 +42,7 @@ class Models:
 
 
 def load_models(
-    tracker: str = TrackerName.RNNCNN,
+    tracker: str = DEFAULT_TRACKER,
     device: str = Device.AUTO,
     localizer_weights: Path | None = None,
     tracker_weights: Path | None = None,
@@ -75,7 +79,7 @@ def load_models(
     return Models(localizer, rnncnn, rnncnn, provenance)
 
 
-def load_tracker(tracker: str = TrackerName.RNNCNN, device: str = Device.AUTO, weights: Path | None = None) -> Tracker:
+def load_tracker(tracker: str = DEFAULT_TRACKER, device: str = Device.AUTO, weights: Path | None = None) -> Tracker:
     """Load a tracker alone, for points that are given; HARP loads no torch.
 
     Raises

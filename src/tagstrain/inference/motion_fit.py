@@ -146,7 +146,7 @@ class LocalPolynomialFit:
         unit = np.zeros_like(data)
         unit[..., 0] = 1
         solution = np.linalg.solve(normal, np.stack([data, unit], axis=-1))
-        return solution[..., 0, 0], solution[..., 0, 1]
+        return np.asarray(solution[..., 0, 0]), np.asarray(solution[..., 0, 1])
 
     def _moment(self, values: NDArray[np.float64], power: tuple[int, int]) -> NDArray[np.float64]:
         """Windowed sum of ``values`` times ``x**p * y**q`` about each wanted node."""

@@ -150,7 +150,7 @@ def _neighborhood_maximum(power: NDArray[np.float64]) -> NDArray[np.float64]:
     padded = np.pad(power, 1, constant_values=np.inf)
     padded[1:-1, 0] = power[::-1, 1]
     shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    return np.max([padded[i : i + rows, j : j + columns] for i, j in shifts], axis=0)
+    return np.asarray(np.max([padded[i : i + rows, j : j + columns] for i, j in shifts], axis=0))
 
 
 def _refine(
