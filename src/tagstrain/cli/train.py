@@ -33,6 +33,7 @@ def train(
     workers: Annotated[int | None, typer.Option(help="Processes that simulate; 0 simulates on the device.")] = None,
     validation_scenes: Annotated[int | None, typer.Option(help="Cines of the validation set.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Steps between validations and checkpoints.")] = None,
+    eight_bits: Annotated[bool, typer.Option("--eight-bits", help="Store the weights in 8 bits.")] = False,
     patience: Annotated[int | None, typer.Option(help="Validations without improvement before stopping.")] = None,
 ) -> None:
     """Train a network; writes checkpoints, logs, settings and weights to the run's folder."""
@@ -63,6 +64,7 @@ def train(
             preset=preset,
             seed=seed,
             device=device,  # type: ignore[arg-type]
+            eight_bits=eight_bits,
         )
         config = replace(config, **{key: value for key, value in given.items() if value is not None})
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,8 @@ class TrainingConfig:
     """Processes that make batches; 0 makes them in the training process, on its device (right on a GPU)."""
     validation_scenes: int = 64
     validate_every: int = 250
+    eight_bits: bool = False
+    """Whether the exported weights are stored in 8 bits, a quarter of the size; the checkpoints keep all of them."""
     patience: int = 40
     """Validations without improvement before the run stops early."""
 
@@ -67,4 +69,4 @@ class TrainingConfig:
     def load(cls, path: Path) -> TrainingConfig:
         """Read what `save` wrote."""
         record = json.loads(path.read_text())
-        return replace(cls(**{**record, "data": tuple(record["data"])}))
+        return cls(**{**record, "data": tuple(record["data"])})

@@ -134,7 +134,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     return export(config, Path(best.best_model_path or last.best_model_path), out / f"{config.task}.safetensors")
 
 
-def export(config: TrainingConfig, checkpoint: Path, path: Path, eight_bits: bool = False) -> Path:
+def export(config: TrainingConfig, checkpoint: Path, path: Path) -> Path:
     """Write the network of a checkpoint as safetensors."""
     module = MODULES[config.task](config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
@@ -144,6 +144,6 @@ def export(config: TrainingConfig, checkpoint: Path, path: Path, eight_bits: boo
         else {}
     )
     settings = {"network": network, "preprocessing": "tagstrain"}
-    save_weights(path, config.task, module.network, __version__, settings, eight_bits)
+    save_weights(path, config.task, module.network, __version__, settings, config.eight_bits)
     logger.info("wrote %s", path)
     return path
