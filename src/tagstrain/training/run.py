@@ -100,6 +100,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     config.save(out / "config.json")
     torch.manual_seed(config.seed)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     module: NetworkTraining = MODULES[config.task](config)
     monitored = MONITORED[config.task]
@@ -124,7 +125,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         val_check_interval=config.validate_every,
         check_val_every_n_epoch=None,
         callbacks=callbacks,
-        logger=[CSVLogger(out, "csv", ""), TensorBoardLogger(out, "tensorboard", "")],
+        logger=[CSVLogger(out, "csv"), TensorBoardLogger(out, "tensorboard")],  # a resumed run logs beside the first
         log_every_n_steps=25,
         num_sanity_val_steps=0,
         enable_model_summary=False,
