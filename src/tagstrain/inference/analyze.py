@@ -33,6 +33,9 @@ __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_sli
 LOW_CONFIDENCE = 0.5
 """Localization confidence below which a slice is reported as failed."""
 
+UNSURE_MM = 2.0
+"""Standard deviation of the landmarks, median of a frame, above which a slice carries a warning."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -202,6 +205,15 @@ def _warnings(
     n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))
     if n_missing:
         yield f"{n_missing} of {points[..., 0].size} landmark positions are not known and left out of the means"
+    sigma_mm = landmarks.sigma_px.reshape(cine.n_frames, -1) * cine.spacing_xy_mm.mean()
+    stated = np.isfinite(sigma_mm).any(axis=1, keepdims=True)
+    spread_mm = np.nanmedian(np.where(stated, sigma_mm, 0), axis=1)
+    unsure = np.flatnonzero(spread_mm > UNSURE_MM)
+    if unsure.size:
+        yield (
+            f"Landmarks are uncertain by more than {UNSURE_MM:g} mm in {unsure.size} of {cine.n_frames} frames "
+            f"(first: {unsure[0]}): the tags are hardly seen there"
+        )
     rows, columns = cine.frames.shape[1:]
     with np.errstate(invalid="ignore"):
         outside = ((points < -0.5) | (points > np.array([columns, rows]) - 0.5)).any(axis=-1)

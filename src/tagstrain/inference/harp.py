@@ -52,6 +52,12 @@ class HarpConfig:
     """Share of the last velocity that the first guess for the next frame keeps."""
     max_gap_mm: float = 14.0
     """Points further apart than this have no tissue between them."""
+    min_agreement: float = 0.8
+    """Agreement of the tags with those at ED below which they count as gone: the points are held where they were."""
+    max_speed_mm_per_ms: float = 0.1
+    """Speed of the tissue (root mean square over the points) above which a frame counts as a slip."""
+    held_drift_mm_per_ms: float = 0.02
+    """Growth of the standard deviation of points that are held."""
 
     def __post_init__(self) -> None:
         positive = (self.pixel_mm, self.relative_bandwidth, self.contrast_window, self.outlier_cycles, self.max_gap_mm)
@@ -74,6 +80,8 @@ class HarpTracker:
     it stands and unwrapped along shortest paths, and the one that lays the tags better on those at ED is kept.
     Every round fits the phase robustly with local polynomials, and where tags are faint with a model of the common
     motion.
+
+    Where tags have faded away the points stay where they were seen last, with a growing standard deviation.
 
     Only the displacement across tag lines can be seen. With line tags (one direction) the displacement along the
     lines comes back as zero and the standard deviation says that it is not known.
@@ -127,6 +135,7 @@ class _PhaseField:
         size = (n_nodes - 1) * NODE_STEP_PX + 1
         spacing = (float(spacing_xy_mm[0]), float(spacing_xy_mm[1]))
         self.crop = CropTransform((float(center[0]), float(center[1])), size * config.pixel_mm, size, spacing)
+        self.image_pixel_mm = float(np.sqrt(np.prod(spacing)))
         frequencies_px = self.pattern.frequencies_xy * config.pixel_mm
         self.from_periods = np.linalg.pinv(frequencies_px)
         period_px = float(1 / np.linalg.norm(frequencies_px, axis=1).mean())
@@ -156,15 +165,29 @@ class _PhaseField:
         tracks = np.repeat(self.points_px[None], n_frames, axis=0)
         sigma = np.zeros((n_frames, len(self.points_px)))
         for frames in (range(ed_frame + 1, n_frames), range(ed_frame - 1, -1, -1)):
-            here, velocity, time_ms = np.zeros(shape), np.zeros(shape), times_ms[ed_frame]
+            here, velocity, seen = np.zeros(shape), np.zeros(shape), ed_frame
             for frame in frames:
-                interval_ms = times_ms[frame] - time_ms
+                interval_ms = times_ms[frame] - times_ms[seen]
                 guess = here + self.config.momentum * velocity * interval_ms
                 found, deviation = self._solve(self.splines[frame], guess)
-                here, velocity, time_ms = found, (found - here) / interval_ms, times_ms[frame]
-                tracks[frame] = self.crop.to_image(self.points_crop + self._at_points(self._displacement(here)).T)
-                sigma[frame] = self._sigma_px(self._at_points(deviation, order=1))
+                if self._is_credible(self.splines[frame], found, here, interval_ms):
+                    here, velocity, seen = found, (found - here) / interval_ms, frame
+                    tracks[frame] = self.crop.to_image(self.points_crop + self._at_points(self._displacement(here)).T)
+                    sigma[frame] = self._sigma_px(self._at_points(deviation, order=1))
+                else:
+                    velocity = np.zeros(shape)
+                    drift_px = self.config.held_drift_mm_per_ms * abs(interval_ms) / self.image_pixel_mm
+                    tracks[frame], sigma[frame] = tracks[seen], np.hypot(sigma[seen], drift_px)
         return tracks, sigma
+
+    def _is_credible(
+        self, spline: NDArray[np.float64], found: NDArray[np.float64], before: NDArray[np.float64], interval_ms: float
+    ) -> bool:
+        """Whether tags were there to be followed, and tissue could have moved so far."""
+        moved = self._at_points(self._displacement(found - before))
+        speed = np.sqrt((moved**2).sum(axis=0).mean()) * self.config.pixel_mm / abs(interval_ms)
+        is_possible = bool(speed <= self.config.max_speed_mm_per_ms)
+        return is_possible and self._agreement(spline, found) >= self.config.min_agreement
 
     def _solve(
         self, spline: NDArray[np.float64], guess: NDArray[np.float64]
@@ -257,8 +280,7 @@ class _PhaseField:
         spacing_mm = np.array([direction.tag_spacing_mm for direction in self.pattern.directions])
         variance_mm2 = ((SIGMA_SCALE * deviation * spacing_mm[:, None]) ** 2 + SIGMA_FLOOR_MM**2).sum(axis=0)
         variance_mm2 += UNSEEN_SIGMA_MM**2 * (2 - len(spacing_mm))
-        pixel_mm = float(np.sqrt(np.prod(self.crop.spacing_xy_mm)))
-        return np.asarray(np.sqrt(variance_mm2 / 2) / pixel_mm)
+        return np.asarray(np.sqrt(variance_mm2 / 2) / self.image_pixel_mm)
 
 
 def _at_nodes(images: NDArray[Scalar]) -> NDArray[Scalar]:
