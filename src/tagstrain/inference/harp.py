@@ -20,7 +20,7 @@ NODE_STEP_PX = 2
 N_FRAMES_WITH_STRONG_TAGS = 3
 SCATTER_FLOOR_CYCLES = 0.02
 SIGMA_FLOOR_MM = 0.1
-SIGMA_SCALE = 1.8
+SIGMA_SCALE = 2.9
 """Measured over simulated cines: neighboring measurements share noise, which the fits' formula does not know."""
 UNSEEN_SIGMA_MM = 5.0
 """Spread of the motion along the lines of line tags, which leaves no trace in the image."""

@@ -25,6 +25,8 @@ VOTE_WEIGHT = 0.7
 """Share of the later frames in the ED landmarks; the best of 0.5, 0.7 and 1 on simulated cines."""
 TRACKING_SYMMETRIES = (0, 3, 5, 6)
 SIGMA_FLOOR_MM = 0.5
+SIGMA_SCALE = 2.95
+"""Turns the spread between views into a standard deviation that holds 68 % of the errors on simulated cines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class RnnCnn:
         spline = RBFInterpolator(anchors, values, kernel="thin_plate_spline", smoothing=1.0)
         at_points = spline(points_px).reshape(len(points_px), len(frames), 3).swapaxes(0, 1)
         floor_px = SIGMA_FLOOR_MM / float(cine.spacing_xy_mm.mean())
-        sigma = np.hypot(np.maximum(at_points[..., 2], 0), floor_px)
+        sigma = SIGMA_SCALE * np.hypot(np.maximum(at_points[..., 2], 0), floor_px)
         sigma[0] = 0.0
         return points_px + at_points[..., :2], sigma
 
