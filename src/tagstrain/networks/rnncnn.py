@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
+
 INPUT_SIZE = 128
-N_SPOKES, N_RINGS, MIDWALL_RING = 24, 7, 3
 N_LANDMARKS = N_SPOKES * N_RINGS
 STRAIN_WEIGHT = 5.0
 STRAIN_EPSILON_PX2 = 1e-4

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
 from tagstrain.data.results import BOX_MARGIN
 from tagstrain.simulation.acquisition import acquire, coil_shading
 from tagstrain.simulation.anatomy import smooth_fields, tissue_maps
@@ -16,7 +17,6 @@ from tagstrain.simulation.motion import HeartMotion, wall_radii
 from tagstrain.simulation.scene import Scene
 from tagstrain.simulation.tags import faded, tag_magnetization
 
-N_SPOKES, N_RINGS, MIDWALL_RING = 24, 7, 3
 SHADING_MM = 40.0
 
 

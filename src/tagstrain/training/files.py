@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tagstrain.data import Box, TaggedCine
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
 from tagstrain.geometry import CropTransform
 from tagstrain.io import read_study
@@ -105,7 +106,7 @@ def _landmark_example(
     grid = torch.tensor(np.nan_to_num(points), dtype=torch.float32)
     return {
         "images": images,
-        "landmarks": grid.reshape(len(grid), rnncnn.N_SPOKES, rnncnn.N_RINGS, 2),
+        "landmarks": grid.reshape(len(grid), N_SPOKES, N_RINGS, 2),
         "frame_valid": torch.from_numpy(known),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }
