@@ -19,7 +19,9 @@ from tagstrain.networks.rnncnn import INPUT_SIZE, N_LANDMARKS, LandmarkRnnCnn, a
 from tagstrain.networks.symmetry import turn_images, turn_spokes, unturn_points
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
-PLACING_PASSES = 2
+PLACING_PASSES = (2, 5)
+"""At least and at most; between them placing ends when the box no longer moves."""
+SETTLED_IOU = 0.9
 PLACING_SYMMETRIES = (0, 3, 5, 6)
 VOTE_WEIGHT = 0.7
 """Share of the later frames in the ED landmarks; the best of 0.5, 0.7 and 1 on simulated cines."""
@@ -60,11 +62,12 @@ class RnnCnn:
         At ED tags cover blood and wall alike; the wall shows in later frames. So the network's answer in every frame
         from ED on has a vote: its distance from where the ED landmarks have moved, by harmonic phase, is the
         correction that frame asks for; most of the median over frames is applied. Where no tags can be followed, ED
-        stands alone. The second pass crops around what the first found.
+        stands alone. Each pass crops around what the one before found, which mends a box that was off.
         """
         box = localization.box
         landmarks = np.empty(0)
-        for _ in range(PLACING_PASSES):
+        fewest, most = PLACING_PASSES
+        for n_passes in range(1, most + 1):
             views = self._views(cine, cine.frames[cine.ed_frame :], box, PLACING_SYMMETRIES)
             seen = np.median(views, axis=0)
             landmarks = seen[0]
@@ -75,7 +78,10 @@ class RnnCnn:
             else:
                 correction = np.median(seen - moved.reshape(seen.shape), axis=0)
                 landmarks = landmarks + VOTE_WEIGHT * correction
-            box = Box.around(landmarks.reshape(-1, 2))
+            found = Box.around(landmarks.reshape(-1, 2))
+            if n_passes >= fewest and found.iou(box) >= SETTLED_IOU:
+                break
+            box = found
         return landmarks
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
