@@ -21,6 +21,7 @@ from tagstrain.cli.analysis_run import (
 )
 from tagstrain.cli.exits import CommandExit, ExitCode, finish
 from tagstrain.cli.messages import print_error
+from tagstrain.cli.options import PixelSpacingOption, WeightsOption
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
 from tagstrain.data import Box
@@ -71,18 +72,9 @@ def analyze(
             help="Box around the left ventricle in pixels, for every slice, in place of the localizer's.",
         ),
     ] = None,
-    pixel_spacing_mm: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
-    ] = None,
-    localizer_weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
-    ] = None,
-    tracker_weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
-    ] = None,
+    pixel_spacing_mm: PixelSpacingOption = None,
+    localizer_weights: WeightsOption = None,
+    tracker_weights: WeightsOption = None,
 ) -> None:
     """Measure strain in tagged cardiac MRI.
 

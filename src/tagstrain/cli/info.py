@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from tagstrain.cli.exits import ExitCode, finish
+from tagstrain.cli.options import PixelSpacingOption
 from tagstrain.cli.tables import facts_table
 from tagstrain.data import SliceSource, Study, TaggedCine
 from tagstrain.errors import TagstrainError
@@ -89,10 +90,7 @@ def info(
     every_slice: Annotated[
         bool, typer.Option("--all", help=f"Read all slices, not only the first {MAX_SLICES}.")
     ] = False,
-    pixel_spacing_mm: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
-    ] = None,
+    pixel_spacing_mm: PixelSpacingOption = None,
 ) -> None:
     """Show what a file or folder holds.
 

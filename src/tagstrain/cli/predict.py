@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tagstrain.cli.options import WeightsOption
 from tagstrain.inference.models import Device
 
 
@@ -24,10 +25,7 @@ def predict(
         Path, typer.Argument(metavar="INPUT.h5", help="image_seqs for the localizer, cropped_image_seqs for rnncnn.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PRED.h5", help="File for the predictions.")],
-    weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
-    ] = None,
+    weights: WeightsOption = None,
     device: Annotated[
         Device, typer.Option(help="Where the network runs; auto takes a GPU if there is one.")
     ] = Device.AUTO,

@@ -11,6 +11,7 @@ import typer
 from tagstrain.cli.analysis_run import progress_bar
 from tagstrain.cli.exits import ExitCode, finish, options_not_input
 from tagstrain.cli.messages import print_error
+from tagstrain.cli.options import PixelSpacingOption, WeightsOption
 from tagstrain.errors import OutputError
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models, load_tracker
@@ -35,18 +36,9 @@ def track(
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Localizations less certain than this fail the row.")
     ] = LOW_CONFIDENCE,
-    pixel_spacing_mm: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
-    ] = None,
-    localizer_weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
-    ] = None,
-    tracker_weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
-    ] = None,
+    pixel_spacing_mm: PixelSpacingOption = None,
+    localizer_weights: WeightsOption = None,
+    tracker_weights: WeightsOption = None,
 ) -> None:
     """Track points through every row of a file.
 

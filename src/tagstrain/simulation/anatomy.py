@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -12,6 +13,8 @@ from tagstrain.simulation.motion import wall_radii
 from tagstrain.simulation.scene import N_PAPILLARIES, AnatomyScene, Scene
 from tagstrain.simulation.tags import fading_rate_per_ms, steady_state
 
+SoftStep = Callable[[torch.Tensor], torch.Tensor]
+"""From signed distance [mm], positive inside, to the share of a pixel that is inside."""
 FINE_MM, MIDDLE_MM, COARSE_MM = 1.2, 4.0, 10.0
 
 
@@ -115,10 +118,9 @@ def _chest(
     tissues: torch.Tensor,
     generators: list[torch.Generator],
     wobble: torch.Tensor,
-    inside: object,
+    inside: SoftStep,
 ) -> torch.Tensor:
     """Organs as patches of smooth random fields, lung beside the heart, muscle, fat and the air outside the body."""
-    assert callable(inside)
     a = scene.anatomy
     n_organs = a.organ_size_mm.shape[1]
     fields = smooth_fields(generators, points_mm.shape[1], pixel_mm, a.organ_size_mm)
@@ -156,10 +158,9 @@ def _chest(
 
 
 def _heart(
-    a: AnatomyScene, points_mm: torch.Tensor, tissues: torch.Tensor, roughness: torch.Tensor, inside: object
+    a: AnatomyScene, points_mm: torch.Tensor, tissues: torch.Tensor, roughness: torch.Tensor, inside: SoftStep
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Epicardial fat, RV, LV wall, cavity with trabeculae and papillary muscles; and the heart's mask."""
-    assert callable(inside)
     radius = points_mm.norm(dim=-1)
     angle = torch.atan2(points_mm[..., 1], points_mm[..., 0])
     endo, epi = wall_radii(a, angle)
