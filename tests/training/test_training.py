@@ -147,7 +147,7 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         FileExamples("rnncnn", [path])
 
 
-@pytest.mark.parametrize("bad", [{"replay": 3}, {"steps": 0}, {"simulation_share": 1.5}, {"task": "tracker"}])
+@pytest.mark.parametrize("bad", [{"replay": 3}, {"steps": 0}, {"simulation_share": 1.5}, {"task": "strain"}])
 def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         config(tmp_path, **bad)

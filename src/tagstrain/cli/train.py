@@ -10,7 +10,7 @@ import typer
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="Network to train: localizer or rnncnn.")],
+    task: Annotated[str, typer.Argument(help="Network to train: localizer, rnncnn, tracker or placer.")],
     data: Annotated[
         list[Path] | None, typer.Option(help="HDF5 file in the predecessor's layout; may be repeated.")
     ] = None,
@@ -20,12 +20,16 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
     resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
     preset: Annotated[str, typer.Option(help="Simulator preset.")] = "default",
+    tracker_weights: Annotated[
+        Path | None, typer.Option(help="Tracker whose motion the placer reads.  [default: the shipped one]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Cines per step.")] = None,
     replay: Annotated[int | None, typer.Option(help="How often a simulated cine is used.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="AdamW weight decay.")] = None,
+    ema_decay: Annotated[float | None, typer.Option(help="Decay per step of averaged weights; 0 for none.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Dropout on the LSTM's outputs.")] = None,
     precision: Annotated[str | None, typer.Option(help="Lightning precision, such as 32-true or bf16-mixed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -43,6 +47,7 @@ def train(
         "replay": replay,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
+        "ema_decay": ema_decay,
         "dropout": dropout,
         "precision": precision,
         "devices": devices,
@@ -62,6 +67,7 @@ def train(
             data=tuple(str(path) for path in data or ()),
             simulation_share=simulation_share,
             preset=preset,
+            tracker_weights=str(tracker_weights) if tracker_weights else None,
             seed=seed,
             device=device,  # type: ignore[arg-type]
             eight_bits=eight_bits,

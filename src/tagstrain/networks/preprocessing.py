@@ -13,6 +13,9 @@ LOCALIZER_FRAMES = 6
 """Frames of the cine that the localiser looks at, spread evenly, the first and the last among them."""
 LANDMARK_CROP_SCALE = 1.0
 """Side of the landmark network's crop over the longer side of the LV box."""
+TRACKER_CROP_SIZE = 128
+TRACKER_CROP_SCALE = 1.6
+"""Side of the tracker's crop over the longer extent of the points."""
 
 
 def localizer_frame_indices(n_frames: int) -> list[int]:

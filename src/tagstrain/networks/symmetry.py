@@ -37,6 +37,14 @@ def unturn_points(points_px: torch.Tensor, symmetry: int, size: int) -> torch.Te
     return turn_points(points_px, symmetry & 3, size)
 
 
+def unturn_vectors(vectors: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """Vectors ``(..., 2)`` seen in a turned image, back in the upright one."""
+    if symmetry & 4:
+        vectors = vectors.flip(-1)
+    signs = [-1.0 if symmetry & 1 else 1.0, -1.0 if symmetry & 2 else 1.0]
+    return vectors * torch.tensor(signs, dtype=vectors.dtype, device=vectors.device)
+
+
 def turn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:
     """Renumber spokes ``(..., spoke, ring, 2)`` of turned points: spoke 0 points along +x, spokes turn towards +y."""
     n = grid.shape[-3]

@@ -15,10 +15,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tagstrain.errors import InputError
+from tagstrain.networks.flow import FlowNet
 from tagstrain.networks.localizer import LocalizationCNN
+from tagstrain.networks.placer import PlacerNet
 from tagstrain.networks.rnncnn import LandmarkRnnCnn
 
-NETWORKS: dict[str, type[nn.Module]] = {"localizer": LocalizationCNN, "rnncnn": LandmarkRnnCnn}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "localizer": LocalizationCNN,
+    "rnncnn": LandmarkRnnCnn,
+    "tracker": FlowNet,
+    "placer": PlacerNet,
+}
 _SCALE = ".scale"
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["localizer", "rnncnn"]
-TASKS: tuple[Task, ...] = ("localizer", "rnncnn")
+Task = Literal["localizer", "rnncnn", "tracker", "placer"]
+TASKS: tuple[Task, ...] = ("localizer", "rnncnn", "tracker", "placer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class TrainingConfig:
     simulation_share: float = 0.5
     """Share of every batch that is simulated when files are given."""
     preset: str = "default"
+    tracker_weights: str | None = None
+    """Of the tracker whose motion the placer reads; None for the shipped ones."""
     seed: int = 1
     steps: int = 20_000
     batch_size: int = 16
@@ -37,6 +39,8 @@ class TrainingConfig:
     warmup_steps: int = 200
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
+    ema_decay: float = 0.0
+    """Decay per step of the moving average of the weights that is validated and exported; 0 for none."""
     dropout: float = 0.2
     precision: str = "32-true"
     devices: int = 1

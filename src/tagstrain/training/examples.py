@@ -19,6 +19,7 @@ from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 Batch = Mapping[str, torch.Tensor]
 FRAME_INTERVAL_MS = (26.0, 54.0)
 """Wider than any one protocol, so that the networks do not count on a frame rate."""
+TRACKER_CROP_SIZE = preprocessing.TRACKER_CROP_SIZE
 
 
 class ExampleMaker(Protocol):
@@ -164,7 +165,58 @@ class LocalizerExamples:
         return dict(batch)
 
 
-MAKERS: dict[str, type[LandmarkExamples] | type[LocalizerExamples]] = {
-    "rnncnn": LandmarkExamples,
-    "localizer": LocalizerExamples,
-}
+class TrackerExamples:
+    """Crops ``images`` (batch, time, 128, 128), standardised, with ``landmarks`` (batch, time, spoke, ring, 2).
+
+    ``times_ms`` (batch, time) counts from the first frame, which need not be ED: a cine may begin anywhere in the cycle
+    and run backwards. ``frame_valid`` and ``pixel_mm`` as in `LandmarkExamples`.
+    """
+
+    scale = (1.3, 2.1)
+    """Side of the crop over the diameter of the epicardium."""
+    shift = 0.10
+    n_frames = (6, 14)
+
+    def __init__(self, preset: str) -> None:
+        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
+
+    def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
+        scene = stack_scenes(sample_scenes(self.config, n, seed), device)
+        rng = np.random.default_rng([seed, 1])
+        ed = ed_landmarks_mm(scene).flatten(1, 2)
+        low, high = ed.amin(dim=1), ed.amax(dim=1)
+        diameter = (high - low).amax(dim=1)
+        log_scale = rng.uniform(math.log(self.scale[0]), math.log(self.scale[1]), n)
+        side = diameter * torch.tensor(np.exp(log_scale), dtype=torch.float32, device=device)
+        shift = torch.tensor(rng.uniform(-self.shift, self.shift, (n, 2)), dtype=torch.float32, device=device)
+        cines = render(scene, View((low + high) / 2 + shift * side[:, None], side, TRACKER_CROP_SIZE))
+        return {
+            "images": preprocessing.standardized(cines.frames).half(),
+            "landmarks": cines.landmarks_px,
+            "times_ms": cines.frame_times_ms - cines.frame_times_ms[:, :1],
+            "frame_valid": torch.ones(cines.frames.shape[:2], dtype=torch.bool, device=device),
+            "pixel_mm": cines.pixel_mm,
+        }
+
+    def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        symmetry = int(rng.integers(N_SYMMETRIES))
+        points = turn_points(batch["landmarks"], symmetry, TRACKER_CROP_SIZE)
+        images = turn_images(batch["images"].float(), symmetry).contiguous()
+        return {**batch, "images": _disturbed(images, rng), "landmarks": turn_spokes(points, symmetry)}
+
+    def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Half of the batches whole; the others a stretch from anywhere, at times backwards or every second frame."""
+        time = batch["images"].shape[1]
+        if rng.random() < 0.5 or time <= self.n_frames[1]:
+            return dict(batch)
+        length = int(rng.integers(*self.n_frames))
+        stride = 2 if rng.random() < 0.25 and 2 * length < time else 1
+        first = int(rng.integers(time - stride * (length - 1))) if rng.random() < 0.5 else 0
+        kept = first + stride * np.arange(length)
+        if rng.random() < 0.3:
+            kept = kept[::-1].copy()
+        frames = torch.as_tensor(kept, device=batch["images"].device)
+        names = ("images", "landmarks", "frame_valid", "times_ms")
+        short = {key: batch[key].index_select(1, frames) for key in names}
+        short["times_ms"] = short["times_ms"] - short["times_ms"][:, :1]
+        return {**batch, **short}

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -15,8 +21,8 @@ from tagstrain import __version__
 from tagstrain.networks import preprocessing
 from tagstrain.networks.weights import save_weights
 from tagstrain.training.config import TrainingConfig
-from tagstrain.training.examples import MAKERS
 from tagstrain.training.files import FileExamples
+from tagstrain.training.makers import example_maker
 from tagstrain.training.modules import MODULES, MONITORED, NetworkTraining
 from tagstrain.training.stream import TrainingBatches
 
@@ -67,7 +73,7 @@ def _validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
     device = torch.device("cpu")
     if config.data and config.simulation_share == 0:
         return FileExamples(config.task, [Path(p) for p in config.data]).all(config.validation_scenes, device)
-    maker = MAKERS[config.task](config.preset)
+    maker = example_maker(config)
     sizes = [min(8, config.validation_scenes - k) for k in range(0, config.validation_scenes, 8)]
     parts = [maker.simulate(n, VALIDATION_SEED + k, device) for k, n in enumerate(sizes)]
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
@@ -114,6 +120,8 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         EarlyStopping(monitored, patience=config.patience, check_finite=True),
         LearningRateMonitor("step"),
     ]
+    if config.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
     trainer = L.Trainer(
         default_root_dir=out,
         accelerator="cuda" if use_cuda else "cpu",

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from tagstrain.training.config import TrainingConfig
-from tagstrain.training.examples import MAKERS
 from tagstrain.training.files import FileExamples
+from tagstrain.training.makers import example_maker
 
 REPLAY_DISTANCE = 29
 """Batches between two uses of one simulated cine."""
@@ -37,7 +37,7 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         self.first_step = first_step
         self.rank = rank
         self.device = torch.device(device)
-        self.maker = MAKERS[config.task](config.preset)
+        self.maker = example_maker(config)
         self.files = FileExamples(config.task, [Path(p) for p in config.data]) if config.data else None
         share = config.simulation_share if config.data else 1.0
         # Every step brings one group; a group is a whole number of cines.

@@ -1,0 +1,122 @@
+"""Our learned tracker: dense motion from ED to every frame (`FlowTracker`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tagstrain.data import PointTracks, TaggedCine
+from tagstrain.geometry import CropTransform
+from tagstrain.networks import preprocessing
+from tagstrain.networks.flow import FlowNet, sample_field
+from tagstrain.networks.symmetry import turn_images, turn_points, unturn_vectors
+from tagstrain.networks.weights import WeightsInfo, load_weights
+
+MIN_SIDE_MM = 60.0
+"""Side of the smallest crop: a few points close together still need to be seen in their surroundings."""
+SYMMETRIES = (0, 3)
+"""Views that are averaged: as it is and turned by half a turn."""
+SIGMA_SCALE = 1.14
+"""68 % interval of a Laplace distribution over its mean absolute error: -ln(0.32)."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DenseMotion:
+    """Motion of everything in a crop from ED to every frame, on the ED grid."""
+
+    crop: CropTransform
+    displacement_mm: NDArray[np.float32]
+    """Shape ``(time, 2, node, node)``: x, y; nodes lie at crop pixels 0.5, 2.5, ..."""
+    sigma_mm: NDArray[np.float32]
+    """Standard deviation along one axis, ``(time, node, node)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTracker:
+    """Follows tissue with `FlowNet`: warp and update, frame by frame, on the ED grid.
+
+    The images around the points are sampled on a square crop in mm, so that matrix and pixel spacing do not matter;
+    any number of frames and points will do. Frames before ED are followed backwards.
+    """
+
+    network: FlowNet
+    info: WeightsInfo
+    device: str = "cpu"
+
+    @classmethod
+    def from_weights(cls, path: Path | None = None, device: str = "cpu") -> FlowTracker:
+        """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
+        network, info = load_weights("tracker", path, device)
+        assert isinstance(network, FlowNet)
+        return cls(network, info, device)
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        return "flow"
+
+    def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+        """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame."""
+        points = np.asarray(ed_points_px, np.float64)
+        tracks = np.full((cine.n_frames, *points.shape), np.nan)
+        sigma = np.full(tracks.shape[:2], np.nan)
+        known = np.isfinite(points).all(axis=1)
+        if known.any():
+            crop = crop_around(points[known], cine)
+            moved_px, spread_px = self._follow(cine, crop, points[known])
+            tracks[:, known] = points[known] + moved_px
+            sigma[:, known] = spread_px
+        return PointTracks(tracks, sigma, cine.ed_frame)
+
+    def _follow(
+        self, cine: TaggedCine, crop: CropTransform, points_px: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Displacement ``(time, point, 2)`` and its standard deviation ``(time, point)`` in pixels of the image."""
+        images, valid = crop.sample(cine.frames)
+        standard = preprocessing.standardized(
+            torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
+        )
+        places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32, device=self.device)
+        moved = np.zeros((cine.n_frames, len(points_px), 2))
+        sigma = np.zeros(moved.shape[:2])
+        ed = cine.ed_frame
+        for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):
+            if len(frames) > 1:
+                times_ms = cine.frame_times_ms[frames] - cine.frame_times_ms[ed]
+                flow, spread = self._averaged(standard[:, frames], times_ms, places)
+                moved[frames] = flow * crop.scale_xy
+                sigma[frames] = SIGMA_SCALE * spread * np.sqrt(np.prod(crop.scale_xy))
+        sigma[ed] = 0.0
+        return moved, sigma
+
+    def _averaged(
+        self, frames: torch.Tensor, times_ms: NDArray[np.float64], places: torch.Tensor
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Displacement and expected error [crop pixels] at ``places`` ``(point, 2)``, mean over views."""
+        size = frames.shape[-1]
+        views = torch.cat([turn_images(frames, symmetry) for symmetry in SYMMETRIES])
+        turned = torch.stack([turn_points(places, symmetry, size) for symmetry in SYMMETRIES])
+        times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
+        with torch.inference_mode():
+            flow = self.network(views, times)
+            moved = sample_field(flow.displacement_px, turned)
+            spread = sample_field(flow.log_spread_px[:, :, None], turned)[..., 0].exp()
+        upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, SYMMETRIES, strict=True)]
+        return (
+            torch.stack(upright).mean(dim=0).cpu().double().numpy(),
+            spread.mean(dim=0).cpu().double().numpy(),
+        )
+
+
+def crop_around(points_px: NDArray[np.float64], cine: TaggedCine) -> CropTransform:
+    """The crop that the network sees around some points."""
+    spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
+    low, high = points_px.min(axis=0), points_px.max(axis=0)
+    extent_mm = float(((high - low) * cine.spacing_xy_mm).max())
+    center = (low + high) / 2
+    side_mm = max(preprocessing.TRACKER_CROP_SCALE * extent_mm, MIN_SIDE_MM)
+    return CropTransform((float(center[0]), float(center[1])), side_mm, preprocessing.TRACKER_CROP_SIZE, spacing)

@@ -1,0 +1,132 @@
+"""Training examples of the placer: what the tracker made of a crop, and the wall that is really there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tagstrain.networks import preprocessing
+from tagstrain.networks.flow import FlowNet
+from tagstrain.networks.placer import N_ROTATION_CHANNELS, N_VECTOR_CHANNELS, PLACER_CHANNELS, placer_channels
+from tagstrain.networks.weights import load_weights
+from tagstrain.simulation.config import PRESETS
+from tagstrain.simulation.render import View, ed_landmarks_mm, render
+from tagstrain.simulation.scene import sample_scenes, stack_scenes
+from tagstrain.training.examples import FRAME_INTERVAL_MS, Batch
+
+_GROUPS = (
+    slice(0, N_VECTOR_CHANNELS),
+    slice(N_VECTOR_CHANNELS, PLACER_CHANNELS - 10),
+    slice(PLACER_CHANNELS - 10, PLACER_CHANNELS - 7),
+    slice(PLACER_CHANNELS - 7, PLACER_CHANNELS - 2),
+    slice(PLACER_CHANNELS - 2, PLACER_CHANNELS),
+)
+"""Motion, strain, persistence, grey levels, doubt."""
+_SPREAD_GAIN = 0.5
+
+
+class PlacerExamples:
+    """Channels ``images`` (batch, channel, 64, 64) with ED ``landmarks`` (batch, spoke, ring, 2) in crop pixels.
+
+    Crops are scaled and shifted so hard that where the crop lies tells nothing about the wall: taught on crops cut
+    from the true box, a network learns the box and not the heart.
+
+    Parameters
+    ----------
+    tracker_weights
+        Of the tracker whose motion the placer reads; None for the shipped ones.
+    """
+
+    scale = (1.15, 2.6)
+    """Side of the crop over the diameter of the epicardium."""
+    shift = 0.25
+    zoom = 0.25
+    group_dropout = 0.08
+
+    def __init__(self, preset: str, tracker_weights: Path | None = None) -> None:
+        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
+        self.tracker_weights = tracker_weights
+        self._tracker: FlowNet | None = None
+
+    def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
+        scene = stack_scenes(sample_scenes(self.config, n, seed), device)
+        rng = np.random.default_rng([seed, 1])
+        ed = ed_landmarks_mm(scene).flatten(1, 2)
+        low, high = ed.amin(dim=1), ed.amax(dim=1)
+        diameter = (high - low).amax(dim=1)
+        log_scale = rng.uniform(math.log(self.scale[0]), math.log(self.scale[1]), n)
+        side = diameter * torch.tensor(np.exp(log_scale), dtype=torch.float32, device=device)
+        shift = torch.tensor(rng.uniform(-self.shift, self.shift, (n, 2)), dtype=torch.float32, device=device)
+        # A quarter of the wall may be cut off by the crop, never more.
+        reach = (side[:, None] / 2 - 0.35 * diameter[:, None]).clamp_min(0)
+        offset = torch.minimum(torch.maximum(shift * side[:, None], -reach), reach)
+        view = View((low + high) / 2 + offset, side, preprocessing.TRACKER_CROP_SIZE)
+        cines = render(scene, view)
+        times_ms = cines.frame_times_ms - cines.frame_times_ms[:, :1]
+        return {
+            "images": self.channels(preprocessing.standardized(cines.frames), times_ms).half(),
+            "landmarks": cines.landmarks_px[:, 0],
+            "pixel_mm": cines.pixel_mm,
+        }
+
+    @torch.no_grad()
+    def channels(self, frames: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
+        """What the placer sees of standardised crops ``(batch, time, 128, 128)``."""
+        if self._tracker is None:
+            network, _ = load_weights("tracker", self.tracker_weights, frames.device)
+            assert isinstance(network, FlowNet)
+            self._tracker = network
+        return placer_channels(frames, self._tracker(frames, times_ms))
+
+    def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        images, points = _transformed(batch["images"].float(), batch["landmarks"], rng, self.zoom)
+        n, device = len(images), images.device
+
+        def draw(shape: tuple[int, ...], sd: float) -> torch.Tensor:
+            return torch.tensor(rng.standard_normal(shape) * sd, dtype=torch.float32, device=device)
+
+        images = images * (1 + draw((n, PLACER_CHANNELS, 1, 1), 0.08)) + draw((n, PLACER_CHANNELS, 1, 1), 0.04)
+        strength = torch.tensor(rng.uniform(0, 0.08, (n, 1, 1, 1)), dtype=torch.float32, device=device)
+        noise = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+        images = images + strength * torch.randn(images.shape, generator=noise, device=device)
+        for group in _GROUPS:
+            dropped = torch.tensor(rng.random(n) < self.group_dropout, device=device)
+            images[dropped, group] = 0
+        return {**batch, "images": images, "landmarks": points}
+
+    def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Nothing to do: the channels are made from the whole cine already."""
+        return dict(batch)
+
+
+def _transformed(
+    channels: torch.Tensor, points_px: torch.Tensor, rng: np.random.Generator, zoom: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Channels and points turned by any angle, mirrored, scaled and shifted, each example anew."""
+    n, device = len(channels), channels.device
+    angle = rng.uniform(0, 2 * math.pi, n)
+    mirror = np.where(rng.random(n) < 0.5, -1.0, 1.0)
+    scale = np.exp(rng.uniform(-zoom, zoom, n))
+    cos, sin = np.cos(angle), np.sin(angle)
+    # Where a pixel of the new image is taken from: matrix times its place plus shift, in half sides from the centre.
+    turn = np.stack([np.stack([cos * mirror, -sin], -1), np.stack([sin * mirror, cos], -1)], 1)
+    matrix = torch.tensor(turn * scale[:, None, None], dtype=torch.float32, device=device)
+    shift = torch.tensor(rng.uniform(-0.15, 0.15, (n, 2)), dtype=torch.float32, device=device)
+    grid = F.affine_grid(torch.cat([matrix, shift[..., None]], dim=-1), list(channels.shape), align_corners=False)
+    moved = F.grid_sample(channels, grid, align_corners=False, padding_mode="border")
+    inverse = torch.linalg.inv(matrix)
+    vectors = moved[:, :N_VECTOR_CHANNELS].view(n, -1, 2, *moved.shape[-2:])
+    vectors = torch.einsum("bij,bkjhw->bkihw", inverse, vectors).flatten(1, 2)
+    sense = torch.tensor(mirror, dtype=torch.float32, device=device)[:, None, None, None]
+    rotation = moved[:, N_VECTOR_CHANNELS : N_VECTOR_CHANNELS + N_ROTATION_CHANNELS] * sense
+    rest = moved[:, N_VECTOR_CHANNELS + N_ROTATION_CHANNELS :].clone()
+    rest[:, -2:] -= _SPREAD_GAIN * torch.tensor(np.log(scale), dtype=torch.float32, device=device)[:, None, None, None]
+    half = preprocessing.TRACKER_CROP_SIZE / 2
+    unit = (points_px + 0.5) / half - 1
+    placed = torch.einsum("bij,b...j->b...i", inverse, unit - shift.view(-1, *([1] * (unit.dim() - 2)), 2))
+    return torch.cat([vectors, rotation, rest], dim=1), (placed + 1) * half - 0.5

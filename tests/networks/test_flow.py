@@ -1,0 +1,95 @@
+"""The tracker's network: it warps as it says, starts from no motion, and looks neither ahead nor at its neighbors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagstrain.networks.flow import FIELD_STRIDE, FlowNet, sample_field, warp_back
+from tagstrain.networks.symmetry import N_SYMMETRIES, turn_points, unturn_vectors
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def network() -> FlowNet:
+    torch.manual_seed(0)
+    net = FlowNet((16, 16, 16), memory=8)
+    torch.nn.init.normal_(net.head.weight, std=0.02)
+    return net.eval()
+
+
+def cine(n_frames: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    frames = torch.randn(batch, n_frames, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    return frames, (40.0 * torch.arange(n_frames)).expand(batch, -1)
+
+
+def test_untrained_network_sees_no_motion() -> None:
+    flow = FlowNet()(*cine(3))
+    assert float(flow.displacement_px.detach().abs().max()) == 0
+
+
+@pytest.mark.parametrize("n_frames", [2, 5, 31])
+def test_first_frame_does_not_move_and_any_length_will_do(network: FlowNet, n_frames: int) -> None:
+    with torch.inference_mode():
+        flow = network(*cine(n_frames))
+    nodes = SIZE // FIELD_STRIDE
+    assert flow.displacement_px.shape == (1, n_frames, 2, nodes, nodes)
+    assert flow.log_spread_px.shape == (1, n_frames, nodes, nodes)
+    assert float(flow.displacement_px[:, 0].abs().max()) == 0
+    assert float(flow.displacement_px[:, 1:].abs().max()) > 0
+
+
+def test_network_neither_looks_ahead_nor_at_other_cines(network: FlowNet) -> None:
+    frames, times_ms = cine(6, batch=2)
+    with torch.inference_mode():
+        whole = network(frames, times_ms).displacement_px
+        begun = network(frames[:, :4], times_ms[:, :4]).displacement_px
+        alone = network(frames[1:], times_ms[1:]).displacement_px
+    torch.testing.assert_close(whole[:, :4], begun, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(whole[1:], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_slip_is_put_on_what_was_found_before(network: FlowNet) -> None:
+    frames, times_ms = cine(3)
+    silent = FlowNet((16, 16, 16), memory=8)
+    slips = torch.zeros(1, 3, 2, SIZE // FIELD_STRIDE, SIZE // FIELD_STRIDE)
+    slips[:, 1, 0] = 2.0
+    moved = silent(frames, times_ms, slips).displacement_px.detach()
+    torch.testing.assert_close(moved[:, 1:, 0], torch.full_like(moved[:, 1:, 0], 2.0))
+    assert float(moved[:, :, 1].abs().max()) == 0
+
+
+@given(shift=st.tuples(st.integers(-5, 5), st.integers(-5, 5)))
+@settings(max_examples=20, deadline=None)
+def test_warp_by_whole_pixels_is_a_shift(shift: tuple[int, int]) -> None:
+    image = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    field = torch.tensor(shift, dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, SIZE // 2, SIZE // 2)
+    warped = warp_back(image, field)
+    expected = image.roll((-shift[1], -shift[0]), dims=(-2, -1))
+    torch.testing.assert_close(warped[..., 6:-6, 6:-6], expected[..., 6:-6, 6:-6], atol=1e-4, rtol=0)
+
+
+@given(
+    slope=st.lists(st.floats(-1, 1), min_size=6, max_size=6),
+    point=st.tuples(st.floats(1, SIZE - 2), st.floats(1, SIZE - 2)),
+)
+@settings(max_examples=40, deadline=None)
+def test_linear_field_is_sampled_exactly(slope: list[float], point: tuple[float, float]) -> None:
+    nodes = FIELD_STRIDE * torch.arange(SIZE // FIELD_STRIDE) + (FIELD_STRIDE - 1) / 2
+    y, x = torch.meshgrid(nodes, nodes, indexing="ij")
+    a, b, c, d, e, f = slope
+    field = torch.stack([a + b * x + c * y, d + e * x + f * y])[None, None]
+    value = sample_field(field, torch.tensor([[point]], dtype=torch.float32))[0, 0, 0]
+    px, py = point
+    expected = torch.tensor([a + b * px + c * py, d + e * px + f * py])
+    torch.testing.assert_close(value, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("symmetry", range(N_SYMMETRIES))
+def test_vectors_turn_like_differences_of_points(symmetry: int) -> None:
+    start, vector = torch.tensor([3.0, 11.0]), torch.tensor([2.0, -5.0])
+    turned = turn_points(start + vector, symmetry, SIZE) - turn_points(start, symmetry, SIZE)
+    torch.testing.assert_close(unturn_vectors(turned, symmetry), vector)

@@ -1,0 +1,145 @@
+"""Training of our own networks: examples that say the truth, losses that vanish on it, and runs that export weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
+from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, PlacerNet
+from tagstrain.networks.weights import load_weights, save_weights
+from tagstrain.training.config import TrainingConfig
+from tagstrain.training.examples import TrackerExamples
+from tagstrain.training.masks import contour_masks
+from tagstrain.training.modules import TrackerTraining, segmentation_loss
+from tagstrain.training.placer_examples import PlacerExamples
+from tagstrain.training.run import train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tracker_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tracker.safetensors"
+    save_weights(path, "tracker", FlowNet(), "test", {"network": {}, "preprocessing": "tagstrain"})
+    return path
+
+
+def settings_of(tmp_path: Path, **changes: object) -> TrainingConfig:
+    small: dict[str, object] = {
+        "out": str(tmp_path / "run"),
+        "steps": 2,
+        "batch_size": 2,
+        "replay": 2,
+        "workers": 0,
+        "device": "cpu",
+        "validation_scenes": 1,
+        "validate_every": 2,
+        "ema_decay": 0.5,
+    }
+    return TrainingConfig(**{**small, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["tracker", "placer"])
+def test_run_exports_weights_that_load(task: str, tmp_path: Path, tracker_weights: Path) -> None:
+    weights = train(settings_of(tmp_path, task=task, tracker_weights=str(tracker_weights)))
+    network, info = load_weights(task, weights)
+    assert isinstance(network, FlowNet if task == "tracker" else PlacerNet)
+    assert info.settings["preprocessing"] == "tagstrain"
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_loss_of_the_true_motion_is_that_of_no_error(tmp_path: Path) -> None:
+    module = TrackerTraining(settings_of(tmp_path, task="tracker"))
+    batch = TrackerExamples("default").simulate(1, 3, CPU)
+    batch["images"] = batch["images"].float()
+    # A motion that a linear field can state exactly, in place of the heart's.
+    gradient = torch.tensor([[-0.1, 0.05], [0.0, -0.2]])
+    ed = batch["landmarks"][:, :1]
+    course = torch.linspace(0, 1, batch["images"].shape[1]).view(1, -1, 1, 1, 1)
+    batch["landmarks"] = ed + course * (ed - 63.5) @ gradient.T
+    nodes = FIELD_STRIDE * torch.arange(64) + 0.5 - 63.5
+    y, x = torch.meshgrid(nodes, nodes, indexing="ij")
+    motion = torch.einsum("ij,jyx->iyx", gradient, torch.stack([x, y]))
+    spread = torch.zeros(1, batch["images"].shape[1], 64, 64)
+
+    def loss_of(share: float) -> float:
+        field = share * course.view(1, -1, 1, 1, 1) * motion
+        module.network.forward = lambda *_: Flow(field, spread)  # type: ignore[method-assign]
+        return float(module.loss(batch))
+
+    module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    exact, wrong = loss_of(1.0), loss_of(0.5)
+    # What is left is the rounding of the robust distance and the log-likelihood of an exact answer.
+    expected = 0.001**0.5 + 0.1 * float(batch["pixel_mm"].log())
+    assert exact == pytest.approx(expected, abs=2e-3)
+    assert wrong > exact + 0.1
+
+
+def test_stretches_of_a_cine_keep_images_points_and_times_together() -> None:
+    maker = TrackerExamples("default")
+    n_frames = 20
+    stamps = torch.arange(float(n_frames))
+    batch = {
+        "images": stamps.view(1, -1, 1, 1).expand(1, n_frames, 4, 4),
+        "landmarks": stamps.view(1, -1, 1, 1, 1).expand(1, n_frames, 2, 2, 2),
+        "frame_valid": torch.ones(1, n_frames, dtype=torch.bool),
+        "times_ms": 40 * stamps[None],
+    }
+    lengths = set()
+    for seed in range(60):
+        short = maker.shorten(batch, np.random.default_rng(seed))
+        kept = short["images"][0, :, 0, 0]
+        lengths.add(len(kept))
+        torch.testing.assert_close(short["landmarks"][0, :, 0, 0, 0], kept)
+        torch.testing.assert_close(short["times_ms"][0], 40 * (kept - kept[0]))
+        steps = kept.diff().unique()
+        assert len(steps) == 1
+        assert float(steps) in (-2, -1, 1, 2)
+    assert 20 in lengths
+    assert len(lengths) > 4
+
+
+def test_turned_channels_still_point_at_the_turned_heart(tracker_weights: Path) -> None:
+    maker = PlacerExamples("default", tracker_weights)
+    nodes = FIELD_STRIDE * torch.arange(64) + 0.5
+    y, x = torch.meshgrid(nodes, nodes, indexing="ij")
+    center = torch.tensor([55.0, 70.0])
+    channels = torch.zeros(1, PLACER_CHANNELS, 64, 64)
+    channels[0, 0], channels[0, 1] = 0.1 * (center[0] - x), 0.1 * (center[1] - y)
+    angle = 2 * torch.pi * torch.arange(24) / 24
+    ring = center + 20 * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+    landmarks = ring[None, :, None].expand(1, -1, 7, 2)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        turned = maker.vary({"images": channels, "landmarks": landmarks}, rng)
+        points = turned["landmarks"][0, :, 0]
+        moved = points.mean(dim=0)
+        field = turned["images"][0, :N_VECTOR_CHANNELS]
+        if float(field[:2].abs().max()) < 0.3:  # the group was dropped
+            continue
+        toward = moved[:, None, None] - torch.stack([x, y])
+        distance = toward.norm(dim=0)
+        inner = (distance > 12) & (distance < 25)
+        cosine = (field[:2] * toward).sum(dim=0)[inner] / (field[:2].norm(dim=0) * distance)[inner]
+        assert float(cosine.median()) > 0.97
+
+
+def test_masks_of_circles_have_their_area() -> None:
+    angle = 2 * torch.pi * torch.arange(48) / 48
+    circle = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+    masks = contour_masks(torch.stack([31.3 + 12 * circle, 31.3 + 25 * circle])[None], 64)
+    # A polygon with 48 sides is smaller than its circle by this factor.
+    share = 48 / (2 * torch.pi) * np.sin(2 * np.pi / 48)
+    areas = masks.sum(dim=(-1, -2))[0]
+    torch.testing.assert_close(areas, share * torch.pi * torch.tensor([12.0, 25.0]) ** 2, rtol=0.01, atol=0)
+
+
+def test_segmentation_loss_is_least_for_the_truth() -> None:
+    masks = (torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    sure = 12 * (2 * masks - 1)
+    assert float(segmentation_loss(sure, masks)) < 0.01
+    assert float(segmentation_loss(-sure, masks)) > 10
