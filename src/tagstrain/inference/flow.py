@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.networks import preprocessing
-from tagstrain.networks.flow import FlowNet, sample_field
+from tagstrain.networks.flow import Flow, FlowNet, sample_field
 from tagstrain.networks.symmetry import turn_images, turn_points, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
@@ -22,17 +22,6 @@ SYMMETRIES = (0, 3)
 """Views that are averaged: as it is and turned by half a turn."""
 SIGMA_SCALE = 1.14
 """68 % interval of a Laplace distribution over its mean absolute error: -ln(0.32)."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class DenseMotion:
-    """Motion of everything in a crop from ED to every frame, on the ED grid."""
-
-    crop: CropTransform
-    displacement_mm: NDArray[np.float32]
-    """Shape ``(time, 2, node, node)``: x, y; nodes lie at crop pixels 0.5, 2.5, ..."""
-    sigma_mm: NDArray[np.float32]
-    """Standard deviation along one axis, ``(time, node, node)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +61,32 @@ class FlowTracker:
             sigma[:, known] = spread_px
         return PointTracks(tracks, sigma, cine.ed_frame)
 
+    def dense(self, cine: TaggedCine, crop: CropTransform) -> tuple[torch.Tensor, Flow]:
+        """Motion of everything in a crop from ED onwards.
+
+        Returns
+        -------
+            Standardised crops ``(1, time, size, size)`` from ED on (back from ED where it is the last frame), and the
+            motion between them.
+        """
+        ed = cine.ed_frame
+        kept = np.arange(ed, cine.n_frames) if ed < cine.n_frames - 1 else np.arange(ed, -1, -1)
+        frames = self._standardized(cine, crop)[:, kept]
+        times_ms = cine.frame_times_ms[kept] - cine.frame_times_ms[ed]
+        with torch.inference_mode():
+            return frames, self.network(frames, torch.tensor(times_ms, dtype=torch.float32, device=self.device)[None])
+
+    def _standardized(self, cine: TaggedCine, crop: CropTransform) -> torch.Tensor:
+        images, valid = crop.sample(cine.frames)
+        return preprocessing.standardized(
+            torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
+        )
+
     def _follow(
         self, cine: TaggedCine, crop: CropTransform, points_px: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Displacement ``(time, point, 2)`` and its standard deviation ``(time, point)`` in pixels of the image."""
-        images, valid = crop.sample(cine.frames)
-        standard = preprocessing.standardized(
-            torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
-        )
+        standard = self._standardized(cine, crop)
         places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32, device=self.device)
         moved = np.zeros((cine.n_frames, len(points_px), 2))
         sigma = np.zeros(moved.shape[:2])

@@ -1,0 +1,66 @@
+"""Find the wall of the left ventricle by how it moves: `MotionPlacer`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tagstrain.data import Box, Localization, TaggedCine
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
+from tagstrain.geometry import CropTransform, wall_grid
+from tagstrain.inference.flow import FlowTracker
+from tagstrain.networks import preprocessing
+from tagstrain.networks.placer import CAVITY, HEART, PlacerNet, contours_of, placer_channels
+from tagstrain.networks.weights import WeightsInfo, load_weights
+
+MAX_PASSES = 4
+SETTLED_IOU = 0.93
+"""Overlap of the boxes of two passes above which another one would change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class MotionPlacer:
+    """Tracks first, then places: the wall is where tissue moves like a heart and its tags persist.
+
+    The tracker follows everything in a crop around the box; the network reads the wall from that motion. The crop is
+    then drawn anew around what was found, until the box no longer moves.
+    """
+
+    network: PlacerNet
+    info: WeightsInfo
+    tracker: FlowTracker
+    device: str = "cpu"
+
+    @classmethod
+    def from_weights(cls, tracker: FlowTracker, path: Path | None = None, device: str = "cpu") -> MotionPlacer:
+        """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
+        network, info = load_weights("placer", path, device)
+        assert isinstance(network, PlacerNet)
+        return cls(network, info, tracker, device)
+
+    def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
+        """ED landmarks ``(spoke, ring, 2)`` in pixels of the image; spoke 0 points along +x, spokes turn towards +y."""
+        box = localization.box
+        rows, columns = cine.frames.shape[1:]
+        for _ in range(MAX_PASSES):
+            landmarks_px = self._look(cine, box)
+            found = Box.around(landmarks_px.reshape(-1, 2)).within(rows, columns)
+            if found.iou(box) > SETTLED_IOU:
+                break
+            box = found
+        return landmarks_px
+
+    def _look(self, cine: TaggedCine, box: Box) -> NDArray[np.float64]:
+        """Landmarks seen in one crop around a box."""
+        spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
+        side_mm = max((box.x2 - box.x1) * spacing[0], (box.y2 - box.y1) * spacing[1], 40.0)
+        crop = CropTransform(box.center_xy, side_mm, preprocessing.TRACKER_CROP_SIZE, spacing)
+        frames, flow = self.tracker.dense(cine, crop)
+        with torch.inference_mode():
+            logits = self.network(placer_channels(frames, flow))
+            contours = contours_of(logits, N_SPOKES).points_px[0].cpu().double().numpy()
+        return wall_grid(crop.to_image(contours[CAVITY]), crop.to_image(contours[HEART]), N_RINGS)
