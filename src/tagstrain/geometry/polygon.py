@@ -1,0 +1,53 @@
+"""Closed contours as polygons: where rays from inside meet them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def area_centroid(polygon: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Centroid of the area inside a polygon ``(point, 2)``, any unit.
+
+    Raises
+    ------
+    ValueError
+        If the polygon has fewer than three corners or no area.
+    """
+    corners = np.asarray(polygon, np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
+        raise ValueError(f"expected at least three finite corners (x, y), got an array of shape {corners.shape}")
+    origin = corners.mean(axis=0)
+    first = corners - origin
+    second = np.roll(first, -1, axis=0)
+    cross = first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1]
+    if abs(cross.sum()) < 1e-9:
+        raise ValueError("the polygon has no area")
+    return np.asarray(origin + ((first + second) * cross[:, None]).sum(axis=0) / (3 * cross.sum()))
+
+
+def radii_along(
+    polygon: NDArray[np.floating], center: NDArray[np.floating], angles_rad: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Distance from ``center`` ``(2,)`` to a closed polygon ``(point, 2)`` along rays at ``angles_rad`` ``(ray,)``.
+
+    Angles turn from +x towards +y. Where a ray meets the polygon more than once, the last crossing counts.
+
+    Raises
+    ------
+    ValueError
+        If some ray does not meet the polygon: the centre lies outside.
+    """
+    start = np.asarray(polygon, np.float64) - center
+    side = np.roll(start, -1, axis=0) - start
+    direction = np.stack([np.cos(angles_rad), np.sin(angles_rad)], axis=-1)[:, None]
+    # direction * radius = start + share * side
+    determinant = direction[..., 0] * -side[:, 1] + direction[..., 1] * side[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        radius = (start[:, 0] * -side[:, 1] + start[:, 1] * side[:, 0]) / determinant
+        share = (direction[..., 0] * start[:, 1] - direction[..., 1] * start[:, 0]) / determinant
+    # A little over the ends, so that a ray through a corner does not slip between two sides.
+    meets = (radius > 0) & (share >= -1e-9) & (share <= 1 + 1e-9)
+    if not meets.any(axis=1).all():
+        raise ValueError("the center does not lie inside the polygon")
+    return np.asarray(np.where(meets, radius, -np.inf).max(axis=1))

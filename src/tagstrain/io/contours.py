@@ -1,0 +1,77 @@
+"""A reader's own wall at ED, in place of the one found automatically: `read_contours`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
+from tagstrain.errors import InputError
+from tagstrain.geometry import wall_grid
+from tagstrain.geometry.polygon import area_centroid, radii_along
+
+ANY_SLICE = "*"
+_REMEDY = (
+    'Write {"slices": {"NAME": {"endo": [[x, y], ...], "epi": [[x, y], ...]}}} or "landmarks": 24 spokes x 7 rings of '
+    "[x, y], all in pixels of the image; leave out the slice names if one contour holds for all slices"
+)
+
+
+def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
+    """ED landmarks ``(spoke, ring, 2)`` [px] by slice name, from a JSON file with contours or landmarks.
+
+    A file without ``"slices"`` holds one contour for all slices and comes back under `ANY_SLICE`. Contours become
+    landmarks on straight spokes from the epicardium's centre; spoke 0 points along +x and spokes turn towards +y.
+
+    Raises
+    ------
+    InputError
+        If the file is no such JSON, a polygon has no area, or the epicardium does not hold the endocardium.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(path, f"not a readable JSON file ({error})", _REMEDY) from None
+    if not isinstance(content, dict):
+        raise InputError(path, "holds no contours", _REMEDY)
+    slices = content.get("slices", {ANY_SLICE: content})
+    if not isinstance(slices, dict) or not slices:
+        raise InputError(path, "names no slices", _REMEDY)
+    return {name: _landmarks(path, name, entry) for name, entry in slices.items()}
+
+
+def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
+    where = "" if name == ANY_SLICE else f"slice {name}: "
+    try:
+        if not isinstance(entry, Mapping):
+            raise TypeError("expected contours or landmarks")
+        if "landmarks" in entry:
+            return _grid(entry["landmarks"])
+        return _grid_between(np.asarray(entry["endo"], np.float64), np.asarray(entry["epi"], np.float64))
+    except KeyError as error:
+        raise InputError(path, f"{where}{error} is missing", _REMEDY) from None
+    except (TypeError, ValueError) as error:
+        raise InputError(path, f"{where}{error}", _REMEDY) from None
+
+
+def _grid(landmarks: Any) -> NDArray[np.float64]:
+    grid = np.asarray(landmarks, np.float64)
+    if grid.shape != (N_SPOKES, N_RINGS, 2) or not np.isfinite(grid).all():
+        raise ValueError(f"expected {N_SPOKES} x {N_RINGS} finite landmarks (x, y), got an array of shape {grid.shape}")
+    return grid
+
+
+def _grid_between(endo: NDArray[np.float64], epi: NDArray[np.float64]) -> NDArray[np.float64]:
+    center = area_centroid(epi)
+    area_centroid(endo)  # refuses what is no contour
+    angles = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
+    inner, outer = radii_along(endo, center, angles), radii_along(epi, center, angles)
+    if (inner >= outer).any():
+        raise ValueError("the endocardium does not lie inside the epicardium")
+    direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return wall_grid(center + inner[:, None] * direction, center + outer[:, None] * direction, N_RINGS)

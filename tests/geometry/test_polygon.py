@@ -1,0 +1,47 @@
+"""Rays and centroids of polygons against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagstrain.geometry.polygon import area_centroid, radii_along
+
+SQUARE = np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 5.0], [1.0, 5.0]])
+
+
+@given(
+    center=st.tuples(st.floats(-50, 50), st.floats(-50, 50)),
+    axes=st.tuples(st.floats(2, 40), st.floats(2, 40)),
+    clockwise=st.booleans(),
+)
+def test_ellipse(center: tuple[float, float], axes: tuple[float, float], clockwise: bool) -> None:
+    t = np.linspace(0, 2 * np.pi, 2000, endpoint=False)[:: -1 if clockwise else 1]
+    polygon = np.array(center) + np.array(axes) * np.stack([np.cos(t), np.sin(t)], axis=-1)
+    np.testing.assert_allclose(area_centroid(polygon), center, atol=1e-6)
+    angles = np.linspace(0, 2 * np.pi, 17)
+    expected = 1 / np.hypot(np.cos(angles) / axes[0], np.sin(angles) / axes[1])
+    np.testing.assert_allclose(radii_along(polygon, np.array(center), angles), expected, rtol=1e-4)
+
+
+def test_rays_through_corners_and_sides() -> None:
+    radii = radii_along(SQUARE, np.array([3.0, 3.0]), np.array([0, np.pi / 4, np.pi / 2, 3 * np.pi / 4, np.pi]))
+    np.testing.assert_allclose(radii, [2, 2 * np.sqrt(2), 2, 2 * np.sqrt(2), 2])
+
+
+def test_last_crossing_counts() -> None:
+    slit = np.array([[0.0, 0], [10, 0], [10, 10], [8, 10], [8, 2], [7, 2], [7, 10], [0, 10]])
+    np.testing.assert_allclose(radii_along(slit, np.array([3.0, 5.0]), np.array([0.0, np.pi])), [7.0, 3.0])
+
+
+def test_center_outside_is_refused() -> None:
+    with pytest.raises(ValueError, match="inside"):
+        radii_along(SQUARE, np.array([9.0, 3.0]), np.linspace(0, 2 * np.pi, 8))
+
+
+@pytest.mark.parametrize("bad", [SQUARE[:2], np.array([[0.0, 0], [1, 1], [2, 2]]), SQUARE * np.nan, np.zeros((4, 3))])
+def test_no_polygon_has_no_centroid(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"corners|area"):
+        area_centroid(bad)

@@ -1,0 +1,69 @@
+"""Contours that a reader drew, as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tagstrain.errors import InputError
+from tagstrain.io.contours import ANY_SLICE, read_contours
+
+
+def circle(radius: float, center: tuple[float, float] = (60.0, 70.0), n: int = 400) -> list[list[float]]:
+    t = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    return (np.array(center) + radius * np.stack([np.cos(t), np.sin(t)], axis=-1)).tolist()
+
+
+def written(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "wall.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_circles_become_rings(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        {"slices": {"mid": {"endo": circle(12), "epi": circle(24)}, "apex": {"endo": circle(5), "epi": circle(9)}}},
+    )
+    walls = read_contours(path)
+    assert set(walls) == {"mid", "apex"}
+    radius = np.linalg.norm(walls["mid"] - np.array([60.0, 70.0]), axis=-1)
+    np.testing.assert_allclose(radius, np.broadcast_to(np.linspace(12, 24, 7), (24, 7)), atol=0.01)
+    np.testing.assert_allclose(walls["mid"][0, 6], [84, 70], atol=0.01)
+    np.testing.assert_allclose(walls["mid"][6, 6], [60, 94], atol=0.01)
+
+
+def test_one_contour_may_hold_for_all_slices(tmp_path: Path) -> None:
+    assert set(read_contours(written(tmp_path, {"endo": circle(12), "epi": circle(24)}))) == {ANY_SLICE}
+
+
+def test_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:
+    landmarks = np.arange(24 * 7 * 2.0).reshape(24, 7, 2)
+    walls = read_contours(written(tmp_path, {"slices": {"a": {"landmarks": landmarks.tolist()}}}))
+    np.testing.assert_array_equal(walls["a"], landmarks)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("no json", "JSON"),
+        ([1, 2], "no contours"),
+        ({"slices": {}}, "names no slices"),
+        ({"endo": circle(12)}, "epi"),
+        ({"slices": {"mid": {"endo": circle(30), "epi": circle(24)}}}, "slice mid"),
+        ({"endo": circle(5, (200, 200)), "epi": circle(24)}, "inside"),
+        ({"endo": circle(5)[:2], "epi": circle(24)}, "three"),
+        ({"landmarks": [[1, 2]]}, "24 x 7"),
+        ({"endo": "circle", "epi": circle(3)}, "could not convert"),
+        ({"slices": {"mid": 3}}, "expected contours"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, content: Any, problem: str) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(InputError, match=problem) as error:
+        read_contours(path)
+    assert path.name in str(error.value)
