@@ -1,19 +1,23 @@
-"""The two networks as Lightning modules: loss, validation figures, optimiser and schedule."""
+"""The networks as Lightning modules: loss, validation figures, optimiser and schedule."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from tagstrain.errors import TagstrainError
 from tagstrain.networks import preprocessing
+from tagstrain.networks.localization_unet import MAP_STRIDE, LocalizationUNet, find_ventricle
 from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.rnncnn import LandmarkRnnCnn, as_grid, from_grid, landmark_loss, loss_strains
 from tagstrain.training.config import TrainingConfig
+from tagstrain.training.masks import contour_masks
 
 Batch = dict[str, torch.Tensor]
 
@@ -23,7 +27,12 @@ class TrainingError(TagstrainError):
 
 
 class NetworkTraining(L.LightningModule):
-    """What both networks share: Adam with warm-up and cosine decay, and a stop at the first non-finite loss."""
+    """What all networks share: Adam with warm-up and cosine decay, and a stop at the first non-finite loss."""
+
+    weights_name: ClassVar[str]
+    """What the exported weights call the network."""
+    network_settings: ClassVar[dict[str, Any]] = {}
+    """Arguments that build the exported network."""
 
     def __init__(self, config: TrainingConfig, network: torch.nn.Module) -> None:
         super().__init__()
@@ -34,6 +43,11 @@ class NetworkTraining(L.LightningModule):
     def loss(self, batch: Batch) -> torch.Tensor:
         """Training loss of one batch."""
         raise NotImplementedError
+
+    @property
+    def exported(self) -> torch.nn.Module:
+        """The network whose weights are used after training."""
+        return self.network
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """One step; raises `TrainingError` with the batch's seed where the loss is not finite."""
@@ -50,7 +64,9 @@ class NetworkTraining(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW; linear warm-up, then a cosine down to 1 % of the learning rate."""
         c = self.config
-        optimizer = torch.optim.AdamW(self.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
+        )
 
         def factor(step: int) -> float:
             progress = min(1.0, step / c.steps)
@@ -64,6 +80,7 @@ class LandmarkTraining(NetworkTraining):
     """The RNN-CNN with the original's loss."""
 
     network: LandmarkRnnCnn
+    weights_name = "rnncnn"
 
     def __init__(self, config: TrainingConfig) -> None:
         network = LandmarkRnnCnn(config.dropout)
@@ -91,12 +108,17 @@ class LandmarkTraining(NetworkTraining):
 
 
 class LocalizerTraining(NetworkTraining):
-    """The localisation CNN with a loss that weighs small and large hearts alike."""
+    """The predecessor's localisation CNN with a loss that weighs small and large hearts alike."""
 
     network: LocalizationCNN
+    weights_name = "localizer"
+    network_settings: ClassVar[dict[str, Any]] = {
+        "in_channels": preprocessing.LOCALIZER_CHANNELS,
+        "batch_statistics": "moving",
+    }
 
     def __init__(self, config: TrainingConfig) -> None:
-        network = LocalizationCNN(preprocessing.LOCALIZER_CHANNELS, batch_statistics="moving")
+        network = LocalizationCNN(**self.network_settings)
         for norm in network.norms:
             assert isinstance(norm, torch.nn.BatchNorm2d)
             # The original's 0.01 needs tens of thousands of steps to settle.
@@ -112,10 +134,69 @@ class LocalizerTraining(NetworkTraining):
         return 4 * misfit + (1 - box_iou(boxes, target)).mean()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        iou = box_iou(self.network(batch["images"]), batch["boxes"])
-        self.log("val_iou", iou.mean(), prog_bar=True, batch_size=len(iou))
-        self.log("val_iou_loss", 1 - iou.mean(), batch_size=len(iou))
-        self.log("val_iou_worst", iou.min(), batch_size=len(iou), reduce_fx="min")
+        _log_iou(self, box_iou(self.network(batch["images"]), batch["boxes"]))
+
+
+class LocalizationUNetTraining(NetworkTraining):
+    """Our localisation U-Net: cross-entropy and soft Dice of both maps; an average of the weights is what is used."""
+
+    network: LocalizationUNet
+    weights_name = "localizer_unet"
+    average_decay = 0.99
+    """Share of the averaged weights that stays in each step; 1 / (1 - decay) steps are averaged over."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__(config, LocalizationUNet())
+        # Early on, fewer steps are averaged over, so that the random start is forgotten soon.
+        self.averaged = AveragedModel(self.network, avg_fn=self._average)
+        self.averaged.requires_grad_(False)
+
+    @property
+    def exported(self) -> torch.nn.Module:
+        averaged: torch.nn.Module = self.averaged.module
+        return averaged
+
+    def _average(self, averaged: torch.Tensor, now: torch.Tensor, n_averaged: torch.Tensor | int) -> torch.Tensor:
+        decay = min(self.average_decay, (1 + int(n_averaged)) / (10 + int(n_averaged)))
+        return torch.lerp(now, averaged, decay)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        logits = self.network(batch["images"])
+        contours = (batch["contours"] + 0.5) / MAP_STRIDE - 0.5
+        masks = contour_masks(contours, logits.shape[-1])
+        known = masks[..., 0, 0].isfinite()
+        return segmentation_loss(logits[known], masks[known])
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Take this step's weights into the average."""
+        self.averaged.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        maps = self.averaged(batch["images"]).sigmoid().float().cpu().numpy()
+        boxes = torch.tensor(np.nan_to_num([find_ventricle(each).box for each in maps]), dtype=torch.float32)
+        _log_iou(self, box_iou(boxes.to(batch["boxes"].device), batch["boxes"]))
+
+
+def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy plus one less the soft Dice overlap, both per map and averaged over maps.
+
+    Cross-entropy makes the maps probabilities; Dice counts a small heart as much as a large one.
+
+    Parameters
+    ----------
+    logits, masks
+        Shape ``(map, row, column)``; masks from 0 to 1.
+    """
+    probabilities = logits.sigmoid()
+    overlap = 2 * (probabilities * masks).sum(dim=(-1, -2)) + 1
+    dice = overlap / (probabilities.square().sum(dim=(-1, -2)) + masks.square().sum(dim=(-1, -2)) + 1)
+    return F.binary_cross_entropy_with_logits(logits, masks) + (1 - dice).mean()
+
+
+def _log_iou(module: NetworkTraining, iou: torch.Tensor) -> None:
+    module.log("val_iou", iou.mean(), prog_bar=True, batch_size=len(iou))
+    module.log("val_iou_loss", 1 - iou.mean(), batch_size=len(iou))
+    module.log("val_iou_worst", iou.min(), batch_size=len(iou), reduce_fx="min")
 
 
 def box_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -138,8 +219,11 @@ def _start_at_circle(network: LandmarkRnnCnn) -> None:
         network.dense_1.weight.mul_(0.3)
 
 
-MODULES: dict[str, type[LandmarkTraining] | type[LocalizerTraining]] = {
-    "rnncnn": LandmarkTraining,
-    "localizer": LocalizerTraining,
-}
+def training_module(config: TrainingConfig) -> NetworkTraining:
+    """Task and network of a run, untrained."""
+    if config.task == "rnncnn":
+        return LandmarkTraining(config)
+    return LocalizationUNetTraining(config) if config.architecture == "unet" else LocalizerTraining(config)
+
+
 MONITORED = {"rnncnn": "val_rmse_mm", "localizer": "val_iou_loss"}

@@ -12,12 +12,11 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from tagstrain import __version__
-from tagstrain.networks import preprocessing
 from tagstrain.networks.weights import save_weights
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import MAKERS
 from tagstrain.training.files import FileExamples
-from tagstrain.training.modules import MODULES, MONITORED, NetworkTraining
+from tagstrain.training.modules import MONITORED, training_module
 from tagstrain.training.stream import TrainingBatches
 
 VALIDATION_SEED = 990_001
@@ -102,7 +101,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     torch.manual_seed(config.seed)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    module: NetworkTraining = MODULES[config.task](config)
+    module = training_module(config)
     monitored = MONITORED[config.task]
     best = ModelCheckpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
     last = ModelCheckpoint(
@@ -137,14 +136,9 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
 
 def export(config: TrainingConfig, checkpoint: Path, path: Path) -> Path:
     """Write the network of a checkpoint as safetensors."""
-    module = MODULES[config.task](config)
+    module = training_module(config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
-    network = (
-        {"in_channels": preprocessing.LOCALIZER_CHANNELS, "batch_statistics": "moving"}
-        if config.task == "localizer"
-        else {}
-    )
-    settings = {"network": network, "preprocessing": "tagstrain"}
-    save_weights(path, config.task, module.network, __version__, settings, config.eight_bits)
+    settings = {"network": module.network_settings, "preprocessing": "tagstrain"}
+    save_weights(path, module.weights_name, module.exported, __version__, settings, config.eight_bits)
     logger.info("wrote %s", path)
     return path
