@@ -200,11 +200,9 @@ class LocalizerExamples:
         }
         images = _disturbed(images, rng)
         # A network that can do without any one channel leans less on grey levels that real images have otherwise.
-        missing = (rng.random(len(images)) < self.missing_channel) * (
-            1 + rng.integers(images.shape[1], size=len(images))
-        )
-        channel = 1 + np.arange(images.shape[1])
-        kept = torch.tensor(missing[:, None] != channel, dtype=images.dtype, device=images.device)
+        n, n_channels = images.shape[:2]
+        missing = np.where(rng.random(n) < self.missing_channel, rng.integers(n_channels, size=n), -1)
+        kept = torch.tensor(missing[:, None] != np.arange(n_channels), dtype=images.dtype, device=images.device)
         return {**batch, **turned, "images": images * kept[:, :, None, None]}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:

@@ -47,7 +47,8 @@ class NetworkTraining(L.LightningModule):
     @property
     def exported(self) -> torch.nn.Module:
         """The network whose weights are used after training."""
-        return self.network
+        network: torch.nn.Module = self.network
+        return network
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """One step; raises `TrainingError` with the batch's seed where the loss is not finite."""
@@ -167,8 +168,13 @@ class LocalizationUNetTraining(NetworkTraining):
         known = masks[..., 0, 0].isfinite()
         return segmentation_loss(logits[known], masks[known])
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Take this step's weights into the average."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and take the new weights into the average: before any callback writes a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        self.update_average()
+
+    def update_average(self) -> None:
+        """Take the present weights into the average."""
         self.averaged.update_parameters(self.network)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
