@@ -22,6 +22,7 @@ from tagstrain.networks.symmetry import (
     turn_points,
     turn_spokes,
     unturn_boxes,
+    unturn_images,
     unturn_points,
 )
 
@@ -80,6 +81,7 @@ def test_points_move_with_the_image(symmetry: int, x: int, y: int) -> None:
     point = turn_points(torch.tensor([float(x), float(y)]), symmetry, 16)
     assert turn_images(image, symmetry)[int(point[1]), int(point[0])] == 1
     assert unturn_points(point, symmetry, 16).tolist() == [x, y]
+    assert torch.equal(unturn_images(turn_images(image, symmetry), symmetry), image)
 
 
 @pytest.mark.parametrize("symmetry", range(N_SYMMETRIES))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tagstrain.errors import InputError
+from tagstrain.networks.localization_unet import LocalizationUNet
 from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.weights import load_weights, save_weights, shipped_weights
 
@@ -24,6 +25,16 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert (loaded.in_channels, loaded.batch_statistics, loaded.training) == (3, "moving", False)
     assert info.version == "9.9"
     assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_either_localizer_is_built_from_what_its_file_names(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, "localizer_unet", LocalizationUNet(3, (8, 16)), "1", {"network": {"widths": [8, 16]}})
+    loaded, info = load_weights("localizer", path)
+    assert isinstance(loaded, LocalizationUNet)
+    assert info.name == "localizer_unet"
+    with pytest.raises(InputError, match="holds weights for 'localizer_unet', not for 'rnncnn'"):
+        load_weights("rnncnn", path)
 
 
 def test_eight_bits_are_within_half_a_step_of_each_channel(tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, Placer
 from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import TrackerExamples
-from tagstrain.training.masks import contour_masks
-from tagstrain.training.modules import TrackerTraining, segmentation_loss
 from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.run import train
+from tagstrain.training.tracker_module import TrackerTraining
 
 CPU = torch.device("cpu")
 
@@ -126,20 +125,3 @@ def test_turned_channels_still_point_at_the_turned_heart(tracker_weights: Path) 
         inner = (distance > 12) & (distance < 25)
         cosine = (field[:2] * toward).sum(dim=0)[inner] / (field[:2].norm(dim=0) * distance)[inner]
         assert float(cosine.median()) > 0.97
-
-
-def test_masks_of_circles_have_their_area() -> None:
-    angle = 2 * torch.pi * torch.arange(48) / 48
-    circle = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
-    masks = contour_masks(torch.stack([31.3 + 12 * circle, 31.3 + 25 * circle])[None], 64)
-    # A polygon with 48 sides is smaller than its circle by this factor.
-    share = 48 / (2 * torch.pi) * np.sin(2 * np.pi / 48)
-    areas = masks.sum(dim=(-1, -2))[0]
-    torch.testing.assert_close(areas, share * torch.pi * torch.tensor([12.0, 25.0]) ** 2, rtol=0.01, atol=0)
-
-
-def test_segmentation_loss_is_least_for_the_truth() -> None:
-    masks = (torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.5).float()
-    sure = 12 * (2 * masks - 1)
-    assert float(segmentation_loss(sure, masks)) < 0.01
-    assert float(segmentation_loss(-sure, masks)) > 10

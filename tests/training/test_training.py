@@ -6,18 +6,23 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from tagstrain.errors import InputError
+from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.dataset import write_dataset
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
 from tagstrain.training.files import FileExamples
-from tagstrain.training.modules import LocalizerTraining, TrainingError, box_iou
-from tagstrain.training.run import train
+from tagstrain.training.localizer_modules import LocalizationUNetTraining, LocalizerTraining, box_iou
+from tagstrain.training.makers import training_module
+from tagstrain.training.masks import contour_masks
+from tagstrain.training.modules import NetworkTraining, TrainingError
+from tagstrain.training.run import export, train
 from tagstrain.training.stream import TrainingBatches
 
 
@@ -53,14 +58,15 @@ def test_batches_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
     assert not torch.equal(other_seed["images"], resumed["images"])
 
 
-def test_run_resumes_exactly(tmp_path: Path) -> None:
-    straight = train(config(tmp_path, out=str(tmp_path / "straight")))
+@pytest.mark.parametrize("ema_decay", [0.0, 0.6])
+def test_run_resumes_exactly(tmp_path: Path, ema_decay: float) -> None:
+    straight = train(config(tmp_path, out=str(tmp_path / "straight"), ema_decay=ema_decay))
     # The schedule belongs to the whole run, so the first half stops by its own checkpoint, not by fewer steps.
     half = tmp_path / "straight" / "checkpoints"
     checkpoints = {p.name for p in half.iterdir()}
     assert {"best.ckpt", "last.ckpt"} <= checkpoints
     interrupted = _StopAfter(2)
-    first = config(tmp_path, out=str(tmp_path / "resumed"))
+    first = config(tmp_path, out=str(tmp_path / "resumed"), ema_decay=ema_decay)
     with pytest.raises(SystemExit), interrupted:  # how Lightning ends an interrupted run
         train(first)
     resumed = train(first, resume=tmp_path / "resumed" / "checkpoints" / "last.ckpt")
@@ -76,22 +82,22 @@ class _StopAfter:
         self.steps = steps
 
     def __enter__(self) -> None:
-        self.original = LocalizerTraining.training_step
+        self.original = NetworkTraining.training_step
         limit, original = self.steps, self.original
 
-        def step(module: LocalizerTraining, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        def step(module: NetworkTraining, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
             if module.global_step >= limit:
                 raise KeyboardInterrupt
             return original(module, batch, batch_idx)
 
-        LocalizerTraining.training_step = step  # type: ignore[method-assign]
+        NetworkTraining.training_step = step  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
-        LocalizerTraining.training_step = self.original  # type: ignore[method-assign]
+        NetworkTraining.training_step = self.original  # type: ignore[method-assign]
 
 
 def test_non_finite_loss_stops_with_the_seed(tmp_path: Path) -> None:
-    module = LocalizerTraining(config(tmp_path))
+    module = training_module(config(tmp_path))
     batch = next(iter(TrainingBatches(config(tmp_path))))
     batch["images"] = torch.full_like(batch["images"], float("nan"))
     module.trainer = _NoTrainer()  # type: ignore[assignment]
@@ -134,11 +140,70 @@ def test_training_mixes_files_and_simulation(tmp_path: Path, data_file: Path) ->
     batch = next(iter(TrainingBatches(settings)))
     assert batch["images"].shape == (4, 3, 256, 256)
     assert batch["boxes"].shape == (4, 4)
+    assert batch["contours"].shape == (4, 2, 24, 2)
+
+
+def test_boxes_and_contours_move_with_the_varied_images() -> None:
+    """The box rule holds for the contours however they were turned, shifted and scaled; so do the images."""
+    maker = LocalizerExamples("default")
+    batch = maker.simulate(2, 5, torch.device("cpu"))
+    blobs = contour_masks(batch["contours"][:, 1], 256)[:, None].expand(-1, 3, -1, -1)
+    for seed in range(4):
+        varied = maker.vary({**batch, "images": blobs}, np.random.default_rng(seed))
+        epicardium = varied["contours"][:, 1]
+        low, high = epicardium.amin(dim=1), epicardium.amax(dim=1)
+        margin = 0.3 * (high - low)
+        torch.testing.assert_close(varied["boxes"], torch.cat([low - margin, high + margin], dim=1), atol=0.5, rtol=0)
+        shown = varied["images"].amax(dim=1) > 0.5
+        expected = contour_masks(epicardium, 256) > 0.5
+        assert float((shown & expected).sum() / (shown | expected).sum()) > 0.97
+
+
+def test_contours_of_a_file_are_its_landmarks_or_the_ellipse_of_its_box(tmp_path: Path, data_file: Path) -> None:
+    with_landmarks = FileExamples("localizer", [data_file]).all(1, torch.device("cpu"))
+    boxes_only = tmp_path / "boxes.h5"
+    with h5py.File(data_file) as source, h5py.File(boxes_only, "w") as file:
+        for name in source:
+            file[name] = source[name][:]
+        file["landmark_coords"][:] = np.nan
+    without = FileExamples("localizer", [boxes_only]).all(1, torch.device("cpu"))
+    torch.testing.assert_close(with_landmarks["boxes"], without["boxes"])
+    assert bool(with_landmarks["contours"].isfinite().all())
+    assert bool(without["contours"][:, 0].isnan().all())
+    a, b = (contour_masks(batch["contours"][:, 1], 256) > 0.5 for batch in (with_landmarks, without))
+    assert float((a & b).sum() / (a | b).sum()) > 0.85
+    module = LocalizationUNetTraining(config(tmp_path))
+    assert bool(torch.isfinite(module.loss(without)))
+
+
+def test_the_original_localizer_can_still_be_trained(tmp_path: Path) -> None:
+    settings = config(tmp_path, architecture="original")
+    module = training_module(settings)
+    assert isinstance(module, LocalizerTraining)
+    assert bool(torch.isfinite(module.loss(next(iter(TrainingBatches(settings))))))
+    (tmp_path / "run").mkdir()
+    checkpoint = tmp_path / "original.ckpt"
+    torch.save({"state_dict": module.state_dict()}, checkpoint)
+    network, info = load_weights("localizer", export(settings, checkpoint, tmp_path / "w.safetensors"))
+    assert isinstance(network, LocalizationCNN)
+    assert info.name == "localizer"
+
+
+def test_exported_weights_are_the_average_over_steps(tmp_path: Path) -> None:
+    """The first step's weights are taken whole; later ones move the average by 1 / 11, 1 / 12 ... at first."""
+    module = LocalizationUNetTraining(config(tmp_path))
+    weight = next(module.network.parameters())
+    taken = []
+    for value in (1.0, 2.0, 4.0):
+        torch.nn.init.constant_(weight, value)
+        module.update_average()
+        taken.append(float(next(module.exported.parameters()).flatten()[0]))
+    second = 1 + 9 / 11 * (2 - 1)
+    third = second + 9 / 12 * (4 - second)
+    assert taken == pytest.approx([1, second, third], rel=1e-5)
 
 
 def test_file_without_rows_is_refused(tmp_path: Path) -> None:
-    import h5py
-
     path = tmp_path / "empty.h5"
     with h5py.File(path, "w") as file:
         file["landmark_coords"] = np.zeros((0, 20, 2, 168))
@@ -147,7 +212,9 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         FileExamples("rnncnn", [path])
 
 
-@pytest.mark.parametrize("bad", [{"replay": 3}, {"steps": 0}, {"simulation_share": 1.5}, {"task": "strain"}])
+@pytest.mark.parametrize(
+    "bad", [{"replay": 3}, {"steps": 0}, {"simulation_share": 1.5}, {"task": "strain"}, {"architecture": "x"}]
+)
 def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         config(tmp_path, **bad)

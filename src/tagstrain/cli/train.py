@@ -11,6 +11,9 @@ import typer
 
 def train(
     task: Annotated[str, typer.Argument(help="Network to train: localizer, rnncnn, tracker or placer.")],
+    architecture: Annotated[
+        str, typer.Option(help="Network of the localizer: unet (ours) or original (the predecessor's).")
+    ] = "unet",
     data: Annotated[
         list[Path] | None, typer.Option(help="HDF5 file in the predecessor's layout; may be repeated.")
     ] = None,
@@ -64,6 +67,7 @@ def train(
         config = TrainingConfig(
             task=task,
             out=str(out or Path("runs") / task),
+            architecture=architecture,  # type: ignore[arg-type]
             data=tuple(str(path) for path in data or ()),
             simulation_share=simulation_share,
             preset=preset,

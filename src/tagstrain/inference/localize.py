@@ -1,7 +1,8 @@
-"""Find the left ventricle in a whole image: `CnnLocalizer`."""
+"""Find the left ventricle in a whole image: `ViewLocalizer`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,77 +13,110 @@ from numpy.typing import NDArray
 from tagstrain.data import Box, Localization, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.networks import preprocessing
+from tagstrain.networks.localization_unet import MAP_STRIDE, LocalizationUNet, find_ventricle
 from tagstrain.networks.localizer import INPUT_SIZE, LocalizationCNN
-from tagstrain.networks.symmetry import N_SYMMETRIES, turn_images, unturn_boxes
+from tagstrain.networks.symmetry import N_SYMMETRIES, turn_images, unturn_boxes, unturn_images
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 SHIFT_MM = 12.0
-"""Views are shifted by up to this much, so that a box that does not follow the image betrays itself."""
+"""Views are shifted by up to this much, so that an answer that does not follow the image betrays itself."""
 _FIRST_SYMMETRIES = (0, 3, 5, 6)
 
 
 @dataclass(frozen=True, slots=True)
-class CnnLocalizer:
-    """The localisation CNN on a fixed physical field of view, asked in several views and in two passes.
+class _View:
+    """One window of a look, turned."""
 
-    The first pass looks at the middle 350 mm of the image, the second closer, around what the first found. Each view
-    is turned, mirrored and shifted; the box is the median over views. Confidence is how well the views agree: a
-    network that sees a ventricle moves its box with the image, one that guesses does not.
+    x: int
+    y: int
+    """Top left pixel of the window in the look; even, so that maps of half the resolution fall on a common grid."""
+    symmetry: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewLocalizer:
+    """A localiser network on a fixed physical field of view, asked in several views and in two looks.
+
+    The first look takes the middle 350 mm of the image, the second comes closer, around what the first found. Each view
+    of a look is shifted, turned and mirrored. Maps of the U-Net are averaged over the views, boxes of the predecessor's
+    CNN go by their median. Confidence says how well the views agree, within a look and from look to look: a network
+    that sees a ventricle follows the image, one that guesses does not.
     """
 
-    network: LocalizationCNN
+    network: LocalizationUNet | LocalizationCNN
     info: WeightsInfo
     device: str = "cpu"
 
     @classmethod
-    def from_weights(cls, path: Path | None = None, device: str = "cpu") -> CnnLocalizer:
-        """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
+    def from_weights(cls, path: Path | None = None, device: str = "cpu") -> ViewLocalizer:
+        """Load weights of either network; None for the shipped ones. Raises InputError if they cannot be used."""
         network, info = load_weights("localizer", path, device)
-        assert isinstance(network, LocalizationCNN)
+        assert isinstance(network, LocalizationUNet | LocalizationCNN)
         return cls(network, info, device)
 
     def localize(self, cine: TaggedCine) -> Localization:
-        """Box around the left ventricle and the agreement between views (0 to 1)."""
+        """Box around the left ventricle and how far it can be trusted; NaN and 0 where none was found."""
         rows, columns = cine.frames.shape[1:]
-        middle = np.array([(columns - 1) / 2, (rows - 1) / 2])
         side_mm = preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
-        first = self._boxes(cine, middle, side_mm, _FIRST_SYMMETRIES)
-        coarse = _median_box(first)
-        if not np.isfinite(coarse).all():
-            return Localization(Box(0.0, 0.0, 0.0, 0.0), 0.0)
-        second = self._boxes(
-            cine, np.array(coarse.center_xy), preprocessing.LOCALIZER_ZOOM * side_mm, tuple(range(N_SYMMETRIES))
-        )
-        box = _median_box(second)
-        agreement = np.mean([box.iou(Box(*corners)) for corners in second])
-        return Localization(box, float(agreement * min(1.0, 2 * box.iou(coarse))))
+        first = self._look(cine, ((columns - 1) / 2, (rows - 1) / 2), side_mm, _FIRST_SYMMETRIES)
+        if not np.isfinite(first.box).all():
+            return Localization(first.box, 0.0)
+        closer_mm = preprocessing.LOCALIZER_ZOOM * side_mm
+        second = self._look(cine, first.box.center_xy, closer_mm, range(N_SYMMETRIES))
+        return Localization(second.box, second.confidence * min(1.0, 2 * second.box.iou(first.box)))
 
-    def _boxes(
-        self, cine: TaggedCine, center_px: NDArray[np.float64], side_mm: float, symmetries: tuple[int, ...]
-    ) -> NDArray[np.float64]:
-        """One box per view in pixels of the image, ``(view, 4)``."""
+    def _look(
+        self, cine: TaggedCine, center_px: tuple[float, float], side_mm: float, symmetries: Sequence[int]
+    ) -> Localization:
+        """What the views around one place say together, in pixels of the image."""
         frames = cine.frames[preprocessing.localizer_frame_indices(cine.n_frames)]
         spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
-        crops, inputs = [], []
-        for view, symmetry in enumerate(symmetries):
-            angle = 2 * np.pi * view / len(symmetries)
-            shift = SHIFT_MM * np.array([np.cos(angle), np.sin(angle)]) / cine.spacing_xy_mm
-            center = center_px + shift
-            crop = CropTransform((float(center[0]), float(center[1])), side_mm, INPUT_SIZE, spacing)
-            images, valid = crop.sample(frames)
-            channels = preprocessing.localizer_channels(
-                torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
-            )
-            crops.append(crop)
-            inputs.append(turn_images(channels, symmetry))
+        margin = MAP_STRIDE * round(SHIFT_MM * INPUT_SIZE / side_mm / MAP_STRIDE)
+        # Channels are made once, with room to shift the views in.
+        size = INPUT_SIZE + 2 * margin
+        crop = CropTransform(center_px, side_mm * size / INPUT_SIZE, size, spacing)
+        images, valid = crop.sample(frames)
+        channels = preprocessing.localizer_channels(
+            torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
+        )[0]
+        views = _views(margin, symmetries)
+        inputs = [turn_images(channels[:, v.y : v.y + INPUT_SIZE, v.x : v.x + INPUT_SIZE], v.symmetry) for v in views]
         with torch.inference_mode():
-            turned = self.network(torch.cat(inputs)).cpu()
-        boxes = [unturn_boxes(box, symmetry, INPUT_SIZE) for box, symmetry in zip(turned, symmetries, strict=True)]
-        corners = [
-            crop.to_image(box.double().numpy().reshape(2, 2)).ravel() for crop, box in zip(crops, boxes, strict=True)
-        ]
-        return np.array(corners)
+            answers = self.network(torch.stack(inputs)).float().cpu()
+        if isinstance(self.network, LocalizationUNet):
+            found = find_ventricle(_mean_maps(answers.sigmoid(), views, size))
+        else:
+            found = _median_box(answers, views)
+        corners = crop.to_image(np.array(found.box).reshape(2, 2))
+        return Localization(Box(*corners.ravel().tolist()), found.confidence)
 
 
-def _median_box(boxes: NDArray[np.float64]) -> Box:
-    return Box(*(float(v) for v in np.median(boxes, axis=0)))
+def _views(margin: int, symmetries: Sequence[int]) -> list[_View]:
+    """Views whose windows lie around a circle."""
+    angles = 2 * np.pi * np.arange(len(symmetries)) / len(symmetries)
+    steps = MAP_STRIDE * np.round(margin / MAP_STRIDE * np.stack([np.cos(angles), np.sin(angles)], axis=-1))
+    return [
+        _View(margin + int(x), margin + int(y), symmetry) for (x, y), symmetry in zip(steps, symmetries, strict=True)
+    ]
+
+
+def _mean_maps(maps: torch.Tensor, views: list[_View], size: int) -> NDArray[np.float32]:
+    """Maps ``(view, map, row, column)`` averaged where they lie in the look; 0 where no view reached."""
+    total = torch.zeros(maps.shape[1], size // MAP_STRIDE, size // MAP_STRIDE)
+    count = torch.zeros_like(total)
+    for view_maps, view in zip(maps, views, strict=True):
+        x, y, n = view.x // MAP_STRIDE, view.y // MAP_STRIDE, view_maps.shape[-1]
+        total[:, y : y + n, x : x + n] += unturn_images(view_maps, view.symmetry)
+        count[:, y : y + n, x : x + n] += 1
+    mean: NDArray[np.float32] = (total / count.clamp_min(1)).numpy()
+    return mean
+
+
+def _median_box(boxes: torch.Tensor, views: list[_View]) -> Localization:
+    """Median of boxes ``(view, 4)``; confidence is their mean overlap with it."""
+    corners = [
+        (unturn_boxes(box, view.symmetry, INPUT_SIZE).reshape(2, 2) + torch.tensor([view.x, view.y])).flatten()
+        for box, view in zip(boxes.double(), views, strict=True)
+    ]
+    median = Box(*torch.stack(corners).quantile(0.5, dim=0).tolist())
+    return Localization(median, float(np.mean([median.iou(Box(*each.tolist())) for each in corners])))

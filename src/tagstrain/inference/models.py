@@ -64,11 +64,11 @@ def load_models(
         If the tracker is not known or the device is not there.
     """
     name = _tracker_name(tracker)  # before torch is loaded for nothing
-    from tagstrain.inference.localize import CnnLocalizer
+    from tagstrain.inference.localize import ViewLocalizer
     from tagstrain.inference.rnncnn import RnnCnn
 
     chosen = pick_device(device)
-    localizer = CnnLocalizer.from_weights(localizer_weights, chosen)
+    localizer = ViewLocalizer.from_weights(localizer_weights, chosen)
     rnncnn = RnnCnn.from_weights(tracker_weights, chosen)
     weights = {"localizer": str(localizer.info), "rnncnn": str(rnncnn.info)}
     provenance = Provenance(tagstrain.__version__, name.value, weights, chosen)

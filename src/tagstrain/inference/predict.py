@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tagstrain.errors import InputError
-from tagstrain.inference.localize import CnnLocalizer
+from tagstrain.inference.localize import ViewLocalizer
 from tagstrain.inference.models import pick_device
 from tagstrain.inference.rnncnn import RnnCnn
 from tagstrain.io import read_study
@@ -36,7 +36,7 @@ def predict_localizer(
     InputError
         If the file or the weights cannot be used.
     """
-    localizer = CnnLocalizer.from_weights(weights, pick_device(device))
+    localizer = ViewLocalizer.from_weights(weights, pick_device(device))
 
     def rows() -> Iterator[dict[str, NDArray[np.float64]]]:
         for source in read_study(path).slices:

@@ -18,6 +18,13 @@ def turn_images(images: torch.Tensor, symmetry: int) -> torch.Tensor:
     return images
 
 
+def unturn_images(images: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """Inverse of `turn_images`."""
+    if symmetry & 4:
+        images = images.transpose(-1, -2)
+    return turn_images(images, symmetry & 3)
+
+
 def turn_points(points_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
     """Points ``(..., 2)`` of a square image of ``size`` pixels, as `turn_images` moves what lies under them."""
     x, y = points_px[..., 0], points_px[..., 1]

@@ -16,16 +16,18 @@ from torch import nn
 
 from tagstrain.errors import InputError
 from tagstrain.networks.flow import FlowNet
+from tagstrain.networks.localization_unet import LocalizationUNet
 from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.placer import PlacerNet
 from tagstrain.networks.rnncnn import LandmarkRnnCnn
 
-NETWORKS: dict[str, type[nn.Module]] = {
-    "localizer": LocalizationCNN,
-    "rnncnn": LandmarkRnnCnn,
-    "tracker": FlowNet,
-    "placer": PlacerNet,
+NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
+    "localizer": {"localizer_unet": LocalizationUNet, "localizer": LocalizationCNN},
+    "rnncnn": {"rnncnn": LandmarkRnnCnn},
+    "tracker": {"tracker": FlowNet},
+    "placer": {"placer": PlacerNet},
 }
+"""What can do a task, ours first, by the name in its weights file."""
 _SCALE = ".scale"
 
 
@@ -72,7 +74,7 @@ def save_weights(
 def load_weights(
     name: str, path: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> tuple[nn.Module, WeightsInfo]:
-    """Build a network from a weights file (None: the shipped one), ready for inference.
+    """Build the network of a task from a weights file (None: the shipped one), ready for inference.
 
     Raises
     ------
@@ -88,18 +90,18 @@ def load_weights(
             stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
     except (SafetensorError, OSError) as error:
         raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
-    if metadata.get("network") != name:
-        found = metadata.get("network", "no network named")
+    found = metadata.get("network", "no network named")
+    if found not in NETWORKS[name]:
         raise InputError(file, f"holds weights for '{found}', not for '{name}'", "Give the matching weights file")
     settings = json.loads(metadata.get("settings", "{}"))
-    network = NETWORKS[name](**settings.get("network", {}))
+    network = NETWORKS[name][found](**settings.get("network", {}))
     state = {key: _expanded(stored, key) for key in stored if not key.endswith(_SCALE)}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(file, f"tensors do not fit the network: {error}", "Give weights made by tagstrain") from None
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return network.to(device).eval(), WeightsInfo(name, metadata.get("version", "unknown"), digest, settings)
+    return network.to(device).eval(), WeightsInfo(found, metadata.get("version", "unknown"), digest, settings)
 
 
 def _expanded(stored: dict[str, torch.Tensor], key: str) -> torch.Tensor:

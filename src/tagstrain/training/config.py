@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 Task = Literal["localizer", "rnncnn", "tracker", "placer"]
+Architecture = Literal["unet", "original"]
 TASKS: tuple[Task, ...] = ("localizer", "rnncnn", "tracker", "placer")
+ARCHITECTURES: tuple[Architecture, ...] = ("unet", "original")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class TrainingConfig:
 
     task: Task
     out: str
+    architecture: Architecture = "unet"
+    """Network of the localizer: ours or the predecessor's. The RNN-CNN is the predecessor's in any case."""
     data: tuple[str, ...] = ()
     """HDF5 files in the predecessor's layout; empty: the simulator alone."""
     simulation_share: float = 0.5
@@ -57,6 +61,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {self.task!r}")
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
         if not 0 <= self.simulation_share <= 1:
             raise ValueError(f"simulation_share: expected 0 to 1, got {self.simulation_share}")
         if self.replay < 1 or self.batch_size % self.replay:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from tagstrain.data.landmarks import N_RINGS
 from tagstrain.networks import preprocessing, rnncnn
 from tagstrain.networks.symmetry import N_SYMMETRIES, turn_boxes, turn_images, turn_points, turn_spokes
 from tagstrain.simulation.config import PRESETS
@@ -50,6 +52,30 @@ def _disturbed(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     )
     strength = torch.tensor(rng.uniform(0, 0.06, (images.shape[0], 1, 1, 1)), dtype=images.dtype, device=images.device)
     return images * (1 + draw(0.05)) + draw(0.04) + strength * noise
+
+
+def _zoomed(
+    images: torch.Tensor, rng: np.random.Generator, zoom: float = 0.10, shift: float = 0.06
+) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    """Square images shifted and scaled a little, each by itself, and how their points move; the outside becomes 0.
+
+    Scale varies by up to a factor of ``1 + zoom`` either way, shift by a share of the side.
+    """
+    n, size = images.shape[0], images.shape[-1]
+    scale = torch.tensor((1 + zoom) ** rng.uniform(-1, 1, n), dtype=images.dtype, device=images.device)
+    offset = torch.tensor(rng.uniform(-shift, shift, (n, 2)), dtype=images.dtype, device=images.device) * size
+    # Unit coordinates of `grid_sample` run from -1 to 1 across the image.
+    to_old = torch.zeros(n, 2, 3, dtype=images.dtype, device=images.device)
+    to_old[:, 0, 0] = to_old[:, 1, 1] = 1 / scale
+    to_old[:, :, 2] = -2 * offset / size / scale[:, None]
+    grid = F.affine_grid(to_old, list(images.shape), align_corners=False)
+    middle = (size - 1) / 2
+
+    def points(points_px: torch.Tensor) -> torch.Tensor:
+        shape = (n, *([1] * (points_px.dim() - 2)))
+        return (points_px - middle) * scale.view(*shape, 1) + offset.view(*shape, 2) + middle
+
+    return F.grid_sample(images, grid, align_corners=False), points
 
 
 def _generator(rng: np.random.Generator, device: torch.device) -> torch.Generator:
@@ -112,7 +138,10 @@ _SECOND_LOOK_MM = preprocessing.LOCALIZER_ZOOM * preprocessing.LOCALIZER_FIELD_O
 
 
 class LocalizerExamples:
-    """Channels ``images`` (batch, 3, 256, 256) with ``boxes`` (batch, 4) in pixels of the 256 grid.
+    """Channels ``images`` (batch, 3, 256, 256) with what is true at ED, in pixels of the 256 grid.
+
+    ``boxes`` (batch, 4) follow the predecessor's rule; ``contours`` (batch, 2, point, 2) are the endocardium and the
+    epicardium, NaN where not known.
 
     Half are first looks at the whole image, half second looks, centred as far off the heart as a first may be.
     """
@@ -120,6 +149,8 @@ class LocalizerExamples:
     first_look_mm = (0.85 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM, 1.12 * preprocessing.LOCALIZER_FIELD_OF_VIEW_MM)
     second_look_mm = (0.90 * _SECOND_LOOK_MM, 1.12 * _SECOND_LOOK_MM)
     second_look_shift_mm = 28.0
+    missing_channel = 0.15
+    """Share of examples that lack one of the channels."""
     size = 256
 
     def __init__(self, preset: str) -> None:
@@ -142,7 +173,13 @@ class LocalizerExamples:
         cines = render(scene, view, preprocessing.localizer_frame_indices(self.config.n_frames))
         valid = self._inside_image(scene, view, rng)
         images = preprocessing.localizer_channels(cines.frames, valid)
-        return {"images": images.half(), "boxes": cines.boxes_px, "pixel_mm": cines.pixel_mm}
+        contours = cines.landmarks_px[:, 0, :, [0, N_RINGS - 1]].transpose(1, 2)
+        return {
+            "images": images.half(),
+            "boxes": cines.boxes_px,
+            "contours": contours,
+            "pixel_mm": cines.pixel_mm,
+        }
 
     def _inside_image(self, scene: Scene, view: View, rng: np.random.Generator) -> torch.Tensor:
         """Pixels inside a scanner image that is at times smaller than the view, though never cuts the heart."""
@@ -157,8 +194,17 @@ class LocalizerExamples:
 
     def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         symmetry = int(rng.integers(N_SYMMETRIES))
-        images = turn_images(batch["images"].float(), symmetry).contiguous()
-        return {**batch, "images": _disturbed(images, rng), "boxes": turn_boxes(batch["boxes"], symmetry, self.size)}
+        images, points = _zoomed(turn_images(batch["images"].float(), symmetry), rng)
+        turned = {
+            "boxes": points(turn_boxes(batch["boxes"], symmetry, self.size).reshape(-1, 2, 2)).flatten(1),
+            "contours": points(turn_points(batch["contours"], symmetry, self.size)),
+        }
+        images = _disturbed(images, rng)
+        # A network that can do without any one channel leans less on grey levels that real images have otherwise.
+        n, n_channels = images.shape[:2]
+        missing = np.where(rng.random(n) < self.missing_channel, rng.integers(n_channels, size=n), -1)
+        kept = torch.tensor(missing[:, None] != np.arange(n_channels), dtype=images.dtype, device=images.device)
+        return {**batch, **turned, "images": images * kept[:, :, None, None]}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Nothing to do: the channels are made from a set number of frames already."""

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tagstrain.data import Box, TaggedCine
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
+from tagstrain.data.results import BOX_MARGIN
 from tagstrain.errors import InputError
 from tagstrain.geometry import CropTransform
 from tagstrain.io import read_study
@@ -56,11 +58,13 @@ class FileExamples:
         if labels.box is None:
             raise InputError(path, f"row {row} has no box in bbox_corners", "Add bbox_corners to train from this file")
         if self.task == "localizer":
-            return _localizer_example(cine, labels.box, rng)
+            return _localizer_example(cine, labels, labels.box, rng)
         return _landmark_example(cine, labels, labels.box, path, row, rng)
 
 
-def _localizer_example(cine: TaggedCine, box: Box, rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
+def _localizer_example(
+    cine: TaggedCine, labels: LandmarkRow, box: Box, rng: np.random.Generator | None
+) -> dict[str, torch.Tensor]:
     rows, columns = cine.frames.shape[1:]
     side_mm = preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
     center = np.array([(columns - 1) / 2, (rows - 1) / 2])
@@ -78,8 +82,24 @@ def _localizer_example(cine: TaggedCine, box: Box, rng: np.random.Generator | No
     return {
         "images": images[0],
         "boxes": torch.tensor(corners, dtype=torch.float32),
+        "contours": torch.tensor(crop.to_crop(_contours_px(labels, box)), dtype=torch.float32),
         "pixel_mm": torch.tensor(crop.pixel_mm),
     }
+
+
+def _contours_px(labels: LandmarkRow, box: Box) -> NDArray[np.float64]:
+    """ED endocardium and epicardium ``(2, spoke, 2)``: of the landmarks where they are all there, else of the box.
+
+    A box says no more than the epicardium's extent, which is drawn as an ellipse; the endocardium is NaN then.
+    """
+    points = labels.points_px[labels.ed_frame]
+    if points.shape[0] == rnncnn.N_LANDMARKS and np.isfinite(points).all():
+        rings = points.reshape(N_SPOKES, N_RINGS, 2)
+        return np.stack([rings[:, 0], rings[:, -1]])
+    angle = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
+    half_extent = (np.array(box[2:]) - np.array(box[:2])) / (2 + 4 * BOX_MARGIN)
+    ellipse = np.array(box.center_xy) + half_extent * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    return np.stack([np.full_like(ellipse, np.nan), ellipse])
 
 
 def _landmark_example(

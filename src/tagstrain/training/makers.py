@@ -1,4 +1,4 @@
-"""Which examples a task trains on: `example_maker`."""
+"""What a task trains on, and with: `example_maker` and `training_module`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from pathlib import Path
 
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import ExampleMaker, LandmarkExamples, LocalizerExamples, TrackerExamples
+from tagstrain.training.landmark_module import LandmarkTraining
+from tagstrain.training.localizer_modules import LocalizationUNetTraining, LocalizerTraining
+from tagstrain.training.modules import NetworkTraining
 from tagstrain.training.placer_examples import PlacerExamples
+from tagstrain.training.placer_module import PlacerTraining
+from tagstrain.training.tracker_module import TrackerTraining
+
+MONITORED = {
+    "rnncnn": "val_rmse_mm",
+    "localizer": "val_iou_loss",
+    "tracker": "val_rmse_mm",
+    "placer": "val_rmse_mm",
+}
+"""What the best checkpoint has least of."""
 
 
 def example_maker(config: TrainingConfig) -> ExampleMaker:
@@ -20,3 +33,15 @@ def example_maker(config: TrainingConfig) -> ExampleMaker:
         "tracker": TrackerExamples,
     }
     return makers[config.task](config.preset)
+
+
+def training_module(config: TrainingConfig) -> NetworkTraining:
+    """Network of a run, untrained, with its loss."""
+    if config.task == "localizer":
+        return LocalizationUNetTraining(config) if config.architecture == "unet" else LocalizerTraining(config)
+    modules: dict[str, type[LandmarkTraining] | type[TrackerTraining] | type[PlacerTraining]] = {
+        "rnncnn": LandmarkTraining,
+        "tracker": TrackerTraining,
+        "placer": PlacerTraining,
+    }
+    return modules[config.task](config)

@@ -1,8 +1,9 @@
-"""What a segmenting network should say: masks of closed contours."""
+"""What a segmenting network should say, masks of closed contours, and how far it is from saying so."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 
 def contour_masks(contours_px: torch.Tensor, size: int) -> torch.Tensor:
@@ -40,3 +41,19 @@ def contour_masks(contours_px: torch.Tensor, size: int) -> torch.Tensor:
     known = corners.isfinite().all(dim=-1).all(dim=-1)
     masks = torch.where(known[:, None], masks, torch.full_like(masks, torch.nan))
     return masks.reshape(*shape, size, size)
+
+
+def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy plus one less the soft Dice overlap, both per map and averaged over maps.
+
+    Cross-entropy makes the maps probabilities; Dice counts a small heart as much as a large one.
+
+    Parameters
+    ----------
+    logits, masks
+        Shape ``(map, row, column)``; masks from 0 to 1.
+    """
+    probabilities = logits.sigmoid()
+    overlap = 2 * (probabilities * masks).sum(dim=(-1, -2)) + 1
+    dice = overlap / (probabilities.square().sum(dim=(-1, -2)) + masks.square().sum(dim=(-1, -2)) + 1)
+    return F.binary_cross_entropy_with_logits(logits, masks) + (1 - dice).mean()

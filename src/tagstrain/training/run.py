@@ -18,12 +18,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from tagstrain import __version__
-from tagstrain.networks import preprocessing
 from tagstrain.networks.weights import save_weights
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.files import FileExamples
-from tagstrain.training.makers import example_maker
-from tagstrain.training.modules import MODULES, MONITORED, NetworkTraining
+from tagstrain.training.makers import MONITORED, example_maker, training_module
 from tagstrain.training.stream import TrainingBatches
 
 VALIDATION_SEED = 990_001
@@ -108,12 +106,11 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     torch.manual_seed(config.seed)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    module: NetworkTraining = MODULES[config.task](config)
+    module = training_module(config)
     monitored = MONITORED[config.task]
     best = ModelCheckpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
-    last = ModelCheckpoint(
-        out / "checkpoints", "last", every_n_train_steps=config.validate_every, enable_version_counter=False
-    )
+    # After validation and after `best`, so that a resumed run knows what was best so far.
+    last = ModelCheckpoint(out / "checkpoints", "last", enable_version_counter=False)
     callbacks: list[Callback] = [
         best,
         last,
@@ -145,14 +142,9 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
 
 def export(config: TrainingConfig, checkpoint: Path, path: Path) -> Path:
     """Write the network of a checkpoint as safetensors."""
-    module = MODULES[config.task](config)
+    module = training_module(config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
-    network = (
-        {"in_channels": preprocessing.LOCALIZER_CHANNELS, "batch_statistics": "moving"}
-        if config.task == "localizer"
-        else {}
-    )
-    settings = {"network": network, "preprocessing": "tagstrain"}
-    save_weights(path, config.task, module.network, __version__, settings, config.eight_bits)
+    settings = {"network": module.network_settings, "preprocessing": "tagstrain"}
+    save_weights(path, module.weights_name, module.network, __version__, settings, config.eight_bits)
     logger.info("wrote %s", path)
     return path

@@ -1,0 +1,44 @@
+"""Training of the placer: `PlacerTraining`."""
+
+from __future__ import annotations
+
+import torch
+
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
+from tagstrain.networks.flow import FIELD_STRIDE
+from tagstrain.networks.placer import PlacerNet, contours_of
+from tagstrain.training.config import TrainingConfig
+from tagstrain.training.masks import contour_masks, segmentation_loss
+from tagstrain.training.modules import Batch, NetworkTraining
+
+
+class PlacerTraining(NetworkTraining):
+    """The placer: cross-entropy and soft Dice of both maps, and the radii that are read from them."""
+
+    network: PlacerNet
+    weights_name = "placer"
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__(config, PlacerNet())
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        logits = self.network(batch["images"])
+        contours = batch["landmarks"][:, :, [0, N_RINGS - 1]].transpose(1, 2)
+        masks = contour_masks((contours + 0.5) / FIELD_STRIDE - 0.5, logits.shape[-1])
+        return segmentation_loss(logits.flatten(0, 1), masks.flatten(0, 1))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        found = contours_of(self.network(batch["images"]), N_SPOKES).points_px.transpose(1, 2)
+        truth = batch["landmarks"]
+        depth = torch.linspace(0, 1, N_RINGS, device=found.device)[:, None]
+        grid = found[:, :, :1] * (1 - depth) + found[:, :, 1:] * depth
+        pixel_mm, n = batch["pixel_mm"], len(truth)
+        rmse = (grid - truth).square().sum(dim=-1).mean(dim=(1, 2)).sqrt() * pixel_mm
+        self.log("val_rmse_mm", rmse.mean(), prog_bar=True, batch_size=n)
+        self.log("val_worst_rmse_mm", rmse.max(), batch_size=n, reduce_fx="max")
+        center = truth[:, :, -1:].mean(dim=1, keepdim=True)
+        for name, ring in (("endo", 0), ("epi", N_RINGS - 1)):
+            radii = [(points[:, :, ring] - center[:, :, 0]).norm(dim=-1).mean(dim=1) for points in (grid, truth)]
+            bias = (radii[0] - radii[1]) * pixel_mm
+            self.log(f"val_{name}_radius_bias_mm", bias.mean(), batch_size=n)
+            self.log(f"val_{name}_radius_error_mm", bias.abs().mean(), batch_size=n)
