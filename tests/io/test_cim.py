@@ -217,6 +217,16 @@ def test_nothing_usable_is_an_error_and_leaves_no_file(export: tuple[Path, Path]
     assert not (tmp_path / "train.h5").exists()
 
 
+@pytest.mark.parametrize(
+    "line", ["0\t0\t0", "0\t0\tx\tIMAGEPATH\\a.dcm", "0 0 0 IMAGEPATH", "0\t0\t999999999\tIMAGEPATH\\a"]
+)
+def test_damaged_pointer_files_are_told_by_line(export: tuple[Path, Path], line: str) -> None:
+    path = export[0] / NAME / "system" / f"{NAME}.img_imageptr"
+    path.write_text(path.read_text().splitlines()[0] + "\n\n" + line + "\n")
+    with pytest.raises(InputError, match="line 3 is not series, slice, index and path"):
+        read_case(export[0] / NAME)
+
+
 @pytest.mark.parametrize("levels_up", [0, 1, 2])
 def test_cases_are_found_at_three_levels(tmp_path: Path, levels_up: int) -> None:
     case = tmp_path / "top" / "reader" / "case"

@@ -26,6 +26,8 @@ from tagstrain.errors import InputError
 
 N_SAMPLE_POINTS = N_SPOKES * N_RINGS
 SHORT_AXIS_SERIES = 1
+MAX_FRAMES = 1000
+"""No cine has more; a larger number is damage, and rows as long as that would fill the disk."""
 _SYSTEM = "system"
 _POINTER_SUFFIX = ".img_imageptr"
 _POINTER_ROOT = "imagepath"
@@ -69,7 +71,9 @@ def find_cases(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(folder, "is not a folder", f"Give the folder with the cases that {_VERSION} exported")
-    found = {system.parent for depth in ("", "*/", "*/*/") for system in folder.glob(depth + _SYSTEM)}
+    found = {
+        system.parent for depth in ("", "*/", "*/*/") for system in folder.glob(depth + _SYSTEM) if system.is_dir()
+    }
     if not found:
         problem = f"holds no case (a folder with a folder {_SYSTEM} in it)"
         raise InputError(folder, problem, f"Give the folder with the cases that {_VERSION} exported")
@@ -154,6 +158,8 @@ def _read_pointers(path: Path) -> dict[tuple[int, int], dict[int, str]]:
         fields = line.split("\t")
         try:
             series, slice_number, frame = (int(field) for field in fields[:3])
+            if not 0 <= frame < MAX_FRAMES:
+                raise ValueError(frame)
             pointers.setdefault((series, slice_number), {})[frame] = fields[3].strip()
         except (ValueError, IndexError) as error:
             problem = f"line {number} is not series, slice, index and path separated by tabs"
@@ -168,7 +174,7 @@ def _read_model(case: Path, path: Path, pointers: Mapping[tuple[int, int], Mappi
     folders: dict[tuple[int, int], str] = {}
     for line in _read_lines(path):
         match = _FRAME_LINE.match(line)
-        if match is None or not (match[2].strip().isdigit() and match[3].strip().isdigit()):
+        if match is None or not (match[2].strip().isdecimal() and match[3].strip().isdecimal()):
             continue
         key = int(match[2]), int(match[3])
         folders[key] = match[1].replace(" ", "_").rstrip("_").lower()
@@ -198,7 +204,7 @@ def _strain_files(case: Path, model: str, name: str) -> dict[int, Path]:
         return {}
     found = ((_STRAIN_FILE.search(file.name), file) for file in sorted(folder.iterdir()))
     # Files count frames from 1; a frame 0 would be none of the cine's.
-    return {int(match[1]) - 1: file for match, file in found if match is not None and int(match[1]) >= 1}
+    return {int(match[1]) - 1: file for match, file in found if match is not None and 1 <= int(match[1]) <= MAX_FRAMES}
 
 
 def _child(folder: Path, name: str) -> Path | None:
