@@ -16,6 +16,7 @@ from tagstrain.cli.exits import CommandExit, ExitCode
 from tagstrain.cli.info import info
 from tagstrain.cli.messages import print_error
 from tagstrain.cli.predict import predict
+from tagstrain.cli.prepare_cim import prepare_cim
 from tagstrain.cli.simulate import simulate
 from tagstrain.cli.track import track
 from tagstrain.cli.train import train
@@ -38,6 +39,7 @@ app.command()(info)
 app.command()(simulate)
 app.command()(predict)
 app.command()(train)
+app.command()(prepare_cim)
 
 
 def _print_version(asked: bool) -> None:

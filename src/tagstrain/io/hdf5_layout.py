@@ -12,6 +12,8 @@ One row is one slice through one cycle. ``n`` rows, ``T`` frames, ``P`` points:
 ``es_frame_idx``      (n,)              frame index; -1 not known
 ``n_frames``          (n,)              extension: real frames of the row, the others are padding
 ``frame_times_ms``    (n, T)            extension: time since the R wave
+``regions``           (n, T, P)         AHA segment of every landmark; NaN where missing
+``_cases``            (n,)              text, as are ``_models`` and ``_slices``: where a row comes from
 ``landmark_sigma``    (n, T, P)         extension: one standard deviation [px]
 ``quality_<name>``    (n,)              extension: quality columns
 ===================== ================= ======================================================================
@@ -43,6 +45,10 @@ SIGMA = "landmark_sigma"
 QUALITY_PREFIX = "quality_"
 CROPPED_IMAGES = "cropped_image_seqs"
 CROPPED_LANDMARKS = "cropped_landmark_coords"
+REGIONS = "regions"
+CASES = "_cases"
+MODELS = "_models"
+SLICES = "_slices"
 
 # What h5py raises on damaged files, by the layer that notices: reading, look-up, decoding, allocation.
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, AttributeError)

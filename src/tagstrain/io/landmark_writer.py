@@ -27,6 +27,7 @@ from tagstrain.io.hdf5_layout import (
     LANDMARKS,
     N_FRAMES,
     QUALITY_PREFIX,
+    REGIONS,
     ROW_SPACING,
     SIGMA,
 )
@@ -36,7 +37,7 @@ class LandmarkFileWriter:
     """Context manager that grows a file by one row per `append`; the file appears when the block ends without error.
 
     A dataset exists once a row has a value for it. Rows without one, before or after, hold NaN there (-1 in frame
-    indices, 0 in images), and so do frames beyond a row's own.
+    indices, 0 in images, empty text), and so do frames beyond a row's own.
 
     Parameters
     ----------
@@ -99,6 +100,8 @@ class LandmarkFileWriter:
         n_frames: int | None = None,
         cropped_frames: NDArray[np.floating] | None = None,
         cropped_points_px: NDArray[np.floating] | None = None,
+        regions: NDArray[np.floating] | None = None,
+        text: Mapping[str, str] | None = None,
     ) -> None:
         """Write one row.
 
@@ -120,6 +123,10 @@ class LandmarkFileWriter:
             Real frames; the length of ``points_px`` unless given.
         cropped_frames, cropped_points_px
             Crop ``(time, 128, 128)`` and its points ``(time, point, 2)`` in crop pixels.
+        regions
+            AHA segment of the points, shape ``(time, point)``; NaN where not known.
+        text
+            Columns of text by the name of their dataset.
 
         Raises
         ------
@@ -144,6 +151,7 @@ class LandmarkFileWriter:
             CROPPED_IMAGES: None,
             CROPPED_LANDMARKS: None,
             FRAME_TIMES: None,
+            REGIONS: None if regions is None else self._padded(np.asarray(regions, np.float32), n_real, np.nan),
         }
         if frame_times_ms is not None:
             columns[FRAME_TIMES] = self._padded(np.asarray(frame_times_ms, np.float64), n_real, np.nan)
@@ -158,6 +166,8 @@ class LandmarkFileWriter:
             columns[COLUMN_SPACING] = np.array(column_mm, np.float64)
         for name, value in (quality or {}).items():
             columns[QUALITY_PREFIX + name] = np.array(value, np.float64)
+        for name, words in (text or {}).items():
+            columns[name] = np.array(words, h5py.string_dtype())
         row = {name: values for name, values in columns.items() if values is not None}
         self._check_shapes(row)
         try:
@@ -190,15 +200,14 @@ class LandmarkFileWriter:
         """Write one value of the next row; earlier rows that had none keep the fill value."""
         file = self._open_file()
         if name not in file:
-            is_float = values.dtype.kind == "f"
-            is_image = name in (IMAGES, CROPPED_IMAGES)
+            fill: Any = {"f": np.nan, "O": ""}.get(values.dtype.kind, -1)
             file.create_dataset(
                 name,
                 shape=(0, *values.shape),
                 maxshape=(None, *values.shape),
                 dtype=values.dtype,
                 chunks=(1, *values.shape) if values.ndim > 1 else (256, *values.shape),
-                fillvalue=0 if is_image else np.nan if is_float else -1,
+                fillvalue=0 if name in (IMAGES, CROPPED_IMAGES) else fill,
             )
         file[name].resize(self._n_rows + 1, axis=0)
         file[name][self._n_rows] = values
