@@ -11,8 +11,10 @@ import torch
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.weights import load_weights, save_weights
+from tagstrain.simulation.dataset import write_dataset
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import TrackerExamples
+from tagstrain.training.files import FileExamples
 from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.run import train
 from tagstrain.training.tracker_module import TrackerTraining
@@ -49,6 +51,56 @@ def test_run_exports_weights_that_load(task: str, tmp_path: Path, tracker_weight
     assert isinstance(network, FlowNet if task == "tracker" else PlacerNet)
     assert info.settings["preprocessing"] == "tagstrain"
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "train.h5"
+    write_dataset(path, 2, seed=3)
+    return path
+
+
+@pytest.mark.parametrize("task", ["tracker", "placer"])
+def test_labelled_files_train_too_from_given_weights(
+    task: str, tmp_path: Path, tracker_weights: Path, data_file: Path
+) -> None:
+    first = train(settings_of(tmp_path, task=task, tracker_weights=str(tracker_weights)))
+    second = settings_of(
+        tmp_path,
+        task=task,
+        out=str(tmp_path / "second"),
+        data=(str(data_file),),
+        simulation_share=0.0,
+        learning_rate=1e-12,
+        weight_decay=0.0,
+        init=str(first),
+        tracker_weights=str(tracker_weights),
+    )
+    before, after = (load_weights(task, path)[0].state_dict() for path in (first, train(second)))
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, atol=1e-6, rtol=0, msg=key)
+
+
+def test_rows_of_files_keep_points_on_the_tissue(data_file: Path, tracker_weights: Path) -> None:
+    """The same landmarks in millimeters whatever the crop, and the wall of the placer turned to +x."""
+    maker = PlacerExamples("default", tracker_weights)
+    tracker = FileExamples("tracker", [data_file])
+    still, jittered = tracker.all(2, CPU), tracker.draw(1, np.random.default_rng(4), CPU)
+    spans = []
+    for batch in (still, jittered):
+        ed = batch["landmarks"][:, 0].flatten(1, 2)
+        spans.append((ed.amax(dim=1) - ed.amin(dim=1)) * batch["pixel_mm"][:, None])
+        assert bool(batch["frame_valid"].all())
+        assert float(batch["times_ms"][0, 0]) == 0
+    assert float((spans[0] - spans[1]).abs().amax(dim=1).min()) < 0.05
+    assert float((still["pixel_mm"] - jittered["pixel_mm"]).abs().min()) > 0.001
+    extent = (still["landmarks"][0, 0].flatten(0, 1).amax(0) - still["landmarks"][0, 0].flatten(0, 1).amin(0)).max()
+    assert float(extent) == pytest.approx(128 / 1.6, abs=0.5)
+    placer = FileExamples("placer", [data_file], maker).all(1, CPU)
+    assert placer["images"].shape == (1, PLACER_CHANNELS, 64, 64)
+    spoke = placer["landmarks"][0, 0, -1] - placer["landmarks"][0, :, -1].mean(dim=0)
+    assert float(spoke[0]) > 0
+    assert abs(float(spoke[1] / spoke[0])) < 0.15
 
 
 def test_loss_of_the_true_motion_is_that_of_no_error(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
     resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
     preset: Annotated[str, typer.Option(help="Simulator preset.")] = "default",
+    init: Annotated[
+        str | None, typer.Option(help="Weights to start from: a safetensors file, or 'shipped'.  [default: random]")
+    ] = None,
     tracker_weights: Annotated[
         Path | None, typer.Option(help="Tracker whose motion the placer reads.  [default: the shipped one]")
     ] = None,
@@ -71,6 +74,7 @@ def train(
             data=tuple(str(path) for path in data or ()),
             simulation_share=simulation_share,
             preset=preset,
+            init=init,
             tracker_weights=str(tracker_weights) if tracker_weights else None,
             seed=seed,
             device=device,  # type: ignore[arg-type]

@@ -34,6 +34,8 @@ class TrainingConfig:
     preset: str = "default"
     tracker_weights: str | None = None
     """Of the tracker whose motion the placer reads; None for the shipped ones."""
+    init: str | None = None
+    """Weights to start from: a file, or ``"shipped"``; None for random ones."""
     seed: int = 1
     steps: int = 20_000
     batch_size: int = 16

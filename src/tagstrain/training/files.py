@@ -19,6 +19,8 @@ from tagstrain.io.hdf5 import LandmarkFile, LandmarkRow
 from tagstrain.networks import preprocessing, rnncnn
 from tagstrain.training.config import Task
 from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
+from tagstrain.training.placer_examples import PlacerExamples
+from tagstrain.training.wall_files import placer_example, tracker_example
 
 FRAMES_PER_EXAMPLE = 20
 
@@ -30,8 +32,9 @@ class FileExamples:
     anatomical, so they are not turned.
     """
 
-    def __init__(self, task: Task, paths: list[Path]) -> None:
+    def __init__(self, task: Task, paths: list[Path], placer_maker: PlacerExamples | None = None) -> None:
         self.task = task
+        self.placer_maker = placer_maker or PlacerExamples("default")
         self.rows: list[tuple[Path, int]] = []
         for path in paths:
             with LandmarkFile(path) as file:
@@ -55,6 +58,10 @@ class FileExamples:
         cine = read_study(path).slices[row].load()
         with LandmarkFile(path) as file:
             labels = file.row(row)
+        if self.task == "tracker":
+            return tracker_example(cine, labels, path, row, FRAMES_PER_EXAMPLE, rng)
+        if self.task == "placer":
+            return placer_example(cine, labels, path, row, self.placer_maker, rng)
         if labels.box is None:
             raise InputError(path, f"row {row} has no box in bbox_corners", "Add bbox_corners to train from this file")
         if self.task == "localizer":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import ExampleMaker, LandmarkExamples, LocalizerExamples, TrackerExamples
+from tagstrain.training.files import FileExamples
 from tagstrain.training.landmark_module import LandmarkTraining
 from tagstrain.training.localizer_modules import LocalizationUNetTraining, LocalizerTraining
 from tagstrain.training.modules import NetworkTraining
@@ -25,14 +26,22 @@ MONITORED = {
 def example_maker(config: TrainingConfig) -> ExampleMaker:
     """Simulated examples for the run's task."""
     if config.task == "placer":
-        weights = Path(config.tracker_weights) if config.tracker_weights else None
-        return PlacerExamples(config.preset, weights)
+        return _placer_examples(config)
     makers: dict[str, type[LandmarkExamples] | type[LocalizerExamples] | type[TrackerExamples]] = {
         "rnncnn": LandmarkExamples,
         "localizer": LocalizerExamples,
         "tracker": TrackerExamples,
     }
     return makers[config.task](config.preset)
+
+
+def file_examples(config: TrainingConfig) -> FileExamples:
+    """Examples from the run's data files. Raises InputError if one cannot be used."""
+    return FileExamples(config.task, [Path(path) for path in config.data], _placer_examples(config))
+
+
+def _placer_examples(config: TrainingConfig) -> PlacerExamples:
+    return PlacerExamples(config.preset, Path(config.tracker_weights) if config.tracker_weights else None)
 
 
 def training_module(config: TrainingConfig) -> NetworkTraining:

@@ -18,10 +18,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from tagstrain import __version__
-from tagstrain.networks.weights import save_weights
+from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.training.config import TrainingConfig
-from tagstrain.training.files import FileExamples
-from tagstrain.training.makers import MONITORED, example_maker, training_module
+from tagstrain.training.makers import MONITORED, example_maker, file_examples, training_module
 from tagstrain.training.stream import TrainingBatches
 
 VALIDATION_SEED = 990_001
@@ -70,7 +69,7 @@ def _validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
     """Simulated cines of a seed never trained on; files, where given, validate on their own first rows."""
     device = torch.device("cpu")
     if config.data and config.simulation_share == 0:
-        return FileExamples(config.task, [Path(p) for p in config.data]).all(config.validation_scenes, device)
+        return file_examples(config).all(config.validation_scenes, device)
     maker = example_maker(config)
     sizes = [min(8, config.validation_scenes - k) for k in range(0, config.validation_scenes, 8)]
     parts = [maker.simulate(n, VALIDATION_SEED + k, device) for k, n in enumerate(sizes)]
@@ -98,7 +97,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     TrainingError
         If the loss is no longer finite; names the batch's seed.
     InputError
-        If a data file cannot be used.
+        If a data file cannot be used, or the weights to start from are those of another network.
     """
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -107,6 +106,9 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     module = training_module(config)
+    if config.init is not None:
+        network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
+        module.network.load_state_dict(network.state_dict())
     monitored = MONITORED[config.task]
     best = ModelCheckpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
     # After validation and after `best`, so that a resumed run knows what was best so far.

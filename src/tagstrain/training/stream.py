@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from tagstrain.training.config import TrainingConfig
-from tagstrain.training.files import FileExamples
-from tagstrain.training.makers import example_maker
+from tagstrain.training.makers import example_maker, file_examples
 
 REPLAY_DISTANCE = 29
 """Batches between two uses of one simulated cine."""
@@ -38,7 +36,7 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         self.rank = rank
         self.device = torch.device(device)
         self.maker = example_maker(config)
-        self.files = FileExamples(config.task, [Path(p) for p in config.data]) if config.data else None
+        self.files = file_examples(config) if config.data else None
         share = config.simulation_share if config.data else 1.0
         # Every step brings one group; a group is a whole number of cines.
         self.group_size = round(config.batch_size * share / config.replay)

@@ -42,19 +42,20 @@ class TrackerTraining(NetworkTraining):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         flow = self.network(batch["images"], batch["times_ms"])
         error_mm, spread_mm = _landmark_errors_mm(flow, batch)
-        n = len(error_mm)
-        rmse_mm = error_mm.square().sum(dim=-1).mean(dim=(1, 2, 3)).sqrt()
+        n, valid = len(error_mm), batch["frame_valid"]
+        frame_mse = error_mm.square().sum(dim=-1).mean(dim=(2, 3))
+        rmse_mm = ((frame_mse * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)).sqrt()
         self.log("val_rmse_mm", rmse_mm.mean(), prog_bar=True, batch_size=n)
-        self.log("val_median_mm", error_mm.square().sum(dim=-1).sqrt().median(), batch_size=n)
+        self.log("val_median_mm", error_mm[valid].square().sum(dim=-1).sqrt().median(), batch_size=n)
         found = sample_landmarks(flow, batch["landmarks"][:, 0]) + batch["landmarks"][:, :1]
         predicted, truth = loss_strains(from_grid(found)), loss_strains(from_grid(batch["landmarks"]))
-        es = truth[1].argmin(dim=1, keepdim=True)
+        es = truth[1].masked_fill(~valid, 1.0).argmin(dim=1, keepdim=True)
         for name, a, b in zip(("radial", "circumferential"), predicted, truth, strict=True):
             difference = (a - b).gather(1, es)
             self.log(f"val_{name}_error", difference.abs().mean(), batch_size=n)
             self.log(f"val_{name}_bias", difference.mean(), batch_size=n)
         # For a Laplace distribution half of the errors are below ln 2 of the mean absolute error.
-        inside = (error_mm[:, 1:].abs() < math.log(2) * spread_mm[:, 1:, ..., None]).float().mean()
+        inside = (error_mm.abs() < math.log(2) * spread_mm[..., None])[:, 1:][valid[:, 1:]].float().mean()
         self.log("val_half_inside", inside, batch_size=n)
 
 

@@ -1,0 +1,96 @@
+"""Labelled rows of files as examples of the tracker and the placer."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tagstrain.data import TaggedCine
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
+from tagstrain.errors import InputError
+from tagstrain.geometry import CropTransform, wall_grid
+from tagstrain.geometry.polygon import area_centroid, radii_along
+from tagstrain.io.landmark_file import LandmarkRow
+from tagstrain.networks import preprocessing
+from tagstrain.training.examples import TrackerExamples
+from tagstrain.training.placer_examples import PlacerExamples
+
+
+def tracker_example(
+    cine: TaggedCine, labels: LandmarkRow, path: Path, row: int, n_frames: int, rng: np.random.Generator | None
+) -> dict[str, torch.Tensor]:
+    """One row for the tracker, in ``n_frames`` frames; those that the row lacks are not valid."""
+    ed = _ed_grid(labels, path, row)
+    crop = _crop(cine, ed[:, -1], TrackerExamples.scale, TrackerExamples.shift, rng)
+    images, times_ms = _standardized(cine, crop)
+    points = crop.to_crop(labels.points_px[:n_frames])
+    missing = n_frames - len(points)
+    known = np.isfinite(points).all(axis=(1, 2))
+    grid = np.nan_to_num(points).reshape(-1, N_SPOKES, N_RINGS, 2)
+    last_ms = times_ms[-1:] + 40.0 * torch.arange(1, missing + 1)
+    return {
+        "images": torch.cat([images[:n_frames], images[-1:].expand(missing, -1, -1)]),
+        "landmarks": torch.tensor(np.concatenate([grid, np.zeros((missing, *grid.shape[1:]))]), dtype=torch.float32),
+        "times_ms": torch.cat([times_ms[:n_frames], last_ms])[:n_frames],
+        "frame_valid": torch.from_numpy(np.concatenate([known, np.zeros(missing, bool)])),
+        "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
+    }
+
+
+def placer_example(
+    cine: TaggedCine, labels: LandmarkRow, path: Path, row: int, maker: PlacerExamples, rng: np.random.Generator | None
+) -> dict[str, torch.Tensor]:
+    """One row for the placer: the tracker runs on it as it does on simulated ones."""
+    ed = _ed_grid(labels, path, row)
+    crop = _crop(cine, ed[:, -1], maker.scale, maker.shift, rng)
+    images, times_ms = _standardized(cine, crop)
+    return {
+        "images": maker.channels(images[None], times_ms[None])[0],
+        "landmarks": torch.tensor(crop.to_crop(_from_positive_x(ed)), dtype=torch.float32),
+        "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
+    }
+
+
+def _ed_grid(labels: LandmarkRow, path: Path, row: int) -> NDArray[np.float64]:
+    ed = labels.points_px[0]
+    if ed.shape[0] != N_SPOKES * N_RINGS or not np.isfinite(ed).all():
+        problem = f"row {row} has no full grid of {N_SPOKES} spokes x {N_RINGS} rings in its first frame"
+        raise InputError(path, problem, "Tracker and placer train on rows that begin at ED with all landmarks")
+    return np.asarray(ed.reshape(N_SPOKES, N_RINGS, 2), np.float64)
+
+
+def _from_positive_x(ed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same wall with spoke 0 along +x: where a file's spoke 0 lies depends on who drew it."""
+    center = area_centroid(ed[:, -1])
+    angles = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
+    direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    rings = [center + radii_along(ed[:, ring], center, angles)[:, None] * direction for ring in (0, -1)]
+    return wall_grid(rings[0], rings[1], N_RINGS)
+
+
+def _crop(
+    cine: TaggedCine,
+    epicardium_px: NDArray[np.float64],
+    scale: tuple[float, float],
+    shift: float,
+    rng: np.random.Generator | None,
+) -> CropTransform:
+    low, high = epicardium_px.min(axis=0), epicardium_px.max(axis=0)
+    side_mm = float(((high - low) * cine.spacing_xy_mm).max()) * preprocessing.TRACKER_CROP_SCALE
+    center = (low + high) / 2
+    if rng is not None:
+        side_mm *= math.exp(rng.uniform(*np.log(scale))) / preprocessing.TRACKER_CROP_SCALE
+        center = center + rng.uniform(-shift, shift, 2) * side_mm / cine.spacing_xy_mm
+    spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
+    return CropTransform((float(center[0]), float(center[1])), side_mm, preprocessing.TRACKER_CROP_SIZE, spacing)
+
+
+def _standardized(cine: TaggedCine, crop: CropTransform) -> tuple[torch.Tensor, torch.Tensor]:
+    frames, valid = crop.sample(cine.frames)
+    images = preprocessing.standardized(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])[0]
+    times_ms = torch.tensor(cine.frame_times_ms - cine.frame_times_ms[0], dtype=torch.float32)
+    return images, times_ms
