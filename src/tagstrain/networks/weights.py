@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -62,6 +64,21 @@ def save_weights(
     save_file(tensors, path, metadata={"network": name, "version": version, "settings": json.dumps(settings)})
 
 
+def stored_network(path: Path) -> str:
+    """Name of the network, one of `NETWORKS`, whose weights a file holds.
+
+    Raises
+    ------
+    InputError
+        As `load_weights` does, or if the file names no network that we have.
+    """
+    with _opened(path) as file:
+        name = (file.metadata() or {}).get("network", "no network named")
+    if name not in NETWORKS:
+        raise InputError(path, f"holds weights for '{name}'", f"Give weights for one of {', '.join(NETWORKS)}")
+    return str(name)
+
+
 def load_weights(
     name: str, path: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> tuple[nn.Module, WeightsInfo]:
@@ -73,14 +90,9 @@ def load_weights(
         If the file is missing, is no safetensors file, is for another network, or lacks a tensor.
     """
     file = shipped_weights(name) if path is None else Path(path)
-    if not file.is_file():
-        raise InputError(file, "weights file not found", "Check the path, or leave it out to use the shipped weights")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
-    except (SafetensorError, OSError) as error:
-        raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
+    with _opened(file) as opened:
+        metadata = opened.metadata() or {}
+        stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
     if metadata.get("network") != name:
         found = metadata.get("network", "no network named")
         raise InputError(file, f"holds weights for '{found}', not for '{name}'", "Give the matching weights file")
@@ -93,6 +105,18 @@ def load_weights(
         raise InputError(file, f"tensors do not fit the network: {error}", "Give weights made by tagstrain") from None
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return network.to(device).eval(), WeightsInfo(name, metadata.get("version", "unknown"), digest, settings)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """Open a weights file."""
+    if not file.is_file():
+        raise InputError(file, "weights file not found", "Check the path, or leave it out to use the shipped weights")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            yield opened
+    except (SafetensorError, OSError) as error:
+        raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
 
 
 def _expanded(stored: dict[str, torch.Tensor], key: str) -> torch.Tensor:
