@@ -82,7 +82,11 @@ def test_types_and_partitions_are_told_without_reading(tmp_path: Path) -> None:
     opened = open_tf1_variables(tmp_path / "net").variables
     assert (opened["double"].dtype, opened["step"].dtype, opened["step"].shape) == ("float64", "int64", ())
     parts = np.ones((2, 2), np.float32)
-    entries = {b"": b"\x08\x01", b"split": bundle_entry(parts, 0, 0, 0, slice_field())}
+    entries = {
+        b"": b"\x08\x01",
+        b"\x00split\x00\x01\xfe": bundle_entry(parts[:0], 0, 0, 0),
+        b"split": bundle_entry(parts, 0, 0, 0, slice_field()),
+    }
     (tmp_path / "net.index").write_bytes(table(entries, by_long_division))
     assert open_tf1_variables(tmp_path / "net").variables["split"].dtype == "partitioned"
 

@@ -80,10 +80,13 @@ def open_tf1_variables(path: Path) -> Tf1Variables:
     if not index.is_file():
         raise _no_index(path, prefix, index)
     try:
-        entries = {key.decode(): parse_message(value) for key, value in table_entries(index.read_bytes())}
+        # The parts of a partitioned variable have keys that are no text; they are told, not read.
+        entries = {
+            key.decode(errors="replace"): parse_message(value) for key, value in table_entries(index.read_bytes())
+        }
         header = entries.pop("")
         n_shards, big_endian = _number(header, 1), _number(header, 2)
-    except (DamagedError, UnicodeDecodeError) as error:
+    except DamagedError as error:
         raise InputError(index, f"is damaged or no checkpoint index: {error}", _COPY_AGAIN) from None
     except KeyError:
         raise InputError(index, "is a LevelDB table but no checkpoint index", "Give a TensorFlow checkpoint") from None
@@ -130,7 +133,7 @@ def _variable(index: Path, name: str, entry: Message, shards: tuple[Path, ...], 
     except DamagedError as error:
         raise InputError(index, f"the entry of '{name}' is damaged: {error}", _COPY_AGAIN) from None
     dtype = _DTYPES.get(dtype_number, f"of type {dtype_number}")
-    is_split = 7 in entry  # the parts of a partitioned variable have entries of their own
+    is_split = 7 in entry
     if is_split:
         dtype = "partitioned"
     if shard >= len(shards) or (dtype == "float32" and 4 * math.prod(shape) != n_bytes):
