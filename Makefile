@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TENSORFLOW := tensorflow-cpu==2.20.0
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-tf lint clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,10 +22,19 @@ demo: $(VENV)/core
 test: $(VENV)/test
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
+# TensorFlow in an environment of its own: it pins other versions of what tagstrain needs.
+$(VENV)-tf/installed:
+	$(PYTHON) -m venv $(VENV)-tf
+	$(VENV)-tf/bin/python -m pip --quiet --disable-pip-version-check install $(TENSORFLOW)
+	touch $@
+
+test-tf: $(VENV)/test $(VENV)-tf/installed
+	TAGSTRAIN_TF_PYTHON=$(abspath $(VENV)-tf/bin/python) $(BIN)/python -m pytest -m tf tests/networks/test_tf1_tensorflow.py
+
 lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(VENV)-tf demo-output

@@ -13,6 +13,7 @@ import tagstrain
 from tagstrain.cli.analyze import analyze
 from tagstrain.cli.evaluate import evaluate
 from tagstrain.cli.exits import CommandExit, ExitCode
+from tagstrain.cli.import_tf1 import export_tf1, import_tf1
 from tagstrain.cli.info import info
 from tagstrain.cli.messages import print_error
 from tagstrain.cli.predict import predict
@@ -40,6 +41,8 @@ app.command()(simulate)
 app.command()(predict)
 app.command()(train)
 app.command()(prepare_cim)
+app.command()(import_tf1)
+app.command()(export_tf1)
 
 
 def _print_version(asked: bool) -> None:

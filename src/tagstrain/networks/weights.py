@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -71,6 +73,22 @@ def save_weights(
     save_file(tensors, path, metadata={"network": name, "version": version, "settings": json.dumps(settings)})
 
 
+def stored_network(path: Path) -> str:
+    """Name of the network whose weights a file holds.
+
+    Raises
+    ------
+    InputError
+        As `load_weights` does, or if the file names no network that we have.
+    """
+    with _opened(path) as file:
+        name = (file.metadata() or {}).get("network", "no network named")
+    known = [network for networks in NETWORKS.values() for network in networks]
+    if name not in known:
+        raise InputError(path, f"holds weights for '{name}'", f"Give weights for one of {', '.join(known)}")
+    return str(name)
+
+
 def load_weights(
     name: str, path: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> tuple[nn.Module, WeightsInfo]:
@@ -82,17 +100,9 @@ def load_weights(
         If the file is missing, is no safetensors file, is for another network, or lacks a tensor.
     """
     file = shipped_weights(name) if path is None else Path(path)
-    if not file.is_file():
-        raise InputError(file, "weights file not found", "Check the path, or leave it out to use the shipped weights")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
-    except (SafetensorError, OSError) as error:
-        raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
-    found = metadata.get("network", "no network named")
-    if found not in NETWORKS[name]:
-        raise InputError(file, f"holds weights for '{found}', not for '{name}'", "Give the matching weights file")
+    with _opened(file) as opened:
+        found, metadata = _metadata(opened, name, file)
+        stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
     settings = json.loads(metadata.get("settings", "{}"))
     network = NETWORKS[name][found](**settings.get("network", {}))
     state = {key: _expanded(stored, key) for key in stored if not key.endswith(_SCALE)}
@@ -102,6 +112,42 @@ def load_weights(
         raise InputError(file, f"tensors do not fit the network: {error}", "Give weights made by tagstrain") from None
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return network.to(device).eval(), WeightsInfo(found, metadata.get("version", "unknown"), digest, settings)
+
+
+def stored_settings(name: str, path: str | Path | None = None) -> dict[str, Any]:
+    """Settings in a task's weights file (None: the shipped one), without reading its numbers.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no safetensors file or is for another network.
+    """
+    file = shipped_weights(name) if path is None else Path(path)
+    with _opened(file) as opened:
+        _, metadata = _metadata(opened, name, file)
+    settings: dict[str, Any] = json.loads(metadata.get("settings", "{}"))
+    return settings
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """Open a safetensors file; what is wrong with it becomes an `InputError`."""
+    if not file.is_file():
+        raise InputError(file, "weights file not found", "Check the path, or leave it out to use the shipped weights")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            yield opened
+    except (SafetensorError, OSError) as error:
+        raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
+
+
+def _metadata(opened: Any, name: str, file: Path) -> tuple[str, dict[str, str]]:
+    """The network of a file, checked to be one for the task, and all that stands beside the numbers."""
+    metadata: dict[str, str] = opened.metadata() or {}
+    found = metadata.get("network", "no network named")
+    if found not in NETWORKS[name]:
+        raise InputError(file, f"holds weights for '{found}', not for '{name}'", "Give the matching weights file")
+    return found, metadata
 
 
 def _expanded(stored: dict[str, torch.Tensor], key: str) -> torch.Tensor:
