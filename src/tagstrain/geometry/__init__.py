@@ -2,5 +2,6 @@
 
 from tagstrain.geometry.crop import CropTransform
 from tagstrain.geometry.grid import wall_grid
+from tagstrain.geometry.original_crop import OriginalCrop
 
-__all__ = ["CropTransform", "wall_grid"]
+__all__ = ["CropTransform", "OriginalCrop", "wall_grid"]

@@ -64,22 +64,24 @@ class CropTransform:
         return crops, inside_y[:, None] & inside_x[None, :]
 
 
-def cubic_weights(positions_px: NDArray[np.float64], n_pixels: int, scale: float) -> NDArray[np.float32]:
+def cubic_weights(
+    positions_px: NDArray[np.float64], n_pixels: int, scale: float = 1.0, a: float = -0.5
+) -> NDArray[np.float32]:
     """Matrix ``(position, pixel)`` that interpolates a line of pixels at the given positions.
 
-    Keys' cubic convolution kernel with a = -0.5, widened by ``scale`` where the output is coarser than the input so
-    that it also low-passes; positions beyond the line repeat its end pixels.
+    Keys' cubic convolution kernel of parameter ``a``, widened by ``scale`` where the output is coarser than the input
+    so that it also low-passes; positions beyond the line repeat its end pixels.
 
     References
     ----------
-    Keys, IEEE Trans Acoust Speech Signal Process 1981;29(6):1153, equation 15
+    Keys, IEEE Trans Acoust Speech Signal Process 1981;29(6):1153, equations 5 and 15
     """
     width = max(1.0, float(scale))
     reach = int(np.ceil(2 * width)) + 1
     taps = np.floor(positions_px)[:, None].astype(int) + np.arange(-reach, reach + 1)
     distance = np.abs(taps - positions_px[:, None]) / width
-    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
     kernel = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
     kernel /= kernel.sum(axis=1, keepdims=True)
     weights = np.zeros((len(positions_px), n_pixels))
