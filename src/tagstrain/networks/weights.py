@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -32,8 +34,18 @@ class WeightsInfo:
     settings: dict[str, Any]
     """Arguments of the network and how its input is prepared (``preprocessing``: ``"tagstrain"`` or ``"original"``)."""
 
+    @property
+    def reads_raw(self) -> bool:
+        """Whether the network reads grey levels as they are, as the predecessor's networks do; see `reads_raw`."""
+        return reads_raw(self.settings)
+
     def __str__(self) -> str:
         return f"{self.version} sha256:{self.sha256[:16]}"
+
+
+def reads_raw(settings: Mapping[str, Any]) -> bool:
+    """Whether a network reads grey levels as they are: its settings say so, or it is a localizer of one channel."""
+    return settings.get("preprocessing") == "original" or settings.get("network", {}).get("in_channels") == 1
 
 
 def shipped_weights(name: str) -> Path:
@@ -72,19 +84,10 @@ def load_weights(
     InputError
         If the file is missing, is no safetensors file, is for another network, or lacks a tensor.
     """
-    file = shipped_weights(name) if path is None else Path(path)
-    if not file.is_file():
-        raise InputError(file, "weights file not found", "Check the path, or leave it out to use the shipped weights")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
-    except (SafetensorError, OSError) as error:
-        raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
-    if metadata.get("network") != name:
-        found = metadata.get("network", "no network named")
-        raise InputError(file, f"holds weights for '{found}', not for '{name}'", "Give the matching weights file")
-    settings = json.loads(metadata.get("settings", "{}"))
+    file = _existing(name, path)
+    with _opened(file) as opened:
+        metadata, settings = _metadata(opened, name, file)
+        stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
     network = NETWORKS[name](**settings.get("network", {}))
     state = {key: _expanded(stored, key) for key in stored if not key.endswith(_SCALE)}
     try:
@@ -93,6 +96,47 @@ def load_weights(
         raise InputError(file, f"tensors do not fit the network: {error}", "Give weights made by tagstrain") from None
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return network.to(device).eval(), WeightsInfo(name, metadata.get("version", "unknown"), digest, settings)
+
+
+def stored_settings(name: str, path: str | Path | None = None) -> dict[str, Any]:
+    """Settings in a weights file (None: the shipped one), without reading its numbers.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no safetensors file or is for another network.
+    """
+    file = _existing(name, path)
+    with _opened(file) as opened:
+        return _metadata(opened, name, file)[1]
+
+
+def _existing(name: str, path: str | Path | None) -> Path:
+    """Path of a weights file, the shipped one for None; checked to exist."""
+    file = shipped_weights(name) if path is None else Path(path)
+    if not file.is_file():
+        raise InputError(file, "weights file not found", "Check the path, or leave it out to use the shipped weights")
+    return file
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """Open a safetensors file; what is wrong with it becomes an `InputError`."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            yield opened
+    except (SafetensorError, OSError) as error:
+        raise InputError(file, f"not a readable safetensors file ({error})", "Give weights made by tagstrain") from None
+
+
+def _metadata(opened: Any, name: str, file: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """All that stands beside the numbers, and the settings among it."""
+    metadata: dict[str, str] = opened.metadata() or {}
+    if metadata.get("network") != name:
+        found = metadata.get("network", "no network named")
+        raise InputError(file, f"holds weights for '{found}', not for '{name}'", "Give the matching weights file")
+    settings: dict[str, Any] = json.loads(metadata.get("settings", "{}"))
+    return metadata, settings
 
 
 def _expanded(stored: dict[str, torch.Tensor], key: str) -> torch.Tensor:
