@@ -34,6 +34,11 @@ class CnnLocalizer:
     info: WeightsInfo
     device: str = "cpu"
 
+    @property
+    def preprocessing(self) -> str:
+        """How the network's input is prepared."""
+        return "tagstrain"
+
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> CnnLocalizer:
         """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
