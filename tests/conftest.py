@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -18,3 +20,14 @@ def fake_models() -> Models:
     """Localizer, placer and tracker with known answers."""
     provenance = Provenance("0", "fake", {"localizer": "1 sha256:00"}, "cpu")
     return Models(FakeLocalizer(), FakePlacer(), FakeTracker(), provenance)
+
+
+@pytest.fixture(scope="session")
+def original_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Weights files of the predecessor's networks by network name; see `original_networks`."""
+    from original_networks import write_localizer, write_rnncnn  # torch is not for every test
+
+    folder = tmp_path_factory.mktemp("original_weights")
+    write_localizer(folder / "localizer.safetensors")
+    write_rnncnn(folder / "rnncnn.safetensors")
+    return {name: folder / f"{name}.safetensors" for name in ("localizer", "rnncnn")}

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from cim_export import DECIMALS, MODEL, N_FRAMES, SimulatedCase, simulated_case, strain_file, write_cim_export
 from tagstrain.data import Box
 from tagstrain.errors import InputError
-from tagstrain.geometry import original_crop
+from tagstrain.geometry import OriginalCrop
 from tagstrain.io import LandmarkFile, read_study
 from tagstrain.io.cim import find_cases, find_image, read_case, read_sample_points
 from tagstrain.io.cim_training import CimSummary, SkipReason, write_cim_training_file
@@ -87,7 +87,8 @@ def test_boxes_and_crops_follow_the_predecessors_rules(export: tuple[Path, Path]
             # 64 x 64 images are smaller than the box of a large heart, which is cut at their borders.
             own = Box.around(points[0] - PAD).within(64, 64)
             np.testing.assert_allclose(box, np.array(own) + PAD)
-            crops, crop_points = original_crop(file["image_seqs"][level, :N_FRAMES], points, box)
+            crop = OriginalCrop.around(box, *file["image_seqs"].shape[2:])
+            crops, crop_points = crop.sample(file["image_seqs"][level, :N_FRAMES]), crop.to_crop(points)
             np.testing.assert_array_equal(file["cropped_image_seqs"][level, :N_FRAMES], crops)
             np.testing.assert_allclose(
                 np.moveaxis(file["cropped_landmark_coords"][level, :N_FRAMES], 1, 2), crop_points, rtol=1e-6

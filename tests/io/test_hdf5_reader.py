@@ -36,6 +36,14 @@ def test_the_predecessors_layout_is_read(tmp_path: Path) -> None:
     assert "40 ms" in warning
 
 
+@pytest.mark.parametrize("pixel_type", ["uint16", "float32", "float64"])
+def test_the_type_of_stored_pixels_is_remembered(tmp_path: Path, pixel_type: str) -> None:
+    path = write_plain_hdf5(tmp_path / "a.h5", IMAGES.astype(pixel_type), px_spaces=SPACES)
+    cine = read_study(path).slices[0].load()
+    assert cine.pixel_type == pixel_type
+    assert cine.frames.dtype == np.float32
+
+
 def test_a_missing_ed_frame_is_assumed_aloud(tmp_path: Path) -> None:
     path = write_plain_hdf5(tmp_path / "a.h5", IMAGES, px_spaces=SPACES)
     cine = read_study(path).slices[0].load()

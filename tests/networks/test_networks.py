@@ -60,6 +60,24 @@ def test_rnncnn_is_causal_and_takes_any_number_of_frames() -> None:
     torch.testing.assert_close(long[:, :2], short, atol=1e-4, rtol=1e-4)
 
 
+def test_padding_to_twenty_frames_changes_nothing_before_the_padding() -> None:
+    """What pipelines did to shorter cines: empty frames behind them; the LSTM looks back only."""
+    torch.manual_seed(0)
+    network = LandmarkRnnCnn().eval()
+    for parameter in network.parameters():
+        if parameter.dim() == 1:  # zero at first, and with them an empty frame would be nothing to the network
+            torch.nn.init.normal_(parameter, std=0.1)
+    crops = torch.rand(1, 3, 128, 128)
+    empty = torch.zeros(1, 17, 128, 128)
+    with torch.no_grad():
+        alone = network(crops)
+        padded = network(torch.cat([crops, empty], dim=1))
+        late = network(torch.cat([empty[:, :1], crops], dim=1))
+    torch.testing.assert_close(padded[:, :3], alone, atol=1e-3, rtol=1e-4)
+    # An empty frame in front is no padding: it is the past of the others.
+    assert float((late[:, 1:] - alone).abs().max()) > 0.01 * float(alone.abs().max())
+
+
 def test_localizer_with_original_statistics_depends_on_the_batch() -> None:
     """The predecessor normalises by the batch at hand; ours by moving statistics must not."""
     images = torch.rand(2, 1, 256, 256)

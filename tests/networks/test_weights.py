@@ -11,7 +11,7 @@ import torch
 from tagstrain.errors import InputError
 from tagstrain.networks.localization_unet import LocalizationUNet
 from tagstrain.networks.localizer import LocalizationCNN
-from tagstrain.networks.weights import load_weights, save_weights, shipped_weights
+from tagstrain.networks.weights import load_weights, reads_raw, save_weights, shipped_weights, stored_settings
 
 
 def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -65,6 +65,23 @@ def test_wrong_files_are_named_and_explained(tmp_path: Path) -> None:
     save_weights(path, "localizer", torch.nn.Linear(2, 2), "1", {})
     with pytest.raises(InputError, match="do not fit the network"):
         load_weights("localizer", path)
+
+
+def test_settings_tell_whether_a_network_reads_raw_grey_levels(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    for settings, raw in (
+        ({"network": {"in_channels": 3}, "preprocessing": "tagstrain"}, False),
+        ({"network": {"in_channels": 1}, "preprocessing": "original"}, True),
+        ({"network": {"in_channels": 1}}, True),
+        ({"preprocessing": "original"}, True),
+        ({}, False),
+    ):
+        save_weights(path, "localizer", torch.nn.Linear(2, 2), "1", settings)
+        assert stored_settings("localizer", path) == settings
+        assert reads_raw(settings) is raw
+    with pytest.raises(InputError, match="holds weights for 'localizer', not for 'rnncnn'"):
+        stored_settings("rnncnn", path)
+    assert not reads_raw(stored_settings("rnncnn"))
 
 
 @pytest.mark.parametrize("name", ["localizer", "rnncnn"])

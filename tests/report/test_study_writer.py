@@ -12,15 +12,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from contracting_slice import INNER_MM, contracting_slice
+from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from numpy.testing import assert_allclose
 
-from tagstrain.data import Box, LandmarkTracks, Provenance, SliceFailure, SliceResult
+from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, Provenance, SliceFailure, SliceResult
 from tagstrain.inference.strain import slice_strain
 from tagstrain.report.results import StudyWriter
-from tagstrain.report.results_hdf5 import predecessor_resize_ratio
 
-PROVENANCE = Provenance("1.2.3", "seqnet", {"placer": "v1 sha256:ab"}, "cpu")
+PROVENANCE = Provenance("1.2.3", "seqnet", {"placer": "v1 sha256:ab"}, "cpu", {"placer": "original"})
 
 
 def with_missing_spoke(result: SliceResult) -> SliceResult:
@@ -62,6 +61,7 @@ def test_json_is_strict_and_tells_units_conventions_and_origin(tmp_path: Path) -
         "software_version": "1.2.3",
         "tracker": "seqnet",
         "weights": {"placer": "v1 sha256:ab"},
+        "preprocessing": {"placer": "original"},
         "device": "cpu",
     }
     assert study["units"]["strain"] == "1"
@@ -191,19 +191,66 @@ def test_hdf5_crop_coordinates_follow_the_predecessors_rule(tmp_path: Path) -> N
         assert_allclose(local, (result.landmarks.points_px - [5, 3]) * 128 / 33, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("y1", "y2", "n_rows", "crop_rows"),
-    [(95.5333, 161.8517, 256, 67), (-5.7, 99.9, 256, 106), (190.6, 262.9, 256, 66), (10.0, 20.0, 64, 10)],
-)
-def test_resize_ratio_counts_the_rows_that_the_crop_really_has(
-    y1: float, y2: float, n_rows: int, crop_rows: int
-) -> None:
-    assert predecessor_resize_ratio(Box(0, y1, 9, y2), n_rows) == 128 / crop_rows
-
-
 @pytest.mark.parametrize("box", [Box(0, 20, 9, 10), Box(0, 300, 9, 310), Box(*[float("nan")] * 4)])
-def test_resize_ratio_of_a_box_without_rows_is_nan(box: Box) -> None:
-    assert np.isnan(predecessor_resize_ratio(box, 256))
+def test_a_box_that_the_predecessor_could_not_crop_has_no_ratio_and_no_crop_coordinates(
+    tmp_path: Path, box: Box
+) -> None:
+    with StudyWriter(tmp_path, "case", "", PROVENANCE) as writer:
+        writer.add(contracting_slice(4, (40, 36), box=box))
+    with h5py.File(tmp_path / "results.h5") as file:
+        assert np.isnan(file["resize_ratios"][0])
+        assert np.isnan(file["landmark_local_predictions"][0]).all()
+        assert np.isfinite(file["landmark_predictions"][0]).all()
+
+
+def test_a_localizer_without_confidence_is_written_as_missing(tmp_path: Path) -> None:
+    result = contracting_slice(4, (40, 36))
+    with StudyWriter(tmp_path, "case", "", PROVENANCE) as writer:
+        writer.add(replace(result, localization=Localization(result.localization.box, None)))
+    assert read_json(tmp_path)["slices"][0]["localization_confidence"] is None
+    with h5py.File(tmp_path / "results.h5") as file:
+        assert np.isnan(file["localization_confidence"][0])
+
+
+def test_a_script_for_the_predecessor_reads_closed_form_strain_from_its_indices(tmp_path: Path) -> None:
+    """Rings of radius r that shrink to sqrt(r^2 - s): every chord of a ring has the stretch of its radius.
+
+    The indices are those that scripts use: [row, frame, 0] for radial, [row, frame, ring or 7 for the mean].
+    """
+    square = PixelSpacing(1.4, 1.4)
+    result = contracting_slice(20, (128, 120), square)
+    with StudyWriter(tmp_path, "case", "", PROVENANCE) as writer:
+        writer.add(result)
+    center = result.landmarks.points_px[0, :, 3].mean(axis=0)
+    radius = np.linspace(INNER_MM, OUTER_MM, 7)
+    inner_now = 1.4 * np.linalg.norm(result.landmarks.points_px[:, 5, 0] - center, axis=-1)
+    stretch = np.sqrt(radius**2 + (inner_now**2 - INNER_MM**2)[:, None]) / radius
+    thickening = (stretch[:, 6] * OUTER_MM - stretch[:, 0] * INNER_MM) / (OUTER_MM - INNER_MM)
+    with h5py.File(tmp_path / "results.h5") as file:
+        linear, green = file["cc_linear_strains"][0], file["cc_strains"][0]
+        assert_allclose(linear[:, :7], stretch - 1, atol=1e-6)
+        assert_allclose(linear[:, 7], (stretch - 1).mean(axis=1), atol=1e-6)
+        assert_allclose(green[:, :7], (stretch**2 - 1) / 2, atol=1e-6)
+        assert_allclose(green[:, 7], ((stretch**2 - 1) / 2).mean(axis=1), atol=1e-6)
+        assert_allclose(file["rr_linear_strains"][0, :, 0], thickening - 1, atol=1e-6)
+        assert_allclose(file["rr_strains"][0, :, 0], (thickening**2 - 1) / 2, atol=1e-6)
+        local = file["landmark_local_predictions"][0] / file["resize_ratios"][0]
+        corner = np.floor(file["bbox_predictions"][0, :2])
+        assert_allclose(local + corner[:, None], file["landmark_predictions"][0], atol=1e-4)
+
+
+def test_a_script_for_the_predecessor_appends_rows(tmp_path: Path) -> None:
+    """It grows every dataset along its first axis, as the predecessor's own writer does."""
+    write_study(tmp_path)
+    names = ["bbox_predictions", "landmark_local_predictions", "landmark_predictions", "resize_ratios"]
+    names += ["rr_strains", "cc_strains", "rr_linear_strains", "cc_linear_strains"]
+    with h5py.File(tmp_path / "results.h5", "a") as file:
+        for name in names:
+            dataset = file[name]
+            n_rows = dataset.shape[0]
+            dataset.resize(n_rows + 1, axis=0)
+            dataset[n_rows:] = dataset[1:2]
+            np.testing.assert_array_equal(dataset[n_rows], dataset[1])
 
 
 def test_landmarks_off_the_grid_are_refused(tmp_path: Path) -> None:

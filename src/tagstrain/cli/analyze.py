@@ -21,7 +21,7 @@ from tagstrain.cli.analysis_run import (
 )
 from tagstrain.cli.exits import CommandExit, ExitCode, finish
 from tagstrain.cli.messages import print_error
-from tagstrain.cli.options import PixelSpacingOption, WeightsOption
+from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, WeightsOption
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
 from tagstrain.data import Box
@@ -75,6 +75,7 @@ def analyze(
     pixel_spacing_mm: PixelSpacingOption = None,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,
+    preprocessing: PreprocessingOption = None,
 ) -> None:
     """Measure strain in tagged cardiac MRI.
 
@@ -92,9 +93,10 @@ def analyze(
         "pixel_spacing_mm": None if pixel_spacing_mm is None else list(pixel_spacing_mm),
         "localizer_weights": None if localizer_weights is None else localizer_weights.name,
         "tracker_weights": None if tracker_weights is None else tracker_weights.name,
+        "preprocessing": None if preprocessing is None else preprocessing.value,
     }
     record = RunRecord(_command(inputs, output, settings), settings)
-    loader = partial(load_models, tracker.value, device.value, localizer_weights, tracker_weights)
+    loader = partial(load_models, tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
     config = AnalysisConfig(min_confidence, box)
     with (
         results_folder(output, overwrite) as root,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tagstrain.inference.models import Preprocessing
+
 PixelSpacingOption = Annotated[
     tuple[float, float] | None,
     typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
@@ -14,4 +16,12 @@ PixelSpacingOption = Annotated[
 WeightsOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),
+]
+PreprocessingOption = Annotated[
+    Preprocessing | None,
+    typer.Option(
+        help="How images are cut and resampled for the networks; original is the predecessor's way.  "
+        "[default: what the weights were made for]",
+        show_default=False,
+    ),
 ]

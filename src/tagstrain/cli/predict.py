@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from tagstrain.cli.options import WeightsOption
 from tagstrain.inference.models import Device
+
+
+class BatchStatisticsName(StrEnum):
+    """What the predecessor's localizer normalizes by."""
+
+    ORIGINAL = "original"
+    MOVING = "moving"
 
 
 class Network(StrEnum):
@@ -26,6 +33,18 @@ def predict(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PRED.h5", help="File for the predictions.")],
     weights: WeightsOption = None,
+    batch_statistics: Annotated[
+        BatchStatisticsName | None,
+        typer.Option(
+            help="Normalize the predecessor's localizer by the batch at hand (original), as it always did, or by "
+            "what was gathered in training (moving).  [default: what the weights file says]",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, help="Rows per batch of the predecessor's localizer; other networks take rows one by one."),
+    ] = 20,
     device: Annotated[
         Device, typer.Option(help="Where the network runs; auto takes a GPU if there is one.")
     ] = Device.AUTO,
@@ -33,9 +52,16 @@ def predict(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Run one network: bbox_corners from whole images, or cropped_landmark_coords from crops."""
+    if network is Network.RNNCNN and batch_statistics is not None:
+        raise typer.BadParameter("rnncnn has no batch normalization", param_hint="--batch-statistics")
     from tagstrain.inference.predict import predict_localizer, predict_rnncnn
 
-    run = predict_localizer if network is Network.LOCALIZER else predict_rnncnn
-    n_rows = run(input_file, output, weights, device.value, overwrite)
+    if network is Network.RNNCNN:
+        n_rows = predict_rnncnn(input_file, output, weights, device.value, overwrite)
+    else:
+        statistics: Literal["original", "moving"] | None = None
+        if batch_statistics is not None:
+            statistics = "original" if batch_statistics is BatchStatisticsName.ORIGINAL else "moving"
+        n_rows = predict_localizer(input_file, output, weights, device.value, overwrite, statistics, batch_size)
     if not quiet:
         typer.echo(f"{output}: {n_rows} rows")

@@ -129,8 +129,9 @@ def _study_json(study: StudyRecord) -> dict[str, Any]:
 
 
 def _provenance_json(provenance: Provenance) -> dict[str, Any]:
-    """Provenance as JSON; its mapping of weights may be of any kind."""
-    return {**asdict(provenance), "weights": dict(provenance.weights)}
+    """Provenance as JSON; its mappings may be of any kind."""
+    mappings = {"weights": dict(provenance.weights), "preprocessing": dict(provenance.preprocessing)}
+    return {**asdict(provenance), **mappings}
 
 
 def _package_versions() -> dict[str, str]:

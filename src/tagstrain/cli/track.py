@@ -11,7 +11,7 @@ import typer
 from tagstrain.cli.analysis_run import progress_bar
 from tagstrain.cli.exits import ExitCode, finish, options_not_input
 from tagstrain.cli.messages import print_error
-from tagstrain.cli.options import PixelSpacingOption, WeightsOption
+from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, WeightsOption
 from tagstrain.errors import OutputError
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models, load_tracker
@@ -39,6 +39,7 @@ def track(
     pixel_spacing_mm: PixelSpacingOption = None,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,
+    preprocessing: PreprocessingOption = None,
 ) -> None:
     """Track points through every row of a file.
 
@@ -51,11 +52,11 @@ def track(
     with LandmarkFileWriter(output, n_frames, overwrite) as writer, progress_bar(quiet) as progress:
         if given_ed:
             with options_not_input():
-                follower = load_tracker(tracker.value, device.value, tracker_weights)
+                follower = load_tracker(tracker.value, device.value, tracker_weights, preprocessing)
             rows = track_given_rows(input_file, follower, pixel_spacing_mm)
         else:
             with options_not_input():
-                models = load_models(tracker.value, device.value, localizer_weights, tracker_weights)
+                models = load_models(tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
             rows = track_placed_rows(input_file, models, AnalysisConfig(min_confidence), pixel_spacing_mm)
         task = progress.add_task(input_file.name, total=None)
         for row in rows:

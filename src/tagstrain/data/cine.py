@@ -55,6 +55,8 @@ class TaggedCine:
     """``(4, 4)`` map from ``(column, row, 0, 1)`` to patient coordinates [mm], DICOM's LPS; None where not known."""
     source: str = ""
     """What the pixels were read from (format and file name, no folder)."""
+    pixel_type: str = "float32"
+    """NumPy name of the type in which pixels were stored, where the original pipeline would compute in that type."""
     warnings: tuple[str, ...] = ()
     """What had to be assumed when reading, in words."""
 

@@ -55,8 +55,8 @@ class Localization(NamedTuple):
     """Box around the left ventricle and how far it can be trusted."""
 
     box: Box
-    confidence: float
-    """0 (no ventricle seen) to 1."""
+    confidence: float | None
+    """0 (no ventricle seen) to 1; None where the localizer, as the predecessor's, states none."""
 
 
 class Peak(NamedTuple):
@@ -144,6 +144,8 @@ class Provenance:
     weights: Mapping[str, str]
     """Network name to ``"version sha256:..."`` of its weights."""
     device: str
+    preprocessing: Mapping[str, str] = field(default_factory=dict)
+    """Network name to how its input was prepared, ``"tagstrain"`` or ``"original"``."""
     disclaimer: str = NOT_FOR_DIAGNOSIS
 
 

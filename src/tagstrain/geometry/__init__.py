@@ -2,6 +2,6 @@
 
 from tagstrain.geometry.crop import CropTransform
 from tagstrain.geometry.grid import wall_grid
-from tagstrain.geometry.original_crop import ORIGINAL_CROP_SIZE, original_crop
+from tagstrain.geometry.original_crop import OriginalCrop
 
-__all__ = ["ORIGINAL_CROP_SIZE", "CropTransform", "original_crop", "wall_grid"]
+__all__ = ["CropTransform", "OriginalCrop", "wall_grid"]

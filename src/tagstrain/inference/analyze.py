@@ -24,7 +24,8 @@ from tagstrain.data import (
     TaggedCine,
 )
 from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
-from tagstrain.inference.models import Models, load_models
+from tagstrain.geometry.original_crop import IMAGE_SIZE
+from tagstrain.inference.models import Models, Preprocessing, load_models
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
 
@@ -60,10 +61,12 @@ class AnalysisConfig:
 def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | None = None) -> SliceResult:
     """Localize, place, track and measure one slice.
 
+    Models that give all landmarks at once, the predecessor's, take frame 0 as ED, and their localizer's box stays.
+
     Raises
     ------
     LocalizationError
-        If no left ventricle was found with enough confidence.
+        If no left ventricle was found with enough confidence, or its box cannot be cropped.
     TrackingError
         If the landmarks give no finite strain.
     """
@@ -71,19 +74,28 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     timings_s: dict[str, float] = {}
     with _timed(timings_s, "localize"):
         localization = locate(cine, models, config)
-    with _timed(timings_s, "place"):
-        ed_landmarks_px = models.placer.place(cine, localization)
-        if config.box is None:
-            # Two networks have seen the heart by now: the box around what they found is better than the first one's.
-            rows, columns = cine.frames.shape[1:]
-            drawn_anew = Box.around(ed_landmarks_px.reshape(-1, 2)).within(rows, columns)
-            localization = Localization(drawn_anew, localization.confidence)
-    with _timed(timings_s, "track"):
-        tracks = models.tracker.track(cine, ed_landmarks_px.reshape(-1, 2))
-        landmarks = LandmarkTracks.from_points(tracks, n_rings=ed_landmarks_px.shape[1])
+    if models.at_once is not None:
+        cine = _from_frame_0(cine)
+        with _timed(timings_s, "track"):
+            landmarks = models.at_once.place_and_track(cine, localization)
+    else:
+        with _timed(timings_s, "place"):
+            ed_landmarks_px = models.placer.place(cine, localization)
+            if config.box is None:
+                # Two networks have seen the heart by now: the box around what they found is better than the first's.
+                rows, columns = cine.frames.shape[1:]
+                drawn_anew = Box.around(ed_landmarks_px.reshape(-1, 2)).within(rows, columns)
+                localization = Localization(drawn_anew, localization.confidence)
+        with _timed(timings_s, "track"):
+            tracks = models.tracker.track(cine, ed_landmarks_px.reshape(-1, 2))
+            landmarks = LandmarkTracks.from_points(tracks, n_rings=ed_landmarks_px.shape[1])
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
-    warnings = (*cine.warnings, *_warnings(cine, landmarks, strain, config))
+    warnings = (
+        *cine.warnings,
+        *_original_warnings(cine, localization, models),
+        *_warnings(cine, landmarks, strain, config),
+    )
     return SliceResult(cine, localization, landmarks, strain, warnings, timings_s)
 
 
@@ -145,7 +157,7 @@ def analyze(
 
 
 def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localization:
-    """Box around the left ventricle: the user's, or the localizer's if it is certain enough.
+    """Box around the left ventricle: the user's, or the localizer's if it is certain enough or states no confidence.
 
     Raises
     ------
@@ -156,7 +168,7 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
         return Localization(config.box, 1.0)
     found = models.localizer.localize(cine)
     # Written so that a confidence of NaN fails too.
-    if not found.confidence >= config.min_confidence:
+    if found.confidence is not None and not found.confidence >= config.min_confidence:
         raise LocalizationError(
             f"No left ventricle found: localization confidence {found.confidence:.2f} is below "
             f"{config.min_confidence:.2f}. If the slice does show one, give its box with --box X1,Y1,X2,Y2 "
@@ -166,6 +178,14 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
     if not found.box.iou(Box(-0.5, -0.5, columns - 0.5, rows - 0.5)) > 0:
         raise LocalizationError(f"No left ventricle found: the localized box {_shown(found.box)} is not in the image.")
     return found
+
+
+def _from_frame_0(cine: TaggedCine) -> TaggedCine:
+    """The cine with frame 0 as ED, as the predecessor's pipeline takes every cine."""
+    if cine.ed_frame == 0:
+        return cine
+    warning = f"Frame 0 was taken as end-diastole, as the original pipeline does; the file says frame {cine.ed_frame}"
+    return replace(cine, ed_frame=0, warnings=(*cine.warnings, warning))
 
 
 def _load(source: SliceSource) -> TaggedCine:
@@ -191,6 +211,20 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
             f"Strain is not finite in {lost.size} of {cine.n_frames} frames (first: {lost[0]}): landmarks were lost."
         )
     return strain
+
+
+def _original_warnings(cine: TaggedCine, localization: Localization, models: Models) -> Iterator[str]:
+    """What the predecessor's networks and preprocessing leave open."""
+    if localization.confidence is None:
+        yield "The localizer states no confidence: nothing was checked but that its box lies in the image"
+    rows, columns = cine.frames.shape[1:]
+    is_original = Preprocessing.ORIGINAL in models.provenance.preprocessing.values()
+    if is_original and (rows, columns) != (IMAGE_SIZE, IMAGE_SIZE):
+        yield (
+            f"The original preprocessing takes images of {IMAGE_SIZE} x {IMAGE_SIZE}: this one of {rows} x {columns} "
+            "was filled up with zeros or cut around its middle, and its pixels may have another size than those that "
+            "the network knows"
+        )
 
 
 def _warnings(

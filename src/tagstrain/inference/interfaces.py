@@ -1,4 +1,4 @@
-"""The three exchangeable parts of the pipeline: `Localizer`, `Placer` and `Tracker`."""
+"""The exchangeable parts of the pipeline: `Localizer`, `Placer` and `Tracker`; `PlacerAndTracker` is the two in one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import Localization, PointTracks, TaggedCine
+from tagstrain.data import LandmarkTracks, Localization, PointTracks, TaggedCine
 
 
 class Localizer(Protocol):
@@ -39,4 +39,12 @@ class Tracker(Protocol):
 
         NaN points stay NaN. Points may lie anywhere in the image, any number of them.
         """
+        ...
+
+
+class PlacerAndTracker(Protocol):
+    """Gives the landmark grid in all frames at once, as the predecessor's network does, with frame 0 as ED."""
+
+    def place_and_track(self, cine: TaggedCine, localization: Localization) -> LandmarkTracks:
+        """Landmarks in pixels of the original image, none of them moved afterwards."""
         ...

@@ -47,6 +47,11 @@ class ViewLocalizer:
     info: WeightsInfo
     device: str = "cpu"
 
+    @property
+    def preprocessing(self) -> str:
+        """How the network's input is prepared."""
+        return "tagstrain"
+
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> ViewLocalizer:
         """Load weights of either network; None for the shipped ones. Raises InputError if they cannot be used."""
@@ -63,6 +68,7 @@ class ViewLocalizer:
             return Localization(first.box, 0.0)
         closer_mm = preprocessing.LOCALIZER_ZOOM * side_mm
         second = self._look(cine, first.box.center_xy, closer_mm, range(N_SYMMETRIES))
+        assert second.confidence is not None  # both networks state one
         return Localization(second.box, second.confidence * min(1.0, 2 * second.box.iou(first.box)))
 
     def _look(

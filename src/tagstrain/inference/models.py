@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tagstrain
 from tagstrain.data import Provenance
 from tagstrain.errors import TagstrainError
-from tagstrain.inference.interfaces import Localizer, Placer, Tracker
+from tagstrain.inference.interfaces import Localizer, Placer, PlacerAndTracker, Tracker
+
+if TYPE_CHECKING:  # they load torch, which a command that runs no network must not wait for
+    from tagstrain.inference.localize import ViewLocalizer
+    from tagstrain.inference.original import OriginalLocalizer, OriginalRnnCnn
+    from tagstrain.inference.rnncnn import RnnCnn
 
 
 class TrackerName(StrEnum):
@@ -31,14 +37,25 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Preprocessing(StrEnum):
+    """How images are cut and resampled for the networks."""
+
+    TAGSTRAIN = "tagstrain"
+    """A square grid in millimeters, x and y by their own scale, what lies outside the image known as missing."""
+    ORIGINAL = "original"
+    """The predecessor's: its 256 x 256 image, and crops with its roundings; see `tagstrain.geometry.OriginalCrop`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The three exchangeable parts of the pipeline and the record of what they are."""
+    """The exchangeable parts of the pipeline and the record of what they are."""
 
     localizer: Localizer
     placer: Placer
     tracker: Tracker
     provenance: Provenance
+    at_once: PlacerAndTracker | None = None
+    """Gives the landmarks of all frames in place of ``placer`` and ``tracker``; the localizer's box is then kept."""
 
 
 def load_models(
@@ -46,8 +63,13 @@ def load_models(
     device: str = Device.AUTO,
     localizer_weights: Path | None = None,
     tracker_weights: Path | None = None,
+    preprocessing: str | None = None,
 ) -> Models:
     """Load the networks of a full analysis; the landmarks are placed by the RNN-CNN whichever tracker follows them.
+
+    With weights of the predecessor for both networks and ``"rnncnn"`` this is the predecessor's pipeline: frame 0 in
+    raw grey levels gives the box, the crop around it the landmarks of all frames. Each network decides for itself, so
+    that the predecessor's localizer goes with our landmark network and the other way round.
 
     Parameters
     ----------
@@ -57,43 +79,80 @@ def load_models(
         ``"auto"`` takes a CUDA GPU if there is one.
     localizer_weights, tracker_weights
         safetensors files; None for those shipped with the package.
+    preprocessing
+        ``"tagstrain"`` or ``"original"`` for the crop that the landmark network sees, and for the image that a
+        localizer of one channel sees; None for what each weights file says. A localizer of ours has no original
+        preprocessing. Whether grey levels are normalized depends on the weights alone.
 
     Raises
     ------
     TagstrainError
-        If the tracker is not known or the device is not there.
+        If the tracker or the preprocessing is not known or the device is not there.
     """
     name = _tracker_name(tracker)  # before torch is loaded for nothing
-    from tagstrain.inference.localize import ViewLocalizer
-    from tagstrain.inference.rnncnn import RnnCnn
+    asked = _preprocessing(preprocessing)
+    from tagstrain.inference.original import OriginalRnnCnn
 
     chosen = pick_device(device)
-    localizer = ViewLocalizer.from_weights(localizer_weights, chosen)
-    rnncnn = RnnCnn.from_weights(tracker_weights, chosen)
+    localizer = load_localizer(localizer_weights, chosen, asked)
+    rnncnn = load_rnncnn(tracker_weights, chosen, asked)
     weights = {"localizer": str(localizer.info), "rnncnn": str(rnncnn.info)}
-    provenance = Provenance(tagstrain.__version__, name.value, weights, chosen)
+    prepared = {"localizer": localizer.preprocessing, "rnncnn": rnncnn.preprocessing}
+    provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared)
     if name is TrackerName.HARP:
         from tagstrain.inference.harp import HarpTracker
 
         return Models(localizer, rnncnn, HarpTracker(), provenance)
-    return Models(localizer, rnncnn, rnncnn, provenance)
+    at_once = rnncnn if isinstance(rnncnn, OriginalRnnCnn) else None
+    return Models(localizer, rnncnn, rnncnn, provenance, at_once)
 
 
-def load_tracker(tracker: str = DEFAULT_TRACKER, device: str = Device.AUTO, weights: Path | None = None) -> Tracker:
+def load_localizer(
+    weights: Path | None = None, device: str = "cpu", preprocessing: Preprocessing | None = None
+) -> ViewLocalizer | OriginalLocalizer:
+    """Load a localizer that fits the weights: the predecessor's for a network that reads raw grey levels, else ours."""
+    from tagstrain.inference.localize import ViewLocalizer
+    from tagstrain.inference.original import OriginalLocalizer
+    from tagstrain.networks.weights import reads_raw, stored_settings
+
+    if reads_raw(stored_settings("localizer", weights)):
+        return OriginalLocalizer.from_weights(weights, device, preprocessing or Preprocessing.ORIGINAL)
+    return ViewLocalizer.from_weights(weights, device)
+
+
+def load_rnncnn(
+    weights: Path | None = None, device: str = "cpu", preprocessing: Preprocessing | None = None
+) -> RnnCnn | OriginalRnnCnn:
+    """Load the landmark network: run our way if weights and preprocessing are ours, else the predecessor's way."""
+    from tagstrain.inference.original import OriginalRnnCnn
+    from tagstrain.inference.rnncnn import RnnCnn
+    from tagstrain.networks.weights import reads_raw, stored_settings
+
+    is_original = reads_raw(stored_settings("rnncnn", weights))
+    chosen = preprocessing or (Preprocessing.ORIGINAL if is_original else Preprocessing.TAGSTRAIN)
+    if is_original or chosen is Preprocessing.ORIGINAL:
+        return OriginalRnnCnn.from_weights(weights, device, chosen)
+    return RnnCnn.from_weights(weights, device)
+
+
+def load_tracker(
+    tracker: str = DEFAULT_TRACKER,
+    device: str = Device.AUTO,
+    weights: Path | None = None,
+    preprocessing: str | None = None,
+) -> Tracker:
     """Load a tracker alone, for points that are given; HARP loads no torch.
 
     Raises
     ------
     TagstrainError
-        If the tracker is not known or the device is not there.
+        If the tracker or the preprocessing is not known or the device is not there.
     """
     if _tracker_name(tracker) is TrackerName.HARP:
         from tagstrain.inference.harp import HarpTracker
 
         return HarpTracker()
-    from tagstrain.inference.rnncnn import RnnCnn
-
-    return RnnCnn.from_weights(weights, pick_device(device))
+    return load_rnncnn(weights, pick_device(device), _preprocessing(preprocessing))
 
 
 def pick_device(device: str) -> str:
@@ -120,3 +179,12 @@ def _tracker_name(tracker: str) -> TrackerName:
         return TrackerName(tracker)
     except ValueError:
         raise TagstrainError(f"Tracker {tracker!r} is not known. Choose one of {', '.join(TrackerName)}.") from None
+
+
+def _preprocessing(preprocessing: str | None) -> Preprocessing | None:
+    """Check the name of a preprocessing; None leaves the choice to the weights."""
+    try:
+        return None if preprocessing is None else Preprocessing(preprocessing)
+    except ValueError:
+        names = ", ".join(Preprocessing)
+        raise TagstrainError(f"Preprocessing {preprocessing!r} is not known. Choose one of {names}.") from None

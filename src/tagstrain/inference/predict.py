@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import h5py
@@ -10,22 +11,45 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tagstrain.errors import InputError
+from tagstrain.errors import InputError, TagstrainError
+from tagstrain.geometry.original_crop import IMAGE_SIZE
 from tagstrain.inference.localize import ViewLocalizer
-from tagstrain.inference.models import pick_device
+from tagstrain.inference.models import load_localizer, pick_device
+from tagstrain.inference.original import OriginalLocalizer
 from tagstrain.inference.rnncnn import RnnCnn
 from tagstrain.io import read_study
 from tagstrain.io.atomic import atomic_file
-from tagstrain.io.hdf5 import iterate_cropped_sequences
+from tagstrain.io.hdf5 import iterate_cropped_sequences, iterate_first_frames
 from tagstrain.networks import preprocessing, rnncnn
+from tagstrain.networks.localizer import BatchStatistics
+
+ORIGINAL_BATCH_SIZE = 20
+"""Rows per batch in the predecessor's own scripts."""
 
 
 def predict_localizer(
-    path: Path, output: Path, weights: Path | None = None, device: str = "auto", overwrite: bool = False
+    path: Path,
+    output: Path,
+    weights: Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    batch_statistics: BatchStatistics | None = None,
+    batch_size: int = ORIGINAL_BATCH_SIZE,
 ) -> int:
-    """Write ``bbox_corners`` (n, 4) and ``quality_confidence`` (n,) for every row of ``image_seqs``.
+    """Write ``bbox_corners`` (n, 4) for every row of ``image_seqs`` and, with our localizer, ``quality_confidence``.
 
-    A row that cannot be read is NaN with confidence 0.
+    Our localizer sees the cine; a row that cannot be read is NaN with confidence 0. A network of the predecessor sees
+    frame 0 in raw grey levels, ``batch_size`` rows at once (the last batch may be smaller); a row with NaN pixels is
+    NaN and does not count in its batch.
+
+    Parameters
+    ----------
+    batch_statistics
+        For a network of the predecessor: ``"original"`` normalizes by the rows of a batch, so that a box depends on
+        the rows beside it, as it did there; ``"moving"`` by the statistics gathered in training, each row by itself.
+        None for what the weights file says.
+    batch_size
+        Matters for ``"original"`` statistics alone.
 
     Returns
     -------
@@ -35,25 +59,55 @@ def predict_localizer(
     ------
     InputError
         If the file or the weights cannot be used.
+    TagstrainError
+        If ``batch_statistics`` is given for a network that is not the predecessor's.
     """
-    localizer = ViewLocalizer.from_weights(weights, pick_device(device))
+    localizer = load_localizer(weights, pick_device(device))
+    if isinstance(localizer, OriginalLocalizer):
+        if batch_statistics is not None:
+            localizer.network.batch_statistics = batch_statistics
+        return _write(output, overwrite, _original_boxes(path, localizer, batch_size))
+    if batch_statistics is not None:
+        raise TagstrainError(
+            "--batch-statistics is for localizers of the predecessor, which read frame 0 in raw grey levels; these "
+            "weights are not. Leave it out, or give --weights that import-tf1 wrote."
+        )
+    return _write(output, overwrite, _boxes(path, localizer))
 
-    def rows() -> Iterator[dict[str, NDArray[np.float64]]]:
-        for source in read_study(path).slices:
-            try:
-                found = localizer.localize(source.load())
-            except InputError:
-                yield {"bbox_corners": np.full(4, np.nan), "quality_confidence": np.array(0.0)}
-            else:
-                yield {"bbox_corners": np.array(found.box), "quality_confidence": np.array(found.confidence)}
 
-    return _write(output, overwrite, rows())
+def _boxes(path: Path, localizer: ViewLocalizer) -> Iterator[dict[str, NDArray[np.float64]]]:
+    """Box and confidence of every row, by our localizer."""
+    for source in read_study(path).slices:
+        try:
+            found = localizer.localize(source.load())
+        except InputError:
+            yield {"bbox_corners": np.full(4, np.nan), "quality_confidence": np.array(0.0)}
+        else:
+            yield {"bbox_corners": np.array(found.box), "quality_confidence": np.array(found.confidence)}
+
+
+def _original_boxes(
+    path: Path, localizer: OriginalLocalizer, batch_size: int
+) -> Iterator[dict[str, NDArray[np.float64]]]:
+    """Box of every row, by a network of the predecessor, batch by batch."""
+    for batch in _batches(iterate_first_frames(path), batch_size):
+        if batch[0].shape != (IMAGE_SIZE, IMAGE_SIZE):
+            problem = "image_seqs has images of {} x {}, this network reads 256 x 256".format(*batch[0].shape)
+            raise InputError(path, problem, "Pad or cut them, or use 'tagstrain analyze', which does")
+        images = np.stack(batch)
+        readable = np.isfinite(images).all(axis=(1, 2))
+        corners = np.full((len(images), 4), np.nan)
+        if readable.any():
+            corners[readable] = localizer.boxes(images[readable])
+        yield from ({"bbox_corners": row} for row in corners)
 
 
 def predict_rnncnn(
     path: Path, output: Path, weights: Path | None = None, device: str = "auto", overwrite: bool = False
 ) -> int:
     """Write ``cropped_landmark_coords`` (n, T, 2, 168) for every row of ``cropped_image_seqs`` (n, T, 128, 128).
+
+    Networks of the predecessor see the crops in raw grey levels, ours see them normalized.
 
     Returns
     -------
@@ -71,12 +125,21 @@ def predict_rnncnn(
             if crops.shape[1:] != (rnncnn.INPUT_SIZE, rnncnn.INPUT_SIZE):
                 problem = f"cropped_image_seqs has images of {crops.shape[1:]}, expected 128 x 128"
                 raise InputError(path, problem, "Write crops of 128 x 128, or use 'tagstrain track' on whole images")
-            prepared = preprocessing.landmark_input(torch.from_numpy(crops)[None].to(model.device))
+            prepared = torch.from_numpy(crops)[None].to(model.device)
+            if not model.info.reads_raw:
+                prepared = preprocessing.landmark_input(prepared)
             with torch.inference_mode():
                 landmarks = model.network(prepared)[0].cpu().double().numpy()
             yield {"cropped_landmark_coords": landmarks}
 
     return _write(output, overwrite, rows())
+
+
+def _batches(rows: Iterable[NDArray[np.float32]], size: int) -> Iterator[list[NDArray[np.float32]]]:
+    """Lists of ``size`` rows, the last one maybe shorter; itertools has it from Python 3.12 on."""
+    remaining = iter(rows)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def _write(output: Path, overwrite: bool, rows: Iterator[dict[str, NDArray[np.float64]]]) -> int:

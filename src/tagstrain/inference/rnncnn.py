@@ -49,6 +49,11 @@ class RnnCnn:
         """Name on the command line."""
         return "rnncnn"
 
+    @property
+    def preprocessing(self) -> str:
+        """How the network's input is prepared."""
+        return "tagstrain"
+
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> RnnCnn:
         """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
@@ -109,9 +114,7 @@ class RnnCnn:
         anchors = np.median(views[:, 0], axis=0).reshape(N_LANDMARKS, 2)
         mean = displacement.mean(axis=0).reshape(len(frames), N_LANDMARKS, 2)
         spread = displacement.std(axis=0).mean(axis=-1).reshape(len(frames), N_LANDMARKS)
-        values = np.concatenate([mean, spread[..., None]], axis=-1).swapaxes(0, 1).reshape(N_LANDMARKS, -1)
-        spline = RBFInterpolator(anchors, values, kernel="thin_plate_spline", smoothing=1.0)
-        at_points = spline(points_px).reshape(len(points_px), len(frames), 3).swapaxes(0, 1)
+        at_points = carry_to_points(anchors, np.concatenate([mean, spread[..., None]], axis=-1), points_px)
         floor_px = SIGMA_FLOOR_MM / float(cine.spacing_xy_mm.mean())
         sigma = SIGMA_SCALE * np.hypot(np.maximum(at_points[..., 2], 0), floor_px)
         sigma[0] = 0.0
@@ -137,6 +140,20 @@ class RnnCnn:
             upright = unturn_points(_unturn_spokes(grid, symmetry), symmetry, INPUT_SIZE)
             views.append(crop.to_image(upright.double().numpy()))
         return np.stack(views)
+
+
+def carry_to_points(
+    landmarks_px: NDArray[np.float64], values: NDArray[np.float64], points_px: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What is known at landmarks ``(landmark, 2)``, at other points, by thin-plate splines.
+
+    ``values`` have shape ``(time, landmark, quantity)``, the result ``(time, point, quantity)``.
+    """
+    n_frames, n_landmarks, n_quantities = values.shape
+    flat = values.swapaxes(0, 1).reshape(n_landmarks, -1)
+    spline = RBFInterpolator(landmarks_px, flat, kernel="thin_plate_spline", smoothing=1.0)
+    at_points: NDArray[np.float64] = spline(points_px).reshape(len(points_px), n_frames, n_quantities)
+    return at_points.swapaxes(0, 1)
 
 
 def _unturn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:

@@ -28,7 +28,7 @@ class TrackedRow:
     tracks: PointTracks | None = None
     box: Box | None = None
     confidence: float = np.nan
-    """Of the localization; NaN where the ED points were given."""
+    """Of the localization; NaN where the ED points were given or the localizer states none."""
     pixel_spacing: PixelSpacing | None = None
     frame_times_ms: NDArray[np.float64] | None = None
     es_frame: int | None = None
@@ -109,7 +109,7 @@ def track_placed_rows(
             source.name,
             result.landmarks.to_points(),
             localization.box,
-            localization.confidence,
+            np.nan if localization.confidence is None else localization.confidence,
             cine.pixel_spacing,
             cine.frame_times_ms,
             result.strain.es_frame,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tagstrain.data.cine import PixelSpacing
 from tagstrain.data.results import Box
 from tagstrain.errors import InputError
-from tagstrain.geometry import original_crop
+from tagstrain.geometry import OriginalCrop
 from tagstrain.io.archive import FileBytes
 from tagstrain.io.cim import N_SAMPLE_POINTS, CimSlice, find_cases, find_image, read_case, read_sample_points
 from tagstrain.io.dicom_header import DicomHeader, read_header, read_pixels
@@ -89,7 +89,7 @@ def write_cim_training_file(
     Images smaller than the stored size stand in its middle between zeros, and landmarks and boxes are in pixels of
     the image as stored. Rows have 20 frames or as many as the longest slice. A frame without landmarks is NaN in
     points and regions; one without an image is, besides, 0 in the images. The frames up to the last image are
-    counted in ``n_frames``. Crops are those of `original_crop`, in float. A slice without landmarks or image in
+    counted in ``n_frames``. Crops are those of `OriginalCrop`, in float. A slice without landmarks or image in
     frame 0, which gives the box, is skipped.
 
     Parameters
@@ -242,7 +242,8 @@ def _append(
 ) -> None:
     """Store a row."""
     n_frames = len(row.frames)
-    crops, crop_points = original_crop(row.frames, row.points_px, row.box)
+    crop = OriginalCrop.around(row.box, *row.frames.shape[1:])
+    crops, crop_points = crop.sample(row.frames), crop.to_crop(row.points_px)
     writer.append(
         row.points_px,
         row.box,

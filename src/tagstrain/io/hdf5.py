@@ -99,6 +99,7 @@ class Hdf5Row:
             name=self.name,
             ed_frame=stored_ed or 0,
             source=f"HDF5 {label.name}",
+            pixel_type=frames.dtype.name,
             warnings=tuple(warnings),
         )
 

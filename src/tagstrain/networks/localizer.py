@@ -26,7 +26,8 @@ class LocalizationCNN(nn.Module):
         1 for the original.
     batch_statistics
         Outside training, ``"moving"`` normalises by the statistics gathered in training; ``"original"`` by those of
-        the batch at hand, as the predecessor always did, so that a box depends on the images beside it.
+        the batch at hand (biased variance), as the predecessor always did, so that a box depends on the images beside
+        it: the same image has another box alone than in a batch of 20.
     """
 
     def __init__(self, in_channels: int = 1, batch_statistics: BatchStatistics = "original") -> None:

@@ -18,7 +18,14 @@ LEAK = 0.1
 class LandmarkRnnCnn(nn.Module):
     """A CNN per frame, one LSTM over frames, and two dense layers that give all landmarks of each frame.
 
-    Ferdian et al., Radiol Cardiothorac Imaging 2020;2(1):e190032. Causal, any number of frames (the original had 20).
+    Ferdian et al., Radiol Cardiothorac Imaging 2020;2(1):e190032.
+
+    Any number of frames, where the original took exactly 20: sequences need no padding. The network is causal, frame t
+    sees frames 0 to t, so frames behind a sequence, as the original's users padded it, do not change its landmarks,
+    and a sequence that was cut at 20 frames has the landmarks of the first 20 of the whole. Frames put in front, or
+    inserted, do change all that follow.
+
+    The original trained with dropout on the LSTM's outputs alone; nothing is dropped outside training.
     """
 
     def __init__(self, dropout: float = 0.2) -> None:

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tagstrain.networks.weights import NETWORKS
+from tagstrain.networks.localizer import LocalizationCNN
+from tagstrain.networks.rnncnn import LandmarkRnnCnn
 
+_ORIGINALS: dict[str, type[nn.Module]] = {"localizer": LocalizationCNN, "rnncnn": LandmarkRnnCnn}
 ORIGINAL_SETTINGS: dict[str, dict[str, Any]] = {
     "localizer": {"network": {"in_channels": 1, "batch_statistics": "original"}, "preprocessing": "original"},
     "rnncnn": {"network": {}, "preprocessing": "original"},
@@ -73,7 +75,7 @@ def tf1_variables(network: nn.Module) -> dict[str, NDArray[np.float32]]:
     What `network_from_tf1` built comes back bit for bit. In other networks the two biases of our LSTM become one,
     rounded once.
     """
-    name = next(name for name, kind in NETWORKS.items() if isinstance(network, kind))
+    name = next(name for name, kind in _ORIGINALS.items() if isinstance(network, kind))
     state = {key: tensor.cpu() for key, tensor in network.state_dict().items()}
     return {variable: tensor.contiguous().numpy() for variable, tensor in _to_tf1(name, state).items()}
 
@@ -88,7 +90,7 @@ def expected_shapes(name: str) -> dict[str, tuple[int, ...]]:
 def _empty_network(name: str) -> nn.Module:
     """The original network without memory for its numbers."""
     with torch.device("meta"):
-        return NETWORKS[name](**ORIGINAL_SETTINGS[name]["network"])
+        return _ORIGINALS[name](**ORIGINAL_SETTINGS[name]["network"])
 
 
 def _to_tf1(name: str, state: _State) -> _State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -43,8 +43,18 @@ class WeightsInfo:
     settings: dict[str, Any]
     """Arguments of the network and how its input is prepared (``preprocessing``: ``"tagstrain"`` or ``"original"``)."""
 
+    @property
+    def reads_raw(self) -> bool:
+        """Whether the network reads grey levels as they are, as the predecessor's networks do; see `reads_raw`."""
+        return reads_raw(self.settings)
+
     def __str__(self) -> str:
         return f"{self.version} sha256:{self.sha256[:16]}"
+
+
+def reads_raw(settings: Mapping[str, Any]) -> bool:
+    """Whether a network reads grey levels as they are: its settings say so, or it is a localizer of one channel."""
+    return settings.get("preprocessing") == "original" or settings.get("network", {}).get("in_channels") == 1
 
 
 def shipped_weights(name: str) -> Path:

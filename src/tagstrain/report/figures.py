@@ -52,7 +52,9 @@ def write_summary_figure(path: Path, result: SliceResult) -> None:
     left.set_xlabel("time since the R wave, ms", fontsize=8.5, color=MUTED)
     draw_radial(right, strain)
     figure.text(0.03, 0.955, result.name, fontsize=13, fontweight="bold", color=INK, va="center", parse_math=False)
-    details = f"Green-Lagrange strain · localization confidence {result.localization.confidence:.2f}"
+    confidence = result.localization.confidence
+    stated = "not stated" if confidence is None else f"{confidence:.2f}"
+    details = f"Green-Lagrange strain · localization confidence {stated}"
     figure.text(0.97, 0.955, details, fontsize=8.5, color=MUTED, ha="right", va="center")
     draw_ring_key(figure, 0.03, 0.459, result.landmarks.points_px.shape[2])
     figure.text(0.97, 0.025, FOOTER, fontsize=8, color=MUTED, ha="right", va="center")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil, floor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Box, Provenance, SliceResult
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
+from tagstrain.errors import LocalizationError
+from tagstrain.geometry import OriginalCrop
 
 _N_POINTS = N_SPOKES * N_RINGS
-_NETWORK_SIZE_PX = 128
 _CHUNK_FRAMES = 20
 _NO_FRAME = -1
 _FRACTION = "1 (fraction, shortening negative)"
@@ -57,7 +57,7 @@ _COLUMNS = {
     "es_frame_idx": _Column((), "i8", "1", "end-systolic frame from 0; -1 where the slice failed"),
     "px_spaces": _Column((), "f8", "mm", "distance between rows"),
     "pixel_spacing_mm": _Column((2,), "f8", "mm", "distance between rows, between columns"),
-    "localization_confidence": _Column((), "f4", "1", "0 (no ventricle seen) to 1"),
+    "localization_confidence": _Column((), "f4", "1", "0 (no ventricle seen) to 1; NaN where none is stated"),
 }
 
 
@@ -77,6 +77,7 @@ class ResultsHdf5:
                 "tracker": provenance.tracker,
                 "device": provenance.device,
                 "weights": ", ".join(f"{name} {version}" for name, version in provenance.weights.items()),
+                "preprocessing": ", ".join(f"{name} {kind}" for name, kind in provenance.preprocessing.items()),
                 "disclaimer": provenance.disclaimer,
             }
         )
@@ -122,31 +123,17 @@ class ResultsHdf5:
                 dataset[self._n_rows - 1] = row[name]
 
 
-def predecessor_resize_ratio(box: Box, n_rows: int) -> float:
-    """Crop pixels per image pixel in the predecessor's inference: 128 over the rows that its crop really has.
-
-    The crop runs from ``floor(y1)`` to ``ceil(y2)``. Above the image it is padded on both sides, below it is cut off.
-    NaN for a box without rows.
-    """
-    if not all(np.isfinite(box)):
-        return float("nan")
-    first = floor(box.y1)
-    overshoot = max(0, -first)
-    crop_rows = min(ceil(box.y2), n_rows + overshoot) - first
-    return _NETWORK_SIZE_PX / crop_rows if crop_rows > 0 else float("nan")
-
-
 def _row(result: SliceResult) -> dict[str, Any]:
     """One slice under the dataset names."""
     box = result.localization.box
     spacing = result.cine.pixel_spacing
     strain = result.strain
     tracks = result.landmarks.to_points()
-    ratio = predecessor_resize_ratio(box, result.cine.frames.shape[1])
-    origin = np.floor(np.array([box.x1, box.y1], np.float64))
+    confidence = result.localization.confidence
+    local_px, ratio = _in_original_crop(tracks.points_px, box, *result.cine.frames.shape[1:])
     return {
         "bbox_predictions": np.array(box, np.float64),
-        "landmark_local_predictions": _predecessor_order((tracks.points_px - origin) * ratio),
+        "landmark_local_predictions": _predecessor_order(local_px),
         "landmark_predictions": _predecessor_order(tracks.points_px),
         "resize_ratios": ratio,
         "rr_strains": strain.radial[:, None],
@@ -161,8 +148,19 @@ def _row(result: SliceResult) -> dict[str, Any]:
         "es_frame_idx": strain.es_frame,
         "px_spaces": spacing.row_mm,
         "pixel_spacing_mm": np.array(spacing),
-        "localization_confidence": result.localization.confidence,
+        "localization_confidence": np.nan if confidence is None else confidence,
     }
+
+
+def _in_original_crop(
+    points_px: NDArray[np.float64], box: Box, n_rows: int, n_columns: int
+) -> tuple[NDArray[np.float64], float]:
+    """Points in pixels of the predecessor's crop, and its ratio; NaN for a box that it could not crop."""
+    try:
+        crop = OriginalCrop.around(box, n_rows, n_columns)
+    except LocalizationError:
+        return np.full_like(points_px, np.nan), float("nan")
+    return crop.to_crop(points_px), crop.ratio
 
 
 def _predecessor_order(points: NDArray[np.float64]) -> NDArray[np.float64]:

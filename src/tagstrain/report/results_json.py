@@ -92,12 +92,14 @@ def slice_record(result: SliceResult) -> dict[str, Any]:
         for name, pair in peak_strains(strain).items()
     }
     spacing = result.cine.pixel_spacing
+    stated = result.localization.confidence
+    confidence = None if stated is None else plain(np.float64(stated), _STRAIN_DECIMALS)
     return {
         "name": result.name,
         "level": str(result.cine.level),
         "source": result.cine.source,
         "box_px": plain(np.array(result.localization.box, np.float64), _LANDMARK_DECIMALS),
-        "localization_confidence": plain(np.float64(result.localization.confidence), _STRAIN_DECIMALS),
+        "localization_confidence": confidence,
         "pixel_spacing_mm": {"row": spacing.row_mm, "column": spacing.column_mm},
         "n_frames": result.cine.n_frames,
         "frame_times_ms": plain(strain.frame_times_ms, 3),
@@ -120,7 +122,7 @@ def _provenance_record(provenance: Provenance) -> dict[str, Any]:
     """Provenance as plain values; the disclaimer stands at the top of the file."""
     record = asdict(provenance)
     del record["disclaimer"]
-    return {**record, "weights": dict(provenance.weights)}
+    return {**record, "weights": dict(provenance.weights), "preprocessing": dict(provenance.preprocessing)}
 
 
 def _strict(value: Any, indent: int | None = None) -> str:
