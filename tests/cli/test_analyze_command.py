@@ -50,6 +50,23 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def test_contours_of_a_reader_replace_placing(
+    analyze: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "case.h5", (True,))
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    contours = tmp_path / "wall.json"
+    contours.write_text(json.dumps({"endo": (32 + 6 * circle).tolist(), "epi": (32 + 12 * circle).tolist()}))
+    assert analyze(path, "--contours", contours) == 0
+    (result,) = json.loads((tmp_path / "out" / "case" / "results.json").read_text())["slices"]
+    assert "The wall at ED was given by the user" in result["warnings"]
+    contours.write_text("{}")
+    assert analyze(path, "--contours", contours, out="other") == 1
+    assert "'endo' is missing" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_study_gives_its_folder_and_the_record_of_the_run(
     analyze: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ from tagstrain.errors import InputError, LocalizationError, TagstrainError, Trac
 from tagstrain.inference import analyze as pipeline
 from tagstrain.inference.analyze import AnalysisConfig, analyze, analyze_slice, analyze_slices
 from tagstrain.inference.models import Models, load_models, load_tracker, pick_device
+from tagstrain.io.contours import ANY_SLICE
 
 
 class BrokenSlice:
@@ -57,6 +58,23 @@ def test_strain_is_zero_at_ed_wherever_it_lies(fake_models: Models, ed_frame: in
     assert result.strain.ed_frame == ed_frame
     assert result.strain.radial[ed_frame] == 0
     assert not result.strain.circumferential[ed_frame].any()
+
+
+@pytest.mark.parametrize("named", ["a", ANY_SLICE])
+def test_a_wall_given_by_the_user_is_tracked_as_it_is(fake_models: Models, named: str) -> None:
+    angle = 2 * np.pi * np.arange(24) / 24
+    radius = np.linspace(6, 12, 7)
+    wall_px = np.array([30.0, 33.0]) + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[:, None]
+    config = AnalysisConfig(walls={named: wall_px})
+    # The localizer trusts no empty slice, but it is not asked.
+    result = analyze_slice(make_cine("a", empty=True), fake_models, config)
+    np.testing.assert_array_equal(result.landmarks.points_px[0], wall_px)
+    np.testing.assert_allclose(result.localization.box, Box.around(wall_px.reshape(-1, 2)).within(48, 64))
+    assert "The wall at ED was given by the user" in result.warnings
+    assert "place" not in result.timings_s
+    if named == "a":
+        other = analyze_slice(make_cine("b"), fake_models, config)
+        assert "place" in other.timings_s
 
 
 def test_every_stage_is_timed_and_warnings_of_the_reader_are_kept(fake_models: Models) -> None:

@@ -19,7 +19,7 @@ from tagstrain.cli.analysis_run import (
     results_folder,
     written_files,
 )
-from tagstrain.cli.exits import CommandExit, ExitCode, finish
+from tagstrain.cli.exits import CommandExit, ExitCode, finish, options_not_input
 from tagstrain.cli.messages import print_error
 from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, WeightsOption
 from tagstrain.cli.run_record import RunRecord
@@ -28,6 +28,7 @@ from tagstrain.data import Box
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
 from tagstrain.io import atomic_file
+from tagstrain.io.contours import read_contours
 
 
 def parse_box(text: str) -> Box:
@@ -72,6 +73,13 @@ def analyze(
             help="Box around the left ventricle in pixels, for every slice, in place of the localizer's.",
         ),
     ] = None,
+    contours: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="JSON with endo and epi contours or landmarks at ED, by slice name, in place of placing them.",
+        ),
+    ] = None,
     pixel_spacing_mm: PixelSpacingOption = None,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,
@@ -90,6 +98,7 @@ def analyze(
         "figures": figures,
         "min_confidence": min_confidence,
         "box": None if box is None else list(box),
+        "contours": None if contours is None else contours.name,
         "pixel_spacing_mm": None if pixel_spacing_mm is None else list(pixel_spacing_mm),
         "localizer_weights": None if localizer_weights is None else localizer_weights.name,
         "tracker_weights": None if tracker_weights is None else tracker_weights.name,
@@ -97,7 +106,9 @@ def analyze(
     }
     record = RunRecord(_command(inputs, output, settings), settings)
     loader = partial(load_models, tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
-    config = AnalysisConfig(min_confidence, box)
+    with options_not_input():
+        walls = None if contours is None else read_contours(contours)
+    config = AnalysisConfig(min_confidence, box, walls)
     with (
         results_folder(output, overwrite) as root,
         log_file(root / RUN_LOG),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagstrain.data import (
     Box,
@@ -28,6 +29,7 @@ from tagstrain.geometry.original_crop import IMAGE_SIZE
 from tagstrain.inference.models import Models, Preprocessing, load_models
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
+from tagstrain.io.contours import ANY_SLICE
 
 __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_slice", "analyze_slices", "load_models"]
 
@@ -48,6 +50,13 @@ class AnalysisConfig:
     """Localizations less certain than this (0 to 1) fail the slice."""
     box: Box | None = None
     """Box around the left ventricle [px] given by the user for every slice, in place of the localizer's."""
+    walls: Mapping[str, NDArray[np.float64]] | None = None
+    """ED landmarks ``(spoke, ring, 2)`` [px] by slice name, given by the user (`read_contours`) in place of placing."""
+
+    def wall_of(self, slice_name: str) -> NDArray[np.float64] | None:
+        """The user's wall for a slice, if there is one."""
+        walls = self.walls or {}
+        return walls.get(slice_name, walls.get(ANY_SLICE))
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
@@ -72,23 +81,26 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     """
     config = config or AnalysisConfig()
     timings_s: dict[str, float] = {}
-    with _timed(timings_s, "localize"):
-        localization = locate(cine, models, config)
-    if models.at_once is not None:
+    wall_px = config.wall_of(cine.name)
+    if wall_px is None:
+        with _timed(timings_s, "localize"):
+            localization = locate(cine, models, config)
+    else:
+        localization = _around(wall_px, cine, 1.0)
+    if models.at_once is not None and wall_px is None:
         cine = _from_frame_0(cine)
         with _timed(timings_s, "track"):
             landmarks = models.at_once.place_and_track(cine, localization)
     else:
-        with _timed(timings_s, "place"):
-            ed_landmarks_px = models.placer.place(cine, localization)
+        if wall_px is None:
+            with _timed(timings_s, "place"):
+                wall_px = models.placer.place(cine, localization)
             if config.box is None:
                 # Two networks have seen the heart by now: the box around what they found is better than the first's.
-                rows, columns = cine.frames.shape[1:]
-                drawn_anew = Box.around(ed_landmarks_px.reshape(-1, 2)).within(rows, columns)
-                localization = Localization(drawn_anew, localization.confidence)
+                localization = _around(wall_px, cine, localization.confidence)
         with _timed(timings_s, "track"):
-            tracks = models.tracker.track(cine, ed_landmarks_px.reshape(-1, 2))
-            landmarks = LandmarkTracks.from_points(tracks, n_rings=ed_landmarks_px.shape[1])
+            tracks = models.tracker.track(cine, wall_px.reshape(-1, 2))
+            landmarks = LandmarkTracks.from_points(tracks, n_rings=wall_px.shape[1])
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
     warnings = (
@@ -188,6 +200,12 @@ def _from_frame_0(cine: TaggedCine) -> TaggedCine:
     return replace(cine, ed_frame=0, warnings=(*cine.warnings, warning))
 
 
+def _around(wall_px: NDArray[np.float64], cine: TaggedCine, confidence: float | None) -> Localization:
+    """The box that the predecessor's rule draws around ED landmarks."""
+    rows, columns = cine.frames.shape[1:]
+    return Localization(Box.around(wall_px.reshape(-1, 2)).within(rows, columns), confidence)
+
+
 def _load(source: SliceSource) -> TaggedCine:
     """Read one slice; pixels or times that no cine can have become an error about the input."""
     try:
@@ -231,7 +249,9 @@ def _warnings(
     cine: TaggedCine, landmarks: LandmarkTracks, strain: StrainResult, config: AnalysisConfig
 ) -> Iterator[str]:
     """What a reader of the numbers should know, in words."""
-    if config.box is not None:
+    if config.wall_of(cine.name) is not None:
+        yield "The wall at ED was given by the user"
+    elif config.box is not None:
         yield f"The box {_shown(config.box)} was given by the user; the localizer was not asked"
     if strain.es_frame == strain.ed_frame:
         yield "No circumferential shortening was measured: ES falls on the ED frame"

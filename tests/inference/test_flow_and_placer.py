@@ -1,0 +1,118 @@
+"""The flow tracker and the motion placer around stand-in networks: pixels, millimeters, frames and passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagstrain.data import Box, Localization, PixelSpacing, TaggedCine
+from tagstrain.inference.flow import FlowTracker, crop_around
+from tagstrain.inference.placer import MotionPlacer
+from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
+from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet
+from tagstrain.networks.weights import WeightsInfo
+
+INFO = WeightsInfo("tracker", "test", "0" * 64, {})
+
+
+class Shrinks(FlowNet):
+    """Everything shrinks towards the middle of the crop by 1 % every 40 ms, and grows before."""
+
+    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None = None) -> Flow:
+        size = frames.shape[-1]
+        steps = FIELD_STRIDE * torch.arange(size // FIELD_STRIDE) + (FIELD_STRIDE - 1) / 2 - (size - 1) / 2
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        share = -0.01 * times_ms / 40
+        spread = torch.log(0.1 + 0.1 * times_ms.abs() / 40)[..., None, None].expand(*times_ms.shape, *x.shape)
+        return Flow(share[..., None, None, None] * torch.stack([x, y]), spread)
+
+
+class Drifts(FlowNet):
+    """The same motion to the right whatever it sees."""
+
+    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None = None) -> Flow:
+        nodes = frames.shape[-1] // FIELD_STRIDE
+        motion = torch.zeros(*times_ms.shape, 2, nodes, nodes)
+        motion[:, 1:, 0] = 3.0
+        return Flow(motion, torch.zeros(*times_ms.shape, nodes, nodes))
+
+
+class SeesBrightness(PlacerNet):
+    """Heart where the first frame is not dark, cavity where it is bright."""
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        grey = channels[:, PLACER_CHANNELS - 7]
+        low, high = grey.amin(dim=(1, 2), keepdim=True), grey.amax(dim=(1, 2), keepdim=True)
+        level = (grey - low) / (high - low)
+        return 40 * torch.stack([level - 0.75, level - 0.25], dim=1)
+
+
+def cine_of(frames: np.ndarray, spacing: PixelSpacing, ed_frame: int = 0) -> TaggedCine:
+    return TaggedCine(frames.astype(np.float32), 40.0 * np.arange(len(frames)), spacing, ed_frame=ed_frame)
+
+
+@given(
+    spacing=st.tuples(st.floats(0.7, 2.5), st.floats(0.7, 2.5)),
+    ed_frame=st.integers(0, 5),
+    radius=st.floats(5, 20),
+)
+@settings(max_examples=15, deadline=None)
+def test_points_move_with_the_field_in_any_pixel_and_from_any_frame(
+    spacing: tuple[float, float], ed_frame: int, radius: float
+) -> None:
+    cine = cine_of(np.random.default_rng(0).random((6, 70, 90)), PixelSpacing(*spacing), ed_frame)
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    center = np.array([44.0, 33.0])
+    points = center + radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    tracks = FlowTracker(Shrinks(), INFO).track(cine, points)
+    since_ed = np.arange(6) - ed_frame
+    expected = center + (1 - 0.01 * since_ed)[:, None, None] * (points - center)
+    np.testing.assert_allclose(tracks.points_px, expected, atol=1e-3)
+    np.testing.assert_array_equal(tracks.points_px[ed_frame], points)
+    crop = crop_around(points, cine)
+    sigma_px = 1.14 * (0.1 + 0.1 * np.abs(since_ed)) * np.sqrt(np.prod(crop.scale_xy))
+    sigma_px[ed_frame] = 0
+    np.testing.assert_allclose(tracks.sigma_px, np.broadcast_to(sigma_px[:, None], (6, 12)), rtol=1e-4)
+
+
+def test_unknown_points_stay_unknown_and_leave_the_others_alone() -> None:
+    cine = cine_of(np.random.default_rng(0).random((4, 60, 60)), PixelSpacing(1.4, 1.4))
+    points = np.array([[20.0, 30.0], [np.nan, 4.0], [40.0, 22.0]])
+    tracks = FlowTracker(Shrinks(), INFO).track(cine, points)
+    alone = FlowTracker(Shrinks(), INFO).track(cine, points[[0, 2]])
+    np.testing.assert_array_equal(tracks.points_px[:, [0, 2]], alone.points_px)
+    assert np.isnan(tracks.points_px[:, 1]).all()
+    assert np.isnan(tracks.sigma_px[:, 1]).all()
+    assert np.isnan(FlowTracker(Shrinks(), INFO).track(cine, points[[1]]).points_px).all()
+
+
+def test_views_cancel_what_does_not_follow_the_image() -> None:
+    cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
+    points = np.array([[20.0, 30.0], [40.0, 22.0]])
+    tracks = FlowTracker(Drifts(), INFO).track(cine, points)
+    np.testing.assert_allclose(tracks.points_px, np.broadcast_to(points, (3, 2, 2)), atol=1e-4)
+
+
+@pytest.mark.parametrize("spacing", [PixelSpacing(1.4, 1.4), PixelSpacing(1.0, 1.8)])
+@pytest.mark.parametrize("ed_frame", [0, 3])
+def test_wall_is_found_from_a_box_that_is_off(spacing: PixelSpacing, ed_frame: int) -> None:
+    y, x = np.indices((160, 170)).astype(float)
+    center_mm = np.array([110.0, 95.0])
+    distance_mm = np.hypot(x * spacing.column_mm - center_mm[0], y * spacing.row_mm - center_mm[1])
+    image = np.where(distance_mm < 12, 2.0, np.where(distance_mm < 25, 1.0, 0.0))
+    cine = cine_of(np.stack([image] * 4), spacing, ed_frame)
+    pixel = np.array([spacing.column_mm, spacing.row_mm])
+    low, high = (center_mm + np.array([12.0, -14.0]) - 33) / pixel, (center_mm + np.array([12.0, -14.0]) + 33) / pixel
+    box = Box(*low.tolist(), *high.tolist())
+    placer = MotionPlacer(SeesBrightness(), INFO, FlowTracker(Shrinks(), INFO))
+    landmarks_mm = placer.place(cine, Localization(box, 1.0)) * pixel
+    assert landmarks_mm.shape == (24, 7, 2)
+    radius_mm = np.linalg.norm(landmarks_mm - center_mm, axis=-1)
+    np.testing.assert_allclose(radius_mm[:, 0], 12, atol=0.8)
+    np.testing.assert_allclose(radius_mm[:, 6], 25, atol=0.8)
+    first = landmarks_mm[0, 6] - center_mm
+    assert first[0] > 0
+    assert abs(first[1]) < 1
