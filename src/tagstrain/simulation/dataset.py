@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tagstrain.data import Box, PixelSpacing, SliceLevel, TaggedCine
-from tagstrain.geometry import CropTransform
+from tagstrain.geometry import OriginalCrop
 from tagstrain.io.dicom_export import write_dicom_study
 from tagstrain.io.landmark_writer import LandmarkFileWriter
 from tagstrain.simulation.config import PRESETS, SimulatorConfig
@@ -19,7 +19,6 @@ from tagstrain.simulation.render import RenderedCines, full_view, render
 from tagstrain.simulation.scene import Scene, sample_scene, sample_scenes, stack_scenes
 
 BATCH = 4
-CROP_SIZE = 128
 _LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
 
 
@@ -34,8 +33,7 @@ def write_dataset(
 ) -> None:
     """Write ``n`` simulated slices with exact truth in the predecessor's training layout (see `LandmarkFileWriter`).
 
-    Images are 256 x 256 uint16. The crop follows the predecessor's rule: floor and ceil of the box, each axis resized
-    to 128, landmarks scaled by 128 / rows along both axes.
+    Images are 256 x 256 uint16. The crop is the predecessor's (`OriginalCrop`), not rounded to whole grey levels.
     """
     config = PRESETS[preset]
     scenes = sample_scenes(config, n, seed)
@@ -53,12 +51,7 @@ def _append(writer: LandmarkFileWriter, cines: RenderedCines, k: int) -> None:
     points = cines.landmarks_px[k].double().cpu().numpy().reshape(len(frames), -1, 2)
     size = frames.shape[1]
     box = Box(*np.clip(cines.boxes_px[k].double().cpu().numpy(), 0, size).tolist())
-    x1, y1 = int(np.floor(box.x1)), int(np.floor(box.y1))
-    region = frames[:, y1 : int(np.ceil(box.y2)), x1 : int(np.ceil(box.x2))]
-    rows, columns = region.shape[1:]
-    # A square grid over a region whose pixels count as columns:rows wide stretches each axis by its own factor.
-    stretch = CropTransform(((columns - 1) / 2, (rows - 1) / 2), 1.0, CROP_SIZE, (1.0 / columns, 1.0 / rows))
-    crops, _ = stretch.sample(region.astype(np.float32))
+    crop = OriginalCrop.around(box, size, size)
     pixel_mm = float(cines.pixel_mm[k])
     writer.append(
         points,
@@ -68,8 +61,8 @@ def _append(writer: LandmarkFileWriter, cines: RenderedCines, k: int) -> None:
         es_frame=int(cines.es_frame[k]),
         frames=frames,
         frame_times_ms=cines.frame_times_ms[k].double().cpu().numpy(),
-        cropped_frames=crops,
-        cropped_points_px=(points - (x1, y1)) * (CROP_SIZE / rows),
+        cropped_frames=crop.sample(frames.astype(np.float32)),
+        cropped_points_px=crop.to_crop(points),
     )
 
 
