@@ -55,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except TagstrainError as error:
         print(error, file=sys.stderr)
         return 2
-    command = "python -m benchmarks.accuracy " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    write_results(options.out, rows, methods, command.strip(), numbers)
+    write_results(options.out, rows, methods, _command(sys.argv[1:] if arguments is None else arguments), numbers)
     print((options.out / "results.md").read_text())
     return 0
 
@@ -108,6 +107,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--also expects NAME=FOLDER or NAME=FILE.h5")
     options.also = {name: Path(path) for name, path in (text.split("=", 1) for text in options.also)}
     return options
+
+
+def _command(arguments: list[str]) -> str:
+    """The command as it is published: files by their names, since folders are a matter of the machine."""
+    shown = []
+    for argument in arguments:
+        label, sign, path = argument.rpartition("=")
+        shown.append(label + sign + (Path(path).name if "/" in path else path))
+    return " ".join(["python -m benchmarks.accuracy", *(f"'{word}'" if " " in word else word for word in shown)])
 
 
 def _digest(paths: Iterable[Path], exclude: Iterable[str] = ()) -> str:

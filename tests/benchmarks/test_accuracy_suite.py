@@ -86,6 +86,15 @@ def test_predictions_of_others_are_found_by_name(truth: Path, tmp_path: Path) ->
     assert suite._given(theirs / truth.name, file) == theirs / truth.name
 
 
+def test_published_commands_name_no_folder() -> None:
+    arguments = ["--sets", "A,C", "--methods", "no motion,flow", "--flow-weights", "/some/where/w.safetensors"]
+    shown = suite._command([*arguments, "--also", "study=/else/where", "--out=/there/out"])
+    assert shown == (
+        "python -m benchmarks.accuracy --sets A,C --methods 'no motion,flow' --flow-weights w.safetensors "
+        "--also study=where --out=out"
+    )
+
+
 def test_methods_come_in_the_order_of_the_table() -> None:
     assert [m.name for m in load_methods(("harp", "no motion"), None, None)] == ["no motion", "harp"]
     assert METHODS[-1] == "flow"
