@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tagstrain.errors import InputError
-from tagstrain.report.evaluation import Evaluation, evaluate_files
+from tagstrain.report.evaluation import Evaluation, evaluate_files, evaluate_pooled
 from tagstrain.report.evaluation_table import print_evaluation
 
 N_ROWS, N_FRAMES, ES_FRAME = 3, 6, 3
@@ -111,6 +111,18 @@ def test_strain_errors_have_their_closed_form(tmp_path: Path, truth_says_es: boo
     # Row 2 loses its extremum at ES and peaks a frame later, at a stretch of 0.85.
     peaks = [errors[0], errors[1], (0.85**2 - 0.8**2) / 2]
     assert result.strain["circumferential_midwall"].peak.bias == pytest.approx(np.mean(peaks))
+
+
+def test_pooled_files_weigh_by_their_rows(tmp_path: Path) -> None:
+    pairs = []
+    for name, n_rows, x_px in (("one", 1, 2.0), ("two", 3, 4.0)):
+        spacing = {"px_spaces": np.full(n_rows, SPACING_MM)}
+        truth = write(tmp_path / f"{name}.h5", true_points()[:n_rows], **spacing)
+        pairs.append((truth, write(tmp_path / f"{name}_prediction.h5", shifted(x_px, 0.0)[:n_rows])))
+    pooled = evaluate_pooled(pairs)
+    assert pooled.n_rows == 4
+    assert pooled.truth == "one.h5, two.h5"
+    assert pooled.position.rmse_row_mean_mm == pytest.approx((1 * 2.0 + 3 * 4.0) / 4 * SPACING_MM)
 
 
 def test_the_stated_es_frame_wins_over_the_strain(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,23 @@ def evaluate_files(truth_path: str | Path, pred_path: str | Path) -> Evaluation:
     InputError
         If rows, points or frames do not match, or neither file has the pixel spacing.
     """
-    truth_path, pred_path = Path(truth_path), Path(pred_path)
-    with LandmarkFile(truth_path) as truth, LandmarkFile(pred_path) as prediction:
-        if len(truth) != len(prediction):
-            raise InputError(
-                pred_path,
-                f"{len(prediction)} rows, but {truth_path.name} has {len(truth)}",
-                "Compare a prediction with the file it was made from",
-            )
-        tally = _Tally()
-        for index in range(len(truth)):
-            tally.add(*_checked_rows(truth.row(index), prediction.row(index), index, truth_path, pred_path))
-    return tally.evaluation(truth_path.name, pred_path.name)
+    return evaluate_pooled([(truth_path, pred_path)])
+
+
+def evaluate_pooled(pairs: Sequence[tuple[str | Path, str | Path]]) -> Evaluation:
+    """Compare pairs of truth and prediction as `evaluate_files` does, all rows of all pairs together."""
+    tally = _Tally()
+    for truth_path, pred_path in ((Path(t), Path(p)) for t, p in pairs):
+        with LandmarkFile(truth_path) as truth, LandmarkFile(pred_path) as prediction:
+            if len(truth) != len(prediction):
+                raise InputError(
+                    pred_path,
+                    f"{len(prediction)} rows, but {truth_path.name} has {len(truth)}",
+                    "Compare a prediction with the file it was made from",
+                )
+            for index in range(len(truth)):
+                tally.add(*_checked_rows(truth.row(index), prediction.row(index), index, truth_path, pred_path))
+    return tally.evaluation(*(", ".join(Path(path).name for path in side) for side in zip(*pairs, strict=True)))
 
 
 class _PointTally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,10 +35,20 @@ def write_dataset(
 
     Images are 256 x 256 uint16. The crop is the predecessor's (`OriginalCrop`), not rounded to whole grey levels.
     """
-    config = PRESETS[preset]
-    scenes = sample_scenes(config, n, seed)
-    with LandmarkFileWriter(path, config.n_frames, overwrite) as writer:
-        for start in range(0, n, BATCH):
+    write_scenes(path, sample_scenes(PRESETS[preset], n, seed), device, overwrite, progress)
+
+
+def write_scenes(
+    path: Path,
+    scenes: Sequence[Scene],
+    device: str = "cpu",
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write scenes of one frame count as `write_dataset` does, a batch in memory at a time."""
+    n_frames = len(scenes[0].acquisition.frame_times_ms)
+    with LandmarkFileWriter(path, n_frames, overwrite) as writer:
+        for start in range(0, len(scenes), BATCH):
             scene = stack_scenes(scenes[start : start + BATCH], device)
             cines = render(scene, full_view(scene))
             for k in range(len(cines.frames)):

@@ -1,0 +1,1 @@
+"""Trackers side by side on simulated cines that training never draws from: ``python -m benchmarks.accuracy``."""
