@@ -137,6 +137,31 @@ def test_a_network_that_marks_nothing_gives_no_box() -> None:
     assert found.confidence == 0
 
 
+@pytest.mark.parametrize(
+    ("boxes", "n_looks", "confidence"),
+    [
+        ([(40, 40, 80, 80), (42, 42, 82, 82)], 2, 0.9),
+        ([(0, 0, 40, 40), (40, 40, 80, 80), (42, 42, 82, 82)], 3, 0.9),
+        ([(0, 0, 40, 40), (40, 40, 80, 80), (0, 0, 40, 40), (60, 60, 90, 90)], 4, 0.0),
+    ],
+)
+def test_looks_go_on_until_two_agree(
+    monkeypatch: pytest.MonkeyPatch, boxes: list[tuple[float, ...]], n_looks: int, confidence: float
+) -> None:
+    centers: list[tuple[float, float]] = []
+
+    def look(_self: object, _cine: TaggedCine, center_px: tuple[float, float], *_: object) -> Localization:
+        centers.append(center_px)
+        return Localization(Box(*boxes[len(centers) - 1]), 0.9)
+
+    monkeypatch.setattr(ViewLocalizer, "_look", look)
+    cine = TaggedCine(np.zeros((3, 100, 120), np.float32), 40.0 * np.arange(3), PixelSpacing(1, 1))
+    found = ViewLocalizer(Blind(), INFO).localize(cine)
+    assert centers == [(59.5, 49.5), *(Box(*box).center_xy for box in boxes[: n_looks - 1])]
+    assert found.box == Box(*boxes[n_looks - 1])
+    assert found.confidence == pytest.approx(confidence)
+
+
 def test_tracked_points_stay_where_they_were_given_at_ed() -> None:
     (cine, *_), _ = simulated_study(3)
     points = np.array([[100.0, 110.0], [130.0, 140.0], [np.nan, np.nan], [120.0, 100.0]])

@@ -20,6 +20,9 @@ from tagstrain.networks.weights import WeightsInfo, load_weights
 
 SHIFT_MM = 12.0
 """Views are shifted by up to this much, so that an answer that does not follow the image betrays itself."""
+MAX_CLOSER_LOOKS = 3
+AGREEMENT = 0.5
+"""Overlap of the boxes of two looks from which on they mean the same; below it one more look is taken."""
 _FIRST_SYMMETRIES = (0, 3, 5, 6)
 
 
@@ -35,12 +38,13 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class ViewLocalizer:
-    """A localiser network on a fixed physical field of view, asked in several views and in two looks.
+    """A localiser network on a fixed physical field of view, asked in several views and in two looks or more.
 
-    The first look takes the middle 350 mm of the image, the second comes closer, around what the first found. Each view
-    of a look is shifted, turned and mirrored. Maps of the U-Net are averaged over the views, boxes of the predecessor's
-    CNN go by their median. Confidence says how well the views agree, within a look and from look to look: a network
-    that sees a ventricle follows the image, one that guesses does not.
+    The first look takes the middle 350 mm of the image, the second comes closer, around what the first found; where it
+    finds the ventricle elsewhere, another look goes there. Each view of a look is shifted, turned and mirrored. Maps of
+    the U-Net are averaged over the views, boxes of the predecessor's CNN go by their median. Confidence says how well
+    the views agree, within a look and from look to look: a network that sees a ventricle follows the image, one that
+    guesses does not.
     """
 
     network: LocalizationUNet | LocalizationCNN
@@ -63,13 +67,17 @@ class ViewLocalizer:
         """Box around the left ventricle and how far it can be trusted; NaN and 0 where none was found."""
         rows, columns = cine.frames.shape[1:]
         side_mm = preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
-        first = self._look(cine, ((columns - 1) / 2, (rows - 1) / 2), side_mm, _FIRST_SYMMETRIES)
-        if not np.isfinite(first.box).all():
-            return Localization(first.box, 0.0)
-        closer_mm = preprocessing.LOCALIZER_ZOOM * side_mm
-        second = self._look(cine, first.box.center_xy, closer_mm, range(N_SYMMETRIES))
-        assert second.confidence is not None  # both networks state one
-        return Localization(second.box, second.confidence * min(1.0, 2 * second.box.iou(first.box)))
+        found = self._look(cine, ((columns - 1) / 2, (rows - 1) / 2), side_mm, _FIRST_SYMMETRIES)
+        for _ in range(MAX_CLOSER_LOOKS):
+            if not np.isfinite(found.box).all():
+                return Localization(found.box, 0.0)
+            before = found.box
+            found = self._look(cine, before.center_xy, preprocessing.LOCALIZER_ZOOM * side_mm, range(N_SYMMETRIES))
+            overlap = found.box.iou(before)
+            if overlap >= AGREEMENT:
+                break
+        assert found.confidence is not None  # both networks state one
+        return Localization(found.box, found.confidence * min(1.0, overlap / AGREEMENT))
 
     def _look(
         self, cine: TaggedCine, center_px: tuple[float, float], side_mm: float, symmetries: Sequence[int]

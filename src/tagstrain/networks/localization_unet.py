@@ -21,6 +21,7 @@ MAP_STRIDE = 2
 CAVITY, HEART = 0, 1
 """The maps: inside the endocardium, inside the epicardium, at ED."""
 _FAINTEST_PEAK = 0.05
+_BORDER_PX = 2
 _NOTHING = Localization(Box(np.nan, np.nan, np.nan, np.nan), 0.0)
 
 
@@ -45,10 +46,11 @@ class LocalizationUNet(nn.Module):
 def find_ventricle(probabilities: NDArray[np.floating]) -> Localization:
     """Box of the left ventricle in maps ``(2, row, column)``, in pixels of the network's input.
 
-    Of the regions where the heart map exceeds half of its peak, the one with the largest sum of both maps is taken;
-    its outermost half-peak crossings, interpolated between pixels, are the extent of the epicardium, and the box has
-    30 % more on every side (the predecessor's rule). Confidence is the mean heart probability in the region, times its
-    share of the whole map, times the peak cavity probability in it. Where no heart is marked, the box is NaN.
+    Of the regions where the heart map exceeds half of its peak, the one with the largest sum of both maps is taken. The
+    extent of the epicardium is that of the ellipse with the region's second moments, which a stretch of right
+    ventricle marked by mistake moves less than it moves the region's own extent; the box has 30 % more on every side
+    (the predecessor's rule). Confidence is the mean heart probability in the region, times its share of the whole map,
+    times the peak cavity probability in it. Where no heart is marked, the box is NaN.
     """
     heart = np.asarray(probabilities[HEART], np.float64)
     level = heart.max() / 2
@@ -58,24 +60,18 @@ def find_ventricle(probabilities: NDArray[np.floating]) -> Localization:
     labels, n_regions = ndimage.label(heart > level)
     sums = ndimage.sum_labels(heart + probabilities[CAVITY], labels, np.arange(1, n_regions + 1))
     region = labels == 1 + int(np.argmax(sums))
-    # One more pixel all around, so that crossings lie between a pixel inside and one outside.
-    marked = np.where(ndimage.binary_dilation(region), heart, 0.0)
-    x1, x2 = _crossings(marked.max(axis=0), level)
-    y1, y2 = _crossings(marked.max(axis=1), level)
-    margin_x, margin_y = BOX_MARGIN * (x2 - x1), BOX_MARGIN * (y2 - y1)
-    corners = np.array([x1 - margin_x, y1 - margin_y, x2 + margin_x, y2 + margin_y])
+    # The soft border belongs to the disc: what of it lies outside makes up for what is missing inside.
+    weight = np.where(ndimage.binary_dilation(region, iterations=_BORDER_PX), heart, 0.0)
+    (x, half_width), (y, half_height) = _extent(weight.sum(axis=0)), _extent(weight.sum(axis=1))
+    reach_x, reach_y = ((1 + 2 * BOX_MARGIN) * half for half in (half_width, half_height))
+    corners = np.array([x - reach_x, y - reach_y, x + reach_x, y + reach_y])
     share = heart[region].sum() / heart.sum()
     confidence = heart[region].mean() * share * probabilities[CAVITY][region].max()
     return Localization(Box(*((corners + 0.5) * MAP_STRIDE - 0.5).tolist()), float(confidence))
 
 
-def _crossings(profile: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Where a profile first rises above a level and last falls below it; its ends where it does not."""
-    above = np.flatnonzero(profile > level)
-    first, last = int(above[0]), int(above[-1])
-    low, high = float(first), float(last)
-    if first > 0:
-        low -= (profile[first] - level) / (profile[first] - profile[first - 1])
-    if last < len(profile) - 1:
-        high += (profile[last] - level) / (profile[last] - profile[last + 1])
-    return low, high
+def _extent(profile: NDArray[np.float64]) -> tuple[float, float]:
+    """Middle and half extent of the ellipse whose projection has the moments of a profile."""
+    steps = np.arange(len(profile))
+    middle = np.average(steps, weights=profile)
+    return float(middle), float(2 * np.sqrt(np.average((steps - middle) ** 2, weights=profile)))
