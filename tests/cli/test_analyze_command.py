@@ -78,7 +78,7 @@ def test_a_study_gives_its_folder_and_the_record_of_the_run(
     record = json.loads((out / "run.json").read_text())
     assert record["command"][:3] == ["tagstrain", "analyze", "case.h5"]
     assert record["exit_code"] == 0
-    assert record["settings"]["min_confidence"] == 0.7
+    assert record["settings"]["min_confidence"] == 0.5
     assert record["provenance"]["weights"] == {"localizer": "1 sha256:00"}
     assert set(record["mean_time_per_slice_s"]) == {"read", "localize", "place", "track", "strain", "write"}
     (study,) = record["studies"]

@@ -27,15 +27,16 @@ def ventricle(x: float, y: float, radius: float) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=40)
-@given(x=st.floats(40, 90), y=st.floats(40, 90), radius_x=st.floats(8, 20), radius_y=st.floats(8, 20))
-def test_box_is_the_discs_extent_and_thirty_percent_more(x: float, y: float, radius_x: float, radius_y: float) -> None:
+@given(x=st.floats(45, 85), y=st.floats(45, 85), radius_x=st.floats(10, 22), aspect=st.floats(0.7, 1.4))
+def test_box_is_the_discs_extent_and_thirty_percent_more(x: float, y: float, radius_x: float, aspect: float) -> None:
+    radius_y = aspect * radius_x
     maps = np.stack([disc(x, y, 0.5 * radius_x, 0.5 * radius_y), disc(x, y, radius_x, radius_y)])
     found = find_ventricle(maps)
     # Pixels of the input are half as large; 1.6 is the extent with its margins.
     half = np.array([radius_x, radius_y]) * 1.6
     expected = (np.array([*(np.array([x, y]) - half), *(np.array([x, y]) + half)]) + 0.5) * 2 - 0.5
-    # The soft border adds a quarter of a pixel to the smallest.
-    np.testing.assert_allclose(found.box, expected, atol=1.0)
+    # The soft border adds a third of a pixel of the map to the smallest.
+    np.testing.assert_allclose(found.box, expected, atol=1.25)
     assert found.confidence > 0.5
 
 
@@ -61,11 +62,14 @@ def test_box_may_exceed_the_image_where_the_disc_is_cut() -> None:
     assert box.y1 == pytest.approx((60 - 1.6 * 14 + 0.5) * 2 - 0.5, abs=3)
 
 
-def test_a_bulge_moves_the_box_less_than_its_own_reach() -> None:
-    alone = find_ventricle(ventricle(50, 60, 14)).box
-    bulged = find_ventricle(np.maximum(ventricle(50, 60, 14), np.stack([0 * disc(0, 0, 1), disc(68, 60, 5)]))).box
-    reach = 2 * 1.6 * (68 + 5 - 64)  # how far the extent itself would take the border, in pixels of the input
-    assert 0 < bulged.x2 - alone.x2 < 0.7 * reach
+@pytest.mark.parametrize("bulge", [disc(70, 60, 5), disc(62, 72, 7), disc(75, 60, 14, 3)])
+def test_a_bulge_hardly_moves_the_box(bulge: np.ndarray) -> None:
+    maps = ventricle(50, 60, 14)
+    alone = find_ventricle(maps).box
+    bulged = find_ventricle(np.maximum(maps, np.stack([0 * bulge, bulge]))).box
+    rows, columns = np.nonzero(np.maximum(maps[1], bulge) > 0.5)
+    reach = 2 * 1.6 * max(columns.max() - 64, rows.max() - 74)  # of the extent itself, in pixels of the input
+    assert np.abs(np.subtract(bulged, alone)).max() < 0.5 * reach
 
 
 @pytest.mark.parametrize("value", [0.0, 0.01, np.nan])
