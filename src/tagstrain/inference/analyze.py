@@ -36,7 +36,7 @@ __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_sli
 LOW_CONFIDENCE = 0.5
 """Localization confidence below which a slice is reported as failed.
 
-All of 200 simulated slices lie above 0.54; noise reaches 0.38, a still tagged phantom 0.01.
+All of 200 simulated slices lie above 0.55; noise reaches 0.23, a still tagged phantom 0.01.
 """
 
 UNSURE_MM = 2.0
