@@ -31,7 +31,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--seed", type=int, default=771_001)
-    parser.add_argument("--automatic", type=int, default=100, help="slices of the fully automatic part: the first ones")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--work", type=Path, default=Path("build/spine"))
     parser.add_argument("--table", type=Path, default=Path("benchmarks/spine.md"))
@@ -41,32 +40,26 @@ def main() -> None:
     truth = work / "truth.h5"
     simulate = ["simulate", "--seed", str(options.seed), "--preset", options.preset]
     step(truth, [*simulate, "-n", str(options.number), "-o", str(truth)])
-    # Scenes do not depend on how many are drawn, so these are the first rows of the same file.
-    truth_auto = work / "truth_auto.h5"
-    step(truth_auto, [*simulate, "-n", str(options.automatic), "-o", str(truth_auto)])
-
     predictions = {
         "no motion, ED given": work / "no_motion.h5",
         "rnncnn, ED given": work / "rnncnn_given.h5",
         "harp, ED given": work / "harp_given.h5",
-        "rnncnn, automatic": work / "rnncnn_auto.h5",
-        "harp, automatic": work / "harp_auto.h5",
+        "flow, ED given": work / "flow_given.h5",
+        "flow, automatic": work / "flow_auto.h5",
     }
     write_no_motion(truth, predictions["no motion, ED given"])
     for name, path in predictions.items():
         tracker, start = name.split(", ")
         if tracker != "no motion":
-            given = start == "ED given"
-            source = str(truth if given else truth_auto)
-            step(path, ["track", source, "-o", str(path), "--tracker", tracker, "--quiet", *["--given-ed"] * given])
+            given = ["--given-ed"] if start == "ED given" else []
+            step(path, ["track", str(truth), "-o", str(path), "--tracker", tracker, "--quiet", *given])
     boxes = work / "boxes.h5"
     step(boxes, ["predict", "localizer", str(truth), "-o", str(boxes)])
 
     evaluations = {}
     for name, path in predictions.items():
         record = path.with_suffix(".json")
-        source = truth_auto if name.endswith("automatic") else truth
-        run(["evaluate", str(source), str(path), "--json", str(record)])
+        run(["evaluate", str(truth), str(path), "--json", str(record)])
         evaluations[name] = json.loads(record.read_text())
     options.table.write_text(report(options, truth, boxes, predictions, evaluations))
     print(options.table.read_text())
@@ -104,11 +97,12 @@ def report(
         "# Fresh simulated cines",
         "",
         f"Command: `python benchmarks/spine.py --number {options.number} --seed {options.seed} "
-        f"--automatic {options.automatic} --preset {options.preset}`; tagstrain {tagstrain.__version__} at "
+        f"--preset {options.preset}`; tagstrain {tagstrain.__version__} at "
         f"{commit.stdout.strip()}; PyTorch {torch.__version__.split('+')[0]}, {os.cpu_count()} CPU cores, "
         f"{platform.machine()}.",
-        "The seed was never trained on. Localizer weights: " + str(load_weights("localizer")[1]) + "; rnncnn weights: ",
-        str(load_weights("rnncnn")[1]) + ".",
+        "The seed was never trained on. Weights: "
+        + "; ".join(f"{name} {load_weights(name)[1]}" for name in ("localizer", "tracker", "placer", "rnncnn"))
+        + ".",
         "",
         "## Localizer",
         "",

@@ -13,13 +13,15 @@ import pytest
 
 from tagstrain.cli.main import run
 from tagstrain.data import Box
+from tagstrain.geometry import wall_grid
+from tagstrain.geometry.polygon import area_centroid, radii_along
 from tagstrain.mechanics.accuracy import best_spoke_rotation
 
 REAL_CASE = os.environ.get("TAGSTRAIN_REAL_CASE", "")
 pytestmark = pytest.mark.skipif(not Path(REAL_CASE).is_file(), reason="TAGSTRAIN_REAL_CASE names no file")
 
 
-@pytest.fixture(scope="module", params=["harp", "rnncnn"])
+@pytest.fixture(scope="module", params=["flow", "rnncnn"])
 def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The slice's entry in results.json after one command, once with each tracker."""
     out = tmp_path_factory.mktemp("real") / "out"
@@ -34,12 +36,26 @@ def test_box_is_where_the_expert_put_it(measured: dict[str, Any]) -> None:
     assert Box(*measured["box_px"]).iou(expert) >= 0.75
 
 
-def test_ed_landmarks_are_near_the_experts(measured: dict[str, Any]) -> None:
+def test_wall_at_ed_is_near_the_experts(measured: dict[str, Any]) -> None:
+    """Within 4 mm after the best rotation of the spokes: which way spoke 0 points is each side's own convention."""
     with h5py.File(REAL_CASE) as file:
         expert = file["landmark_coords"][0, 0].T.reshape(24, 7, 2)
         spacing_mm = float(file["px_spaces"][0])
     placed = np.array(measured["landmarks_px"])[0]
-    assert best_spoke_rotation(placed * spacing_mm, expert * spacing_mm).rmse_mm <= 4.0
+    rotated = [best_spoke_rotation(turned * spacing_mm, expert * spacing_mm) for turned in rotations(placed)]
+    assert min(rotation.rmse_mm for rotation in rotated) <= 4.0
+
+
+def rotations(wall: np.ndarray) -> list[np.ndarray]:
+    """The same wall with its spokes turned by 0 to 14 degrees, where a spoke is 15 degrees."""
+    center = area_centroid(wall[:, 6])
+    turned = []
+    for start in np.deg2rad(range(15)):
+        angles = start + 2 * np.pi * np.arange(24) / 24
+        direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        rings = [center + radii_along(wall[:, ring], center, angles)[:, None] * direction for ring in (0, 6)]
+        turned.append(wall_grid(*rings, 7))
+    return turned
 
 
 def test_midwall_strain_is_that_of_a_healthy_heart(measured: dict[str, Any]) -> None:
@@ -47,7 +63,7 @@ def test_midwall_strain_is_that_of_a_healthy_heart(measured: dict[str, Any]) -> 
     peak = int(curve.argmin())
     assert curve[0] == 0
     assert -0.28 <= curve[peak] <= -0.12
-    if measured["tracker"] != "harp":
+    if measured["tracker"] != "flow":
         return  # the baseline's own trajectories jump at first and reach their minimum late, at frame 11
     assert 5 <= peak <= 10
     # Smooth: no step between neighbours of more than a third of the peak, and few turns.

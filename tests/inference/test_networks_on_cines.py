@@ -182,14 +182,6 @@ def test_tracked_points_move_as_the_networks_landmarks_do() -> None:
     np.testing.assert_allclose(tracks.points_px, expected, atol=0.05)
 
 
-def test_placed_landmarks_do_not_depend_on_where_the_crop_lies_in_the_image() -> None:
-    frames = np.random.default_rng(0).random((4, 90, 80), np.float32)
-    cine = TaggedCine(frames, 40.0 * np.arange(4), PixelSpacing(1, 1))
-    placed = RnnCnn(Annuli(), INFO).place(cine, Localization(Box(20, 25, 60, 65), 1.0))
-    assert placed.shape == (24, 7, 2)
-    np.testing.assert_allclose(placed.mean(axis=(0, 1)), (40, 45), atol=0.1)
-
-
 def test_localizer_prediction_file_has_one_box_per_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cine = beating_blob((120.0, 100.0), PixelSpacing(1.4, 1.4), (256, 256))
     images = np.stack([cine.frames, np.full_like(cine.frames, np.nan)])

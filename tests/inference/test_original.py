@@ -17,10 +17,13 @@ from tagstrain.inference.analyze import AnalysisConfig, analyze_slice
 from tagstrain.inference.localize import ViewLocalizer
 from tagstrain.inference.models import Models, Preprocessing, load_localizer, load_models, load_tracker
 from tagstrain.inference.original import OriginalLocalizer, OriginalRnnCnn
-from tagstrain.inference.rnncnn import RnnCnn
+from tagstrain.inference.placer import MotionPlacer
+from tagstrain.networks.flow import FlowNet
+from tagstrain.networks.localization_unet import LocalizationUNet
 from tagstrain.networks.localizer import LocalizationCNN
+from tagstrain.networks.placer import PlacerNet
 from tagstrain.networks.rnncnn import LandmarkRnnCnn
-from tagstrain.networks.weights import NETWORKS, WeightsInfo, save_weights
+from tagstrain.networks.weights import WeightsInfo, save_weights
 
 UKB = PixelSpacing(350 / 256, 350 / 256)
 
@@ -155,16 +158,22 @@ def test_given_points_move_as_the_networks_landmarks_around_them(original: Model
         tracker.track(slice_cine, np.array([[90.0, 100.0]]))
 
 
+ORIGINAL, OURS = "original", "tagstrain"
+KINDS: dict[str, type[torch.nn.Module]] = {"rnncnn": LandmarkRnnCnn, "tracker": FlowNet, "placer": PlacerNet}
+
+
 @pytest.mark.parametrize(
-    ("tracker", "theirs", "asked", "localizer", "placer", "preprocessing", "at_once"),
+    ("tracker", "theirs", "asked", "localizer", "placer", "preprocessing"),
     [
-        ("rnncnn", "both", None, OriginalLocalizer, OriginalRnnCnn, ("original", "original"), True),
-        ("rnncnn", "localizer", None, OriginalLocalizer, RnnCnn, ("original", "tagstrain"), False),
-        ("rnncnn", "rnncnn", None, ViewLocalizer, OriginalRnnCnn, ("tagstrain", "original"), True),
-        ("harp", "rnncnn", None, ViewLocalizer, OriginalRnnCnn, ("tagstrain", "original"), False),
-        ("harp", "both", "tagstrain", OriginalLocalizer, OriginalRnnCnn, ("tagstrain", "tagstrain"), False),
-        ("rnncnn", "none", None, ViewLocalizer, RnnCnn, ("tagstrain", "tagstrain"), False),
-        ("rnncnn", "none", "original", ViewLocalizer, OriginalRnnCnn, ("tagstrain", "original"), True),
+        ("rnncnn", "both", None, OriginalLocalizer, OriginalRnnCnn, {"localizer": ORIGINAL, "rnncnn": ORIGINAL}),
+        ("rnncnn", "localizer", None, OriginalLocalizer, MotionPlacer, {"localizer": ORIGINAL, "rnncnn": OURS}),
+        ("rnncnn", "rnncnn", None, ViewLocalizer, OriginalRnnCnn, {"localizer": OURS, "rnncnn": ORIGINAL}),
+        ("rnncnn", "both", OURS, OriginalLocalizer, OriginalRnnCnn, {"localizer": OURS, "rnncnn": OURS}),
+        ("rnncnn", "none", None, ViewLocalizer, MotionPlacer, {"localizer": OURS, "rnncnn": OURS}),
+        ("rnncnn", "none", ORIGINAL, ViewLocalizer, OriginalRnnCnn, {"localizer": OURS, "rnncnn": ORIGINAL}),
+        ("flow", "localizer", None, OriginalLocalizer, MotionPlacer, {"localizer": ORIGINAL}),
+        ("harp", "localizer", OURS, OriginalLocalizer, MotionPlacer, {"localizer": OURS}),
+        ("flow", "none", None, ViewLocalizer, MotionPlacer, {"localizer": OURS}),
     ],
 )
 def test_each_network_is_run_as_its_weights_say_unless_told_otherwise(
@@ -174,27 +183,34 @@ def test_each_network_is_run_as_its_weights_say_unless_told_otherwise(
     asked: str | None,
     localizer: type,
     placer: type,
-    preprocessing: tuple[str, str],
-    at_once: bool,
+    preprocessing: dict[str, str],
 ) -> None:
     """Which classes run is decided by the settings in the files alone, so no network is built here."""
 
     def settings(name: str, path: Path | None) -> dict[str, str]:
-        return {"preprocessing": "tagstrain" if path is None else "original"}
+        return {"preprocessing": OURS if path is None else ORIGINAL}
 
     def build(name: str, path: Path | None, device: str) -> tuple[torch.nn.Module, WeightsInfo]:
-        return NETWORKS[name].__new__(NETWORKS[name]), WeightsInfo(name, "1", "0", settings(name, path))
+        kind = KINDS.get(name, LocalizationUNet if path is None else LocalizationCNN)
+        return kind.__new__(kind), WeightsInfo(name, "1", "0", settings(name, path))
 
     monkeypatch.setattr("tagstrain.networks.weights.stored_settings", settings)
-    for module in ("localize", "rnncnn", "original"):
+    for module in ("localize", "rnncnn", "original", "flow", "placer"):
         monkeypatch.setattr(f"tagstrain.inference.{module}.load_weights", build)
     monkeypatch.setattr(LocalizationCNN, "in_channels", 1, raising=False)
     given = {name: Path("theirs") if theirs in (name, "both") else None for name in ("localizer", "rnncnn")}
     models = load_models(tracker, "cpu", given["localizer"], given["rnncnn"], asked)
     assert type(models.localizer) is localizer
     assert type(models.placer) is placer
-    assert models.provenance.preprocessing == dict(zip(("localizer", "rnncnn"), preprocessing, strict=True))
-    assert (models.at_once is not None) is at_once
+    assert models.tracker.name == tracker
+    assert models.provenance.preprocessing == preprocessing
+    assert (models.at_once is not None) is (placer is OriginalRnnCnn)
+
+
+def test_weights_for_harp_are_refused() -> None:
+    for load in (lambda: load_tracker("harp", "cpu", Path("w")), lambda: load_models("harp", "cpu", None, Path("w"))):
+        with pytest.raises(TagstrainError, match="harp has no weights"):
+            load()
 
 
 def test_unknown_preprocessings_are_refused_by_name() -> None:

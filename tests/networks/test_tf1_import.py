@@ -197,9 +197,11 @@ def test_weights_are_replaced_only_when_asked(tmp_path: Path, localizer_variable
 
 def test_only_original_networks_are_exported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no original network: .*tagstrain.*Give weights that import-tf1 wrote"):
-        export_tf1(shipped_weights("localizer"), tmp_path / "w.npz")
-    save_weights(tmp_path / "w.safetensors", "tracker", torch.nn.Linear(2, 2), "1", {})
-    with pytest.raises(InputError, match="holds weights for 'tracker'"):
+        export_tf1(shipped_weights("rnncnn"), tmp_path / "w.npz")
+    with pytest.raises(InputError, match="is no original network: it is 'tracker'"):
+        export_tf1(shipped_weights("tracker"), tmp_path / "w.npz")
+    save_weights(tmp_path / "w.safetensors", "classifier", torch.nn.Linear(2, 2), "1", {})
+    with pytest.raises(InputError, match="holds weights for 'classifier'"):
         export_tf1(tmp_path / "w.safetensors", tmp_path / "w.npz")
     with pytest.raises(InputError, match="not found"):
         export_tf1(tmp_path / "gone.safetensors", tmp_path / "w.npz")

@@ -189,20 +189,6 @@ def test_the_original_localizer_can_still_be_trained(tmp_path: Path) -> None:
     assert info.name == "localizer"
 
 
-def test_exported_weights_are_the_average_over_steps(tmp_path: Path) -> None:
-    """The first step's weights are taken whole; later ones move the average by 1 / 11, 1 / 12 ... at first."""
-    module = LocalizationUNetTraining(config(tmp_path))
-    weight = next(module.network.parameters())
-    taken = []
-    for value in (1.0, 2.0, 4.0):
-        torch.nn.init.constant_(weight, value)
-        module.update_average()
-        taken.append(float(next(module.exported.parameters()).flatten()[0]))
-    second = 1 + 9 / 11 * (2 - 1)
-    third = second + 9 / 12 * (4 - second)
-    assert taken == pytest.approx([1, second, third], rel=1e-5)
-
-
 def test_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "empty.h5"
     with h5py.File(path, "w") as file:

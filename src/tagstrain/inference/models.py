@@ -21,12 +21,13 @@ if TYPE_CHECKING:  # they load torch, which a command that runs no network must 
 class TrackerName(StrEnum):
     """Trackers that can be asked for by name."""
 
-    RNNCNN = "rnncnn"
+    FLOW = "flow"
     HARP = "harp"
+    RNNCNN = "rnncnn"
 
 
-DEFAULT_TRACKER = TrackerName.HARP
-"""The more accurate of the two where it was measured (benchmarks/spine.md)."""
+DEFAULT_TRACKER = TrackerName.FLOW
+"""The most accurate of the three where it was measured (benchmarks/accuracy/results.md)."""
 
 
 class Device(StrEnum):
@@ -65,7 +66,9 @@ def load_models(
     tracker_weights: Path | None = None,
     preprocessing: str | None = None,
 ) -> Models:
-    """Load the networks of a full analysis; the landmarks are placed by the RNN-CNN whichever tracker follows them.
+    """Load the networks of a full analysis.
+
+    Whichever tracker of ours follows the landmarks, they are placed by the motion that the flow tracker sees.
 
     With weights of the predecessor for both networks and ``"rnncnn"`` this is the predecessor's pipeline: frame 0 in
     raw grey levels gives the box, the crop around it the landmarks of all frames. Each network decides for itself, so
@@ -74,11 +77,11 @@ def load_models(
     Parameters
     ----------
     tracker
-        ``"rnncnn"`` (learned) or ``"harp"`` (harmonic phase, no network).
+        ``"flow"`` (learned, dense), ``"harp"`` (harmonic phase, no network) or ``"rnncnn"`` (the predecessor's).
     device
         ``"auto"`` takes a CUDA GPU if there is one.
     localizer_weights, tracker_weights
-        safetensors files; None for those shipped with the package.
+        safetensors files; None for those shipped with the package. HARP has no weights.
     preprocessing
         ``"tagstrain"`` or ``"original"`` for the crop that the landmark network sees, and for the image that a
         localizer of one channel sees; None for what each weights file says. A localizer of ours has no original
@@ -91,20 +94,32 @@ def load_models(
     """
     name = _tracker_name(tracker)  # before torch is loaded for nothing
     asked = _preprocessing(preprocessing)
+    _refuse_weights_for_harp(name, tracker_weights)
+    from tagstrain.inference.flow import FlowTracker
     from tagstrain.inference.original import OriginalRnnCnn
+    from tagstrain.inference.placer import MotionPlacer
 
     chosen = pick_device(device)
     localizer = load_localizer(localizer_weights, chosen, asked)
-    rnncnn = load_rnncnn(tracker_weights, chosen, asked)
-    weights = {"localizer": str(localizer.info), "rnncnn": str(rnncnn.info)}
-    prepared = {"localizer": localizer.preprocessing, "rnncnn": rnncnn.preprocessing}
+    weights = {"localizer": str(localizer.info)}
+    prepared = {"localizer": localizer.preprocessing}
+    if name is TrackerName.RNNCNN:
+        rnncnn = load_rnncnn(tracker_weights, chosen, asked)
+        weights["rnncnn"], prepared["rnncnn"] = str(rnncnn.info), rnncnn.preprocessing
+        if isinstance(rnncnn, OriginalRnnCnn):
+            provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared)
+            return Models(localizer, rnncnn, rnncnn, provenance, rnncnn)
+    flow = FlowTracker.from_weights(tracker_weights if name is TrackerName.FLOW else None, chosen)
+    placer = MotionPlacer.from_weights(flow, None, chosen)
+    weights |= {"tracker": str(flow.info), "placer": str(placer.info)}
     provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared)
+    if name is TrackerName.RNNCNN:
+        return Models(localizer, placer, rnncnn, provenance)
     if name is TrackerName.HARP:
         from tagstrain.inference.harp import HarpTracker
 
-        return Models(localizer, rnncnn, HarpTracker(), provenance)
-    at_once = rnncnn if isinstance(rnncnn, OriginalRnnCnn) else None
-    return Models(localizer, rnncnn, rnncnn, provenance, at_once)
+        return Models(localizer, placer, HarpTracker(), provenance)
+    return Models(localizer, placer, flow, provenance)
 
 
 def load_localizer(
@@ -148,11 +163,17 @@ def load_tracker(
     TagstrainError
         If the tracker or the preprocessing is not known or the device is not there.
     """
-    if _tracker_name(tracker) is TrackerName.HARP:
+    name = _tracker_name(tracker)
+    _refuse_weights_for_harp(name, weights)
+    if name is TrackerName.HARP:
         from tagstrain.inference.harp import HarpTracker
 
         return HarpTracker()
-    return load_rnncnn(weights, pick_device(device), _preprocessing(preprocessing))
+    if name is TrackerName.RNNCNN:
+        return load_rnncnn(weights, pick_device(device), _preprocessing(preprocessing))
+    from tagstrain.inference.flow import FlowTracker
+
+    return FlowTracker.from_weights(weights, pick_device(device))
 
 
 def pick_device(device: str) -> str:
@@ -179,6 +200,12 @@ def _tracker_name(tracker: str) -> TrackerName:
         return TrackerName(tracker)
     except ValueError:
         raise TagstrainError(f"Tracker {tracker!r} is not known. Choose one of {', '.join(TrackerName)}.") from None
+
+
+def _refuse_weights_for_harp(tracker: TrackerName, weights: Path | None) -> None:
+    """Weights that nothing would read are a mistake."""
+    if tracker is TrackerName.HARP and weights is not None:
+        raise TagstrainError("Tracker harp has no weights. Leave out --tracker-weights, or choose flow or rnncnn.")
 
 
 def _preprocessing(preprocessing: str | None) -> Preprocessing | None:

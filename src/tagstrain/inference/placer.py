@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from tagstrain.data import Box, Localization, TaggedCine
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.geometry import CropTransform, wall_grid
-from tagstrain.inference.flow import FlowTracker
+from tagstrain.inference.flow import SYMMETRIES, FlowTracker
 from tagstrain.networks import preprocessing
 from tagstrain.networks.placer import CAVITY, HEART, PlacerNet, contours_of, placer_channels
+from tagstrain.networks.symmetry import unturn_images
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 MAX_PASSES = 4
@@ -26,8 +27,8 @@ SETTLED_IOU = 0.93
 class MotionPlacer:
     """Tracks first, then places: the wall is where tissue moves like a heart and its tags persist.
 
-    The tracker follows everything in a crop around the box; the network reads the wall from that motion. The crop is
-    then drawn anew around what was found, until the box no longer moves.
+    The tracker follows everything in a crop around the box, in two views; the network reads the wall from that motion.
+    The crop is then drawn anew around what was found, until the box no longer moves.
     """
 
     network: PlacerNet
@@ -59,8 +60,10 @@ class MotionPlacer:
         spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
         side_mm = max((box.x2 - box.x1) * spacing[0], (box.y2 - box.y1) * spacing[1], 40.0)
         crop = CropTransform(box.center_xy, side_mm, preprocessing.TRACKER_CROP_SIZE, spacing)
-        frames, flow = self.tracker.dense(cine, crop)
+        frames, flow = self.tracker.dense(cine, crop, SYMMETRIES)
         with torch.inference_mode():
-            logits = self.network(placer_channels(frames, flow))
+            views = self.network(placer_channels(frames, flow))
+            upright = [unturn_images(view, symmetry) for view, symmetry in zip(views, SYMMETRIES, strict=True)]
+            logits = torch.stack(upright).mean(dim=0, keepdim=True)
             contours = contours_of(logits, N_SPOKES).points_px[0].cpu().double().numpy()
         return wall_grid(crop.to_image(contours[CAVITY]), crop.to_image(contours[HEART]), N_RINGS)

@@ -1,4 +1,4 @@
-"""Landmarks by the RNN-CNN, placed at ED and tracked: `RnnCnn`."""
+"""Points followed by the RNN-CNN: `RnnCnn`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
-from tagstrain.data import Box, Localization, PointTracks, TaggedCine
-from tagstrain.errors import TagsNotFoundError
+from tagstrain.data import Box, PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
-from tagstrain.inference.harp import HarpTracker
 from tagstrain.networks import preprocessing
 from tagstrain.networks.rnncnn import INPUT_SIZE, N_LANDMARKS, LandmarkRnnCnn, as_grid
 from tagstrain.networks.symmetry import turn_images, turn_spokes, unturn_points
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
-PLACING_PASSES = (2, 5)
-"""At least and at most; between them placing ends when the box no longer moves."""
-SETTLED_IOU = 0.9
-PLACING_SYMMETRIES = (0, 3, 5, 6)
-VOTE_WEIGHT = 0.7
-"""Share of the later frames in the ED landmarks; the best of 0.5, 0.7 and 1 on simulated cines."""
 TRACKING_SYMMETRIES = (0, 3, 5, 6)
 SIGMA_FLOOR_MM = 0.5
 SIGMA_SCALE = 2.95
@@ -33,9 +25,9 @@ SIGMA_SCALE = 2.95
 
 @dataclass(frozen=True, slots=True)
 class RnnCnn:
-    """The predecessor's landmark network as placer and as tracker.
+    """The predecessor's landmark network as a tracker.
 
-    The network gives positions in absolute terms, for its own 24 x 7 landmarks alone. As a tracker it lends its
+    The network gives positions in absolute terms, for its own 24 x 7 landmarks alone. It lends their
     displacement from ED to any points, interpolated by thin-plate splines, so that given points stay where they were
     given at ED. Answers are averaged over symmetries of the square; their spread is the uncertainty.
     """
@@ -60,34 +52,6 @@ class RnnCnn:
         network, info = load_weights("rnncnn", path, device)
         assert isinstance(network, LandmarkRnnCnn)
         return cls(network, info, device)
-
-    def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
-        """ED landmarks ``(spoke, ring, 2)``, spoke 0 towards +x.
-
-        At ED tags cover blood and wall alike; the wall shows in later frames. So the network's answer in every frame
-        from ED on has a vote: its distance from where the ED landmarks have moved, by harmonic phase, is the
-        correction that frame asks for; most of the median over frames is applied. Where no tags can be followed, ED
-        stands alone. Each pass crops around what the one before found, which mends a box that was off.
-        """
-        box = localization.box
-        landmarks = np.empty(0)
-        fewest, most = PLACING_PASSES
-        for n_passes in range(1, most + 1):
-            views = self._views(cine, cine.frames[cine.ed_frame :], box, PLACING_SYMMETRIES)
-            seen = np.median(views, axis=0)
-            landmarks = seen[0]
-            try:
-                moved = HarpTracker().track(cine, landmarks.reshape(-1, 2)).points_px[cine.ed_frame :]
-            except TagsNotFoundError:
-                pass
-            else:
-                correction = np.median(seen - moved.reshape(seen.shape), axis=0)
-                landmarks = landmarks + VOTE_WEIGHT * correction
-            found = Box.around(landmarks.reshape(-1, 2))
-            if n_passes >= fewest and found.iou(box) >= SETTLED_IOU:
-                break
-            box = found
-        return landmarks
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of any points; see the class for how points other than the network's own are handled."""

@@ -80,7 +80,10 @@ def export_tf1(weights: Path, output: Path, overwrite: bool = False) -> int:
         If ``output`` cannot be written.
     """
     with atomic_file(output, overwrite) as temporary:
-        network, info = load_weights(stored_network(weights), weights)
+        name = stored_network(weights)
+        if name not in ORIGINAL_SETTINGS:
+            raise InputError(weights, f"is no original network: it is '{name}'", "Give weights that import-tf1 wrote")
+        network, info = load_weights(name, weights)
         if info.settings != ORIGINAL_SETTINGS[info.name]:
             problem = f"is no original network: its settings are {info.settings}"
             raise InputError(weights, problem, "Give weights that import-tf1 wrote")

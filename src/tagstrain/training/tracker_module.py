@@ -34,10 +34,14 @@ class TrackerTraining(NetworkTraining):
         endpoint = _mean(distance, valid)
         neighbors = (_mean(around, valid) + _mean(across, valid)) / 2
         strain = _mean(_strain_errors(flow, batch), valid)
+        slice_strain = sum(
+            _mean((found - true).abs()[..., None, None], valid)
+            for found, true in zip(*_slice_strains(flow, batch), strict=True)
+        )
         # Negative log-likelihood of a Laplace distribution; it shapes the spread and leaves the motion alone.
         unlikely = spread_mm.log() + error_mm.detach().abs().mean(dim=-1) / spread_mm
         self.log_dict({"train_endpoint_mm": endpoint, "train_strain": strain, "train_neighbors_mm": neighbors})
-        return endpoint + 0.5 * neighbors + 2.0 * strain + 0.1 * _mean(unlikely, valid)
+        return endpoint + 0.5 * neighbors + 2.0 * (strain + slice_strain) + 0.1 * _mean(unlikely, valid)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         flow = self.network(batch["images"], batch["times_ms"])
@@ -47,8 +51,7 @@ class TrackerTraining(NetworkTraining):
         rmse_mm = ((frame_mse * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)).sqrt()
         self.log("val_rmse_mm", rmse_mm.mean(), prog_bar=True, batch_size=n)
         self.log("val_median_mm", error_mm[valid].square().sum(dim=-1).sqrt().median(), batch_size=n)
-        found = sample_landmarks(flow, batch["landmarks"][:, 0]) + batch["landmarks"][:, :1]
-        predicted, truth = loss_strains(from_grid(found)), loss_strains(from_grid(batch["landmarks"]))
+        predicted, truth = _slice_strains(flow, batch)
         es = truth[1].masked_fill(~valid, 1.0).argmin(dim=1, keepdim=True)
         for name, a, b in zip(("radial", "circumferential"), predicted, truth, strict=True):
             difference = (a - b).gather(1, es)
@@ -73,6 +76,13 @@ def _landmark_errors_mm(flow: Flow, batch: Batch) -> tuple[torch.Tensor, torch.T
     log_spread = sample_field(flow.log_spread_px[:, :, None], landmarks[:, 0].flatten(1, 2))[..., 0]
     spread = log_spread.clamp(-4, 4).exp().view(landmarks.shape[:-1]) * pixel_mm
     return error, spread
+
+
+def _slice_strains(flow: Flow, batch: Batch) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """Radial and mid-wall circumferential strain of the slice ``(batch, time)``: found, and true."""
+    truth = batch["landmarks"]
+    found = sample_landmarks(flow, truth[:, 0]) + truth[:, :1]
+    return loss_strains(from_grid(found)), loss_strains(from_grid(truth))
 
 
 def _strain_errors(flow: Flow, batch: Batch) -> torch.Tensor:
