@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagstrain.data import Box, Localization, PixelSpacing, TaggedCine
-from tagstrain.inference.flow import FlowTracker, crop_around
+from tagstrain.inference.flow import SIGMA_SCALE, FlowTracker, crop_around
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet
@@ -73,7 +73,7 @@ def test_points_move_with_the_field_in_any_pixel_and_from_any_frame(
     np.testing.assert_allclose(tracks.points_px, expected, atol=1e-3)
     np.testing.assert_array_equal(tracks.points_px[ed_frame], points)
     crop = crop_around(points, cine)
-    sigma_px = 1.14 * (0.1 + 0.1 * np.abs(since_ed)) * np.sqrt(np.prod(crop.scale_xy))
+    sigma_px = SIGMA_SCALE * (0.1 + 0.1 * np.abs(since_ed)) * np.sqrt(np.prod(crop.scale_xy))
     sigma_px[ed_frame] = 0
     np.testing.assert_allclose(tracks.sigma_px, np.broadcast_to(sigma_px[:, None], (6, 12)), rtol=1e-4)
 

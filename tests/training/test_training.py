@@ -58,15 +58,14 @@ def test_batches_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
     assert not torch.equal(other_seed["images"], resumed["images"])
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.6])
-def test_run_resumes_exactly(tmp_path: Path, ema_decay: float) -> None:
-    straight = train(config(tmp_path, out=str(tmp_path / "straight"), ema_decay=ema_decay))
+def test_run_resumes_exactly(tmp_path: Path) -> None:
+    straight = train(config(tmp_path, out=str(tmp_path / "straight"), ema_decay=0.6))
     # The schedule belongs to the whole run, so the first half stops by its own checkpoint, not by fewer steps.
     half = tmp_path / "straight" / "checkpoints"
     checkpoints = {p.name for p in half.iterdir()}
     assert {"best.ckpt", "last.ckpt"} <= checkpoints
     interrupted = _StopAfter(2)
-    first = config(tmp_path, out=str(tmp_path / "resumed"), ema_decay=ema_decay)
+    first = config(tmp_path, out=str(tmp_path / "resumed"), ema_decay=0.6)
     with pytest.raises(SystemExit), interrupted:  # how Lightning ends an interrupted run
         train(first)
     resumed = train(first, resume=tmp_path / "resumed" / "checkpoints" / "last.ckpt")
