@@ -198,7 +198,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rr-intervals", type=Path, metavar="CSV", help="columns eid, rr_interval_ms")
     options = parser.parse_args(arguments)
     rr_intervals = None if options.rr_intervals is None else read_rr_intervals(options.rr_intervals)
-    models = load_models(options.tracker, options.device, options.localizer_weights, options.tracker_weights)
+    try:
+        models = load_models(options.tracker, options.device, options.localizer_weights, options.tracker_weights)
+    except TagstrainError as error:
+        print(error, file=sys.stderr)
+        return 1
     rows: dict[str, dict[str, float]] = {}
     n_incomplete = 0
     for folder in options.subjects:

@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from tagstrain.cli.main import app
+from tagstrain.io.contours import read_contours
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,3 +34,10 @@ def test_commands_and_options_exist(page: Path) -> None:
             name, *words = line.split("#")[0].split()
             known = {option for parameter in commands[name].params for option in parameter.opts}
             assert {word for word in words if word.startswith("-")} <= known, line
+
+
+def test_contours_of_the_guide_are_read(tmp_path: Path) -> None:
+    (example,) = blocks(ROOT / "docs" / "guide.md", "json")
+    path = tmp_path / "wall.json"
+    path.write_text(example)
+    assert set(read_contours(path)) == {"mid"}

@@ -77,6 +77,13 @@ def test_a_wall_given_by_the_user_is_tracked_as_it_is(fake_models: Models, named
         assert "place" in other.timings_s
 
 
+def test_a_box_or_wall_beyond_the_image_is_refused(fake_models: Models) -> None:
+    wall_px = np.random.default_rng(0).uniform(500, 600, (24, 7, 2))
+    for config in (AnalysisConfig(box=Box(500, 500, 600, 600)), AnalysisConfig(walls={ANY_SLICE: wall_px})):
+        with pytest.raises(LocalizationError, match="given by the user"):
+            analyze_slice(make_cine(), fake_models, config)
+
+
 def test_every_stage_is_timed_and_warnings_of_the_reader_are_kept(fake_models: Models) -> None:
     (result,) = analyze_slices(study_of(make_cine()), fake_models)
     assert isinstance(result, SliceResult)

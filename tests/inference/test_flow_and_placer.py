@@ -78,6 +78,13 @@ def test_points_move_with_the_field_in_any_pixel_and_from_any_frame(
     np.testing.assert_allclose(tracks.sigma_px, np.broadcast_to(sigma_px[:, None], (6, 12)), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("ed_frame", "kept"), [(0, 8), (2, 6), (6, 7), (7, 8)])
+def test_placing_sees_the_longer_side_of_ed(ed_frame: int, kept: int) -> None:
+    cine = cine_of(np.random.default_rng(0).random((8, 60, 60)), PixelSpacing(1.4, 1.4), ed_frame)
+    frames, _ = FlowTracker(Shrinks(), INFO).dense(cine, crop_around(np.array([[20.0, 20.0], [40.0, 40.0]]), cine))
+    assert frames.shape[1] == kept
+
+
 def test_unknown_points_stay_unknown_and_leave_the_others_alone() -> None:
     cine = cine_of(np.random.default_rng(0).random((4, 60, 60)), PixelSpacing(1.4, 1.4))
     points = np.array([[20.0, 30.0], [np.nan, 4.0], [40.0, 22.0]])

@@ -55,7 +55,7 @@ def test_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:
         ({"slices": {}}, "names no slices"),
         ({"endo": circle(12)}, "epi"),
         ({"slices": {"mid": {"endo": circle(30), "epi": circle(24)}}}, "slice mid"),
-        ({"endo": circle(5, (200, 200)), "epi": circle(24)}, "inside"),
+        ({"endo": circle(5, (200, 200)), "epi": circle(24)}, "does not hold the center"),
         ({"endo": circle(5)[:2], "epi": circle(24)}, "three"),
         ({"landmarks": [[1, 2]]}, "24 x 7"),
         ({"endo": "circle", "epi": circle(3)}, "could not convert"),

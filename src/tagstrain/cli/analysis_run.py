@@ -17,9 +17,10 @@ from tagstrain.cli.exits import options_not_input
 from tagstrain.cli.run_record import RunRecord, StudyRecord
 from tagstrain.cli.tables import SliceTable
 from tagstrain.data import SliceFailure, SliceResult, Study
-from tagstrain.errors import InputError, OutputError
+from tagstrain.errors import InputError, OutputError, TagstrainError
 from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices
 from tagstrain.io import atomic_file, atomic_folder, prepare_output, read_study
+from tagstrain.io.contours import ANY_SLICE
 from tagstrain.report.results import StudyWriter
 
 RUN_RECORD = "run.json"
@@ -58,6 +59,7 @@ class AnalysisRun:
             _log.error("%s", error)
             self.print_error(str(error))
             return
+        self._check_walls(study)
         study = replace(study, key=self._free_key(study.key))
         if self._models is None:
             with options_not_input():
@@ -69,6 +71,16 @@ class AnalysisRun:
         outcome.folder = study.key
         outcome.skipped = study.skipped
         self._analyze(study, self._models, outcome)
+
+    def _check_walls(self, study: Study) -> None:
+        """Refuse contours for slices that are not there: a name mistyped would place a wall that the user drew."""
+        names = [source.name for source in study.slices]
+        unknown = sorted(set(self.config.walls or {}) - {ANY_SLICE, *names})
+        if unknown:
+            raise TagstrainError(
+                f"--contours names {', '.join(unknown)}, which {study.key} does not have. "
+                f"Its slices are {', '.join(names)}."
+            )
 
     def _analyze(self, study: Study, models: Models, outcome: StudyRecord) -> None:
         """Analyze a study's slices and write its folder."""

@@ -106,6 +106,8 @@ def analyze(
     }
     record = RunRecord(_command(inputs, output, settings), settings)
     loader = partial(load_models, tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
+    if contours is not None and len(inputs) > 1:
+        raise typer.BadParameter("holds the walls of one study; give one INPUT with it", param_hint="--contours")
     with options_not_input():
         walls = None if contours is None else read_contours(contours)
     config = AnalysisConfig(min_confidence, box, walls)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tagstrain.cli.exits import options_not_input
 from tagstrain.cli.options import WeightsOption
 from tagstrain.inference.models import Device
 
@@ -55,6 +56,10 @@ def predict(
     if network is Network.RNNCNN and batch_statistics is not None:
         raise typer.BadParameter("rnncnn has no batch normalization", param_hint="--batch-statistics")
     from tagstrain.inference.predict import predict_localizer, predict_rnncnn
+    from tagstrain.networks.weights import stored_settings
+
+    with options_not_input():
+        stored_settings(network.value, weights)
 
     if network is Network.RNNCNN:
         n_rows = predict_rnncnn(input_file, output, weights, device.value, overwrite)

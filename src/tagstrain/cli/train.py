@@ -36,7 +36,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="AdamW weight decay.")] = None,
     ema_decay: Annotated[float | None, typer.Option(help="Decay per step of averaged weights; 0 for none.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Dropout on the LSTM's outputs.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="rnncnn: dropout on the LSTM's outputs.")] = None,
     precision: Annotated[str | None, typer.Option(help="Lightning precision, such as 32-true or bf16-mixed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int | None, typer.Option(help="Number of GPUs (DDP).")] = None,

@@ -89,6 +89,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         with _timed(timings_s, "localize"):
             localization = locate(cine, models, config)
     else:
+        _refuse_outside(Box.around(wall_px.reshape(-1, 2)), cine, "the box around the wall given by the user")
         localization = _around(wall_px, cine, 1.0)
     if models.at_once is not None and wall_px is None:
         cine = _from_frame_0(cine)
@@ -180,6 +181,7 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
         If the localizer's confidence is below ``config.min_confidence`` or its box has no area in the image.
     """
     if config.box is not None:
+        _refuse_outside(config.box, cine, "the box given by the user")
         return Localization(config.box, 1.0)
     found = models.localizer.localize(cine)
     # Written so that a confidence of NaN fails too.
@@ -189,10 +191,14 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
             f"{config.min_confidence:.2f}. If the slice does show one, give its box with --box X1,Y1,X2,Y2 "
             "or lower --min-confidence."
         )
-    rows, columns = cine.frames.shape[1:]
-    if not found.box.iou(Box(-0.5, -0.5, columns - 0.5, rows - 0.5)) > 0:
-        raise LocalizationError(f"No left ventricle found: the localized box {_shown(found.box)} is not in the image.")
+    _refuse_outside(found.box, cine, "the localized box")
     return found
+
+
+def _refuse_outside(box: Box, cine: TaggedCine, what: str) -> None:
+    rows, columns = cine.frames.shape[1:]
+    if not box.iou(Box(-0.5, -0.5, columns - 0.5, rows - 0.5)) > 0:
+        raise LocalizationError(f"No left ventricle found: {what}, {_shown(box)}, is not in the image.")
 
 
 def _from_frame_0(cine: TaggedCine) -> TaggedCine:

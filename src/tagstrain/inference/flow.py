@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.networks import preprocessing
-from tagstrain.networks.flow import Flow, FlowNet, sample_field
+from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field
 from tagstrain.networks.symmetry import turn_images, turn_points, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
@@ -66,15 +66,15 @@ class FlowTracker:
     def dense(
         self, cine: TaggedCine, crop: CropTransform, symmetries: tuple[int, ...] = (0,)
     ) -> tuple[torch.Tensor, Flow]:
-        """Motion of everything in a crop from ED onwards, seen in one view per symmetry of the square.
+        """Motion of everything in a crop from ED on, to the end that lies further, in one view per symmetry.
 
         Returns
         -------
-            Standardised crops ``(view, time, size, size)`` from ED on (back from ED where it is the last frame), and
-            the motion between them, both turned.
+            Standardised crops ``(view, time, size, size)`` from ED on, back in time where more frames lie before ED
+            than after it, and the motion between them, both turned.
         """
         ed = cine.ed_frame
-        kept = np.arange(ed, cine.n_frames) if ed < cine.n_frames - 1 else np.arange(ed, -1, -1)
+        kept = np.arange(ed, cine.n_frames) if cine.n_frames - 1 - ed >= ed else np.arange(ed, -1, -1)
         frames = self._standardized(cine, crop)[:, kept]
         views = torch.cat([turn_images(frames, symmetry) for symmetry in symmetries])
         times_ms = torch.tensor(cine.frame_times_ms[kept] - cine.frame_times_ms[ed], dtype=torch.float32)
@@ -116,7 +116,7 @@ class FlowTracker:
         with torch.inference_mode():
             flow = self.network(views, times)
             moved = sample_field(flow.displacement_px, turned)
-            spread = sample_field(flow.log_spread_px[:, :, None], turned)[..., 0].exp()
+            spread = sample_field(flow.log_spread_px[:, :, None], turned)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
         upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, SYMMETRIES, strict=True)]
         return (
             torch.stack(upright).mean(dim=0).cpu().double().numpy(),

@@ -163,14 +163,14 @@ def load_tracker(
     TagstrainError
         If the tracker or the preprocessing is not known or the device is not there.
     """
-    name = _tracker_name(tracker)
+    name, asked = _tracker_name(tracker), _preprocessing(preprocessing)
     _refuse_weights_for_harp(name, weights)
     if name is TrackerName.HARP:
         from tagstrain.inference.harp import HarpTracker
 
         return HarpTracker()
     if name is TrackerName.RNNCNN:
-        return load_rnncnn(weights, pick_device(device), _preprocessing(preprocessing))
+        return load_rnncnn(weights, pick_device(device), asked)
     from tagstrain.inference.flow import FlowTracker
 
     return FlowTracker.from_weights(weights, pick_device(device))

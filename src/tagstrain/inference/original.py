@@ -80,7 +80,7 @@ class OriginalLocalizer:
 class OriginalRnnCnn:
     """The landmark network on one crop, asked once: the landmarks are what it says, in all frames, from frame 0 on.
 
-    No view is turned, no frame votes, no uncertainty is known. It is how the predecessor's weights run whatever the
+    No view is turned, no uncertainty is known. It is how the predecessor's weights run whatever the
     preprocessing, and how ours run with the predecessor's preprocessing.
 
     With `Preprocessing.ORIGINAL` the crop is `OriginalCrop`, from the image put in the middle of 256 x 256. With

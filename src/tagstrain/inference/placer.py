@@ -65,5 +65,5 @@ class MotionPlacer:
             views = self.network(placer_channels(frames, flow))
             upright = [unturn_images(view, symmetry) for view, symmetry in zip(views, SYMMETRIES, strict=True)]
             logits = torch.stack(upright).mean(dim=0, keepdim=True)
-            contours = contours_of(logits, N_SPOKES).points_px[0].cpu().double().numpy()
+            contours = contours_of(logits, N_SPOKES)[0].cpu().double().numpy()
         return wall_grid(crop.to_image(contours[CAVITY]), crop.to_image(contours[HEART]), N_RINGS)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.cine import PixelSpacing
 from tagstrain.data.results import Box
-from tagstrain.errors import InputError
+from tagstrain.errors import InputError, LocalizationError
 from tagstrain.geometry import OriginalCrop
 from tagstrain.io.archive import FileBytes
 from tagstrain.io.cim import N_SAMPLE_POINTS, CimSlice, find_cases, find_image, read_case, read_sample_points
@@ -34,6 +34,7 @@ class SkipReason(StrEnum):
     NO_FIRST_LANDMARKS = "no landmarks in the first frame"
     NO_FIRST_IMAGE = "no image of the first frame"
     NO_BOX = "landmarks of the first frame lie outside the image"
+    OUTSIDE_CROP = "box lies outside the middle 256 x 256 pixels"
     MIXED_IMAGES = "images differ in size or spacing"
     GRAY_LEVELS = "gray levels of a later frame are not whole numbers, as those of the first frames are"
     FRAME_LANDMARKS = "no landmarks in a later frame"
@@ -114,17 +115,18 @@ def write_cim_training_file(
         raise InputError(image_folder, "is not a folder", "Give the folder that IMAGEPATH stands for")
     summary = CimSummary()
     slices = list(_list_slices(cim_folder, summary, report))
+    # Sizes and kinds of pixels only: the images of a whole export would fill the memory.
     first_images = [_first_image(source, image_folder) for source in slices]
-    known = [pixels for pixels in first_images if pixels is not None]
-    side = max([MIN_SIDE_PX, *(max(pixels.shape) for pixels in known)])
+    side = max([MIN_SIDE_PX, *(size for size, _ in first_images)])
     # One data set holds all rows: whole numbers, as the predecessor stores them, unless some image has others.
-    dtype: type[np.uint16 | np.float32] = np.uint16 if all(map(_fit_uint16, known)) else np.float32
+    dtype: type[np.uint16 | np.float32] = np.uint16 if all(fits for _, fits in first_images) else np.float32
     n_frames = max([MIN_FRAMES, *(max(source.images, default=0) + 1 for source in slices)])
     with LandmarkFileWriter(path, n_frames, overwrite) as writer:
         for done, source in enumerate(slices, start=1):
             label = f"{source.case}, {source.model}, {source.name}"
             try:
                 row = _padded(_read_row(source, image_folder), side)
+                crop = _crop(row)
                 if dtype is np.uint16 and not _fit_uint16(row.frames):
                     raise _SliceSkippedError(SkipReason.GRAY_LEVELS)
             except _SliceSkippedError as skipped:
@@ -134,7 +136,7 @@ def write_cim_training_file(
                 for reason, words in row.missing:
                     summary.missing_frames[reason] += 1
                     report(f"{label}: {words}")
-                _append(writer, row, source, dtype, case_names)
+                _append(writer, row, crop, source, dtype, case_names)
                 summary.n_slices += 1
             progress(done, len(slices))
         if not summary.n_slices:
@@ -155,12 +157,13 @@ def _list_slices(cim_folder: Path, summary: CimSummary, report: Callable[[str], 
             yield from slices
 
 
-def _first_image(source: CimSlice, image_folder: Path) -> NDArray[np.float64] | None:
-    """Pixels of frame 0; None where they cannot be read, which is reported when the slice's turn comes."""
+def _first_image(source: CimSlice, image_folder: Path) -> tuple[int, bool]:
+    """Longer side of frame 0 and whether it fits uint16; one that cannot be read is reported when its turn comes."""
     try:
-        return _read_image(source.images, 0, image_folder)[1]
+        pixels = _read_image(source.images, 0, image_folder)[1]
     except InputError:
-        return None
+        return 0, True
+    return max(pixels.shape), _fit_uint16(pixels)
 
 
 def _read_image(images: Mapping[int, str], frame: int, folder: Path) -> tuple[DicomHeader, NDArray[np.float64]]:
@@ -237,12 +240,23 @@ def _padded(row: _Row, side: int) -> _Row:
     return _Row(frames, points, row.regions, box, row.pixel_spacing, row.frame_times_ms, row.missing)
 
 
+def _crop(row: _Row) -> OriginalCrop:
+    try:
+        return OriginalCrop.around(row.box, *row.frames.shape[1:])
+    except LocalizationError:
+        raise _SliceSkippedError(SkipReason.OUTSIDE_CROP) from None
+
+
 def _append(
-    writer: LandmarkFileWriter, row: _Row, source: CimSlice, dtype: type[np.uint16 | np.float32], case_names: bool
+    writer: LandmarkFileWriter,
+    row: _Row,
+    crop: OriginalCrop,
+    source: CimSlice,
+    dtype: type[np.uint16 | np.float32],
+    case_names: bool,
 ) -> None:
     """Store a row."""
     n_frames = len(row.frames)
-    crop = OriginalCrop.around(row.box, *row.frames.shape[1:])
     crops, crop_points = crop.sample(row.frames), crop.to_crop(row.points_px)
     writer.append(
         row.points_px,

@@ -70,7 +70,11 @@ def _grid_between(endo: NDArray[np.float64], epi: NDArray[np.float64]) -> NDArra
     center = area_centroid(epi)
     area_centroid(endo)  # refuses what is no contour
     angles = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
-    inner, outer = radii_along(endo, center, angles), radii_along(epi, center, angles)
+    outer = radii_along(epi, center, angles)
+    try:
+        inner = radii_along(endo, center, angles)
+    except ValueError:
+        raise ValueError("the endocardium does not hold the center of the epicardium") from None
     if (inner >= outer).any():
         raise ValueError("the endocardium does not lie inside the epicardium")
     direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)

@@ -13,6 +13,8 @@ from tagstrain.networks.preprocessing import locally_normalized
 
 FIELD_STRIDE = 2
 """Crop pixels between the nodes of the displacement field, along each axis."""
+LOG_SPREAD_LIMITS = (-4.0, 4.0)
+"""Natural logarithms of the expected error that training tells apart [crop pixels]."""
 _STRIDE = 4
 _NORMALIZATION_WIDTH_PX = 5.0
 _CONTRAST_FLOOR = 0.08

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -128,20 +127,15 @@ def _standardized(images: torch.Tensor) -> torch.Tensor:
     return ((images - mean) / deviation).clamp(-4, 4)
 
 
-class Contours(NamedTuple):
-    """Endocardium and epicardium at ED, in crop pixels."""
-
-    points_px: torch.Tensor
-    """Shape ``(batch, 2, spoke, 2)``; spoke 0 points along +x, spokes turn towards +y."""
-    spread_px: torch.Tensor
-    """How far the border may lie off along the spoke: width of the maps' transition, ``(batch, 2, spoke)``."""
-
-
-def contours_of(logits: torch.Tensor, n_spokes: int) -> Contours:
-    """Contours in maps ``(batch, 2, node, node)``.
+def contours_of(logits: torch.Tensor, n_spokes: int) -> torch.Tensor:
+    """Endocardium and epicardium in maps ``(batch, 2, node, node)``.
 
     Along each ray from the centre the map may only fall; its integral is the expected radius. Radii keep their first
     Fourier terms, and the centre is that of the epicardial contour.
+
+    Returns
+    -------
+        Shape ``(batch, 2, spoke, 2)`` in crop pixels; spoke 0 points along +x, spokes turn towards +y.
     """
     probability = logits.sigmoid()
     nodes = probability.shape[-1]
@@ -163,10 +157,8 @@ def contours_of(logits: torch.Tensor, n_spokes: int) -> Contours:
         center = _centroid(center[:, None] + direction * radius[:, HEART, :, None])
     radius = torch.stack([torch.minimum(radius[:, CAVITY], radius[:, HEART] - 1.5), radius[:, HEART]], dim=1)
     radius = radius.clamp_min(0.5)
-    # The mean absolute deviation of a border whose distribution function is the falling profile.
-    spread = (falling * (1 - falling)).sum(dim=-1) * step_px
-    places = center[:, None, None] + direction * radius[..., None]
-    return Contours(places, spread)
+    contours: torch.Tensor = center[:, None, None] + direction * radius[..., None]
+    return contours
 
 
 def _low_passed(radius: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ class TrainingConfig:
     task: Task
     out: str
     architecture: Architecture = "unet"
-    """Network of the localizer: ours or the predecessor's. The RNN-CNN is the predecessor's in any case."""
+    """Network of the localizer: ours or the predecessor's; of no meaning to the other tasks."""
     data: tuple[str, ...] = ()
     """HDF5 files in the predecessor's layout; empty: the simulator alone."""
     simulation_share: float = 0.5

@@ -29,7 +29,7 @@ class FileExamples:
     """Draws random rows of labelled files, prepared as inference prepares its input.
 
     Crops are shifted and scaled like the simulated ones. Landmarks keep the numbering of the file: it may be
-    anatomical, so they are not turned.
+    anatomical, so they are not turned; the placer's alone, which are contours to it, start along +x.
     """
 
     def __init__(self, task: Task, paths: list[Path], placer_maker: PlacerExamples | None = None) -> None:
@@ -125,7 +125,7 @@ def _landmark_example(
     crop = CropTransform((center[0], center[1]), side_mm, 128, (cine.spacing_xy_mm[0], cine.spacing_xy_mm[1]))
     frames, valid = crop.sample(cine.frames[:FRAMES_PER_EXAMPLE])
     images = preprocessing.landmark_input(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])[0]
-    points = crop.to_crop(labels.points_px[:FRAMES_PER_EXAMPLE])
+    points = crop.to_crop(labels.points_px[: len(frames)])
     missing = FRAMES_PER_EXAMPLE - len(frames)
     images = torch.cat([images, torch.zeros(missing, *images.shape[1:])])
     points = np.concatenate([points, np.full((missing, *points.shape[1:]), np.nan)])

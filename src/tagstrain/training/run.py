@@ -18,7 +18,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from tagstrain import __version__
-from tagstrain.networks.weights import load_weights, save_weights
+from tagstrain.errors import InputError
+from tagstrain.networks.weights import load_weights, save_weights, stored_settings
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.makers import MONITORED, example_maker, file_examples, training_module
 from tagstrain.training.stream import TrainingBatches
@@ -106,8 +107,15 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     module = training_module(config)
+    if config.task == "placer":
+        stored_settings("tracker", config.tracker_weights)  # before a worker finds out that they are missing
     if config.init is not None:
         network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
+        if type(network) is not type(module.network):
+            found, asked = type(network).__name__, type(module.network).__name__
+            raise InputError(
+                config.init, f"holds a {found}, the run trains a {asked}", "Give weights of the same network"
+            )
         module.network.load_state_dict(network.state_dict())
     monitored = MONITORED[config.task]
     best = ModelCheckpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet, sample_field
+from tagstrain.networks.flow import FIELD_STRIDE, LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field
 from tagstrain.networks.rnncnn import from_grid, loss_strains
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch, NetworkTraining
@@ -26,7 +26,9 @@ class TrackerTraining(NetworkTraining):
     def loss(self, batch: Batch) -> torch.Tensor:
         flow = self.network(batch["images"], batch["times_ms"], _slips_px(batch))
         error_mm, spread_mm = _landmark_errors_mm(flow, batch)
-        valid = batch["frame_valid"][:, :, None, None].float()
+        # A stretch whose reference frame has no labels says nothing about motion.
+        labelled = batch["frame_valid"] & batch["frame_valid"][:, :1]
+        valid = labelled[:, :, None, None].float()
         distance = (error_mm.square().sum(dim=-1) + 1e-3).sqrt()
         # Strain is what neighbors do relative to each other.
         around = (error_mm.roll(-1, dims=2) - error_mm).abs().sum(dim=-1)
@@ -74,7 +76,7 @@ def _landmark_errors_mm(flow: Flow, batch: Batch) -> tuple[torch.Tensor, torch.T
     truth = landmarks - landmarks[:, :1]
     error = (sample_landmarks(flow, landmarks[:, 0]) - truth) * pixel_mm[..., None]
     log_spread = sample_field(flow.log_spread_px[:, :, None], landmarks[:, 0].flatten(1, 2))[..., 0]
-    spread = log_spread.clamp(-4, 4).exp().view(landmarks.shape[:-1]) * pixel_mm
+    spread = log_spread.clamp(*LOG_SPREAD_LIMITS).exp().view(landmarks.shape[:-1]) * pixel_mm
     return error, spread
 
 

@@ -27,7 +27,7 @@ def tracker_example(
     ed = _ed_grid(labels, path, row)
     crop = _crop(cine, ed[:, -1], TrackerExamples.scale, TrackerExamples.shift, rng)
     images, times_ms = _standardized(cine, crop)
-    points = crop.to_crop(labels.points_px[:n_frames])
+    points = crop.to_crop(labels.points_px[: min(cine.n_frames, n_frames)])
     missing = n_frames - len(points)
     known = np.isfinite(points).all(axis=(1, 2))
     grid = np.nan_to_num(points).reshape(-1, N_SPOKES, N_RINGS, 2)
@@ -50,25 +50,30 @@ def placer_example(
     images, times_ms = _standardized(cine, crop)
     return {
         "images": maker.channels(images[None], times_ms[None])[0],
-        "landmarks": torch.tensor(crop.to_crop(_from_positive_x(ed)), dtype=torch.float32),
+        "landmarks": torch.tensor(crop.to_crop(_from_positive_x(ed, path, row)), dtype=torch.float32),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }
 
 
 def _ed_grid(labels: LandmarkRow, path: Path, row: int) -> NDArray[np.float64]:
     ed = labels.points_px[0]
+    if labels.ed_frame != 0:
+        raise InputError(path, f"row {row} has ED in frame {labels.ed_frame}", "Write rows that begin at ED")
     if ed.shape[0] != N_SPOKES * N_RINGS or not np.isfinite(ed).all():
         problem = f"row {row} has no full grid of {N_SPOKES} spokes x {N_RINGS} rings in its first frame"
         raise InputError(path, problem, "Tracker and placer train on rows that begin at ED with all landmarks")
     return np.asarray(ed.reshape(N_SPOKES, N_RINGS, 2), np.float64)
 
 
-def _from_positive_x(ed: NDArray[np.float64]) -> NDArray[np.float64]:
+def _from_positive_x(ed: NDArray[np.float64], path: Path, row: int) -> NDArray[np.float64]:
     """The same wall with spoke 0 along +x: where a file's spoke 0 lies depends on who drew it."""
-    center = area_centroid(ed[:, -1])
     angles = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
     direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    rings = [center + radii_along(ed[:, ring], center, angles)[:, None] * direction for ring in (0, -1)]
+    try:
+        center = area_centroid(ed[:, -1])
+        rings = [center + radii_along(ed[:, ring], center, angles)[:, None] * direction for ring in (0, -1)]
+    except ValueError as error:
+        raise InputError(path, f"row {row} has no usable wall at ED: {error}", "Check its landmarks") from None
     return wall_grid(rings[0], rings[1], N_RINGS)
 
 
