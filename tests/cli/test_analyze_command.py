@@ -50,6 +50,18 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def test_warnings_reach_the_screen_and_the_log(
+    analyze: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "case.h5")
+    assert analyze(path) == 0
+    line = "case, row_00000: frame times are not stored"
+    assert f"Warning: {line}" in capsys.readouterr().err
+    assert line in (tmp_path / "out" / "run.log").read_text()
+    assert analyze(path, "--quiet", out="quiet") == 0
+    assert not capsys.readouterr().err
+
+
 def test_contours_of_a_reader_replace_placing(
     analyze: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

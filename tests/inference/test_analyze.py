@@ -172,9 +172,11 @@ def test_lost_landmarks_fail_the_slice_with_a_reason(fake_models: Models, lost_f
         analyze_slice(make_cine(), models)
 
 
-def test_landmarks_outside_the_image_are_warned_of(fake_models: Models) -> None:
-    result = analyze_slice(make_cine(), fake_models, AnalysisConfig(box=Box(-10, -10, 10, 10)))
+def test_landmarks_outside_the_image_are_warned_of_and_half_of_them_fail_the_slice(fake_models: Models) -> None:
+    result = analyze_slice(make_cine(), fake_models, AnalysisConfig(box=Box(-4, 10, 24, 38)))
     assert any("outside the image" in warning for warning in result.warnings)
+    with pytest.raises(TrackingError, match="714 of 1008 landmark positions lie outside the image"):
+        analyze_slice(make_cine(), fake_models, AnalysisConfig(box=Box(-10, -10, 10, 10)))
 
 
 def test_a_study_result_keeps_slices_and_failures_apart(fake_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ class AnalysisRun:
     pixel_spacing_mm: tuple[float, float] | None
     figures: bool
     print_error: Callable[[str], None]
+    print_warning: Callable[[str], None]
     progress: Progress
     table: SliceTable = field(default_factory=SliceTable)
     _models: Models | None = None
@@ -100,6 +101,9 @@ class AnalysisRun:
                 else:
                     start = perf_counter()
                     self._write(folder, writer, slice_outcome)
+                    for warning in slice_outcome.warnings:
+                        _log.warning("%s, %s: %s", study.key, slice_outcome.name, warning)
+                        self.print_warning(f"{study.key}, {slice_outcome.name}: {warning}")
                     self.record.times.add({**slice_outcome.timings_s, "write": perf_counter() - start})
                 self.progress.advance(task)
 

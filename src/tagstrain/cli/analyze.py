@@ -20,7 +20,7 @@ from tagstrain.cli.analysis_run import (
     written_files,
 )
 from tagstrain.cli.exits import CommandExit, ExitCode, finish, options_not_input
-from tagstrain.cli.messages import print_error
+from tagstrain.cli.messages import print_error, print_warning
 from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, WeightsOption
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
@@ -116,7 +116,8 @@ def analyze(
         log_file(root / RUN_LOG),
         progress_bar(quiet) as progress,
     ):
-        run = AnalysisRun(root, loader, config, record, pixel_spacing_mm, figures, print_error, progress)
+        warn = _say_nothing if quiet else print_warning
+        run = AnalysisRun(root, loader, config, record, pixel_spacing_mm, figures, print_error, warn, progress)
         for path in inputs:
             run.add(path)
         if record.exit_code is ExitCode.UNREADABLE:
@@ -129,6 +130,10 @@ def analyze(
     if timings and record.times.n_slices:
         console.print(timings_table(record.times.mean_s(), record.times.n_slices))
     finish(record.exit_code)
+
+
+def _say_nothing(_message: str) -> None:
+    """With ``--quiet``, warnings stand in the log and the results alone."""
 
 
 def _print_results(console: Console, run: AnalysisRun, output: Path) -> None:

@@ -10,9 +10,7 @@ import typer
 
 def evaluate(
     truth: Annotated[Path, typer.Argument(metavar="TRUTH.h5", readable=False, help="File with the true landmarks.")],
-    predictions: Annotated[
-        Path, typer.Argument(metavar="PRED.h5", readable=False, help="File that track or predict wrote.")
-    ],
+    predictions: Annotated[Path, typer.Argument(metavar="PRED.h5", readable=False, help="File that track wrote.")],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the numbers as JSON; replaces FILE.")
     ] = None,

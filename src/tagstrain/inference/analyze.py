@@ -39,6 +39,8 @@ LOW_CONFIDENCE = 0.5
 All of 200 simulated slices lie above 0.55; noise reaches 0.23, a still tagged phantom 0.01.
 """
 
+HARDLY_ANY_STRAIN = 0.01
+"""Mid-wall shortening below which a slice carries a warning."""
 UNSURE_MM = 2.0
 """Standard deviation of the landmarks, median of a frame, above which a slice carries a warning."""
 
@@ -188,8 +190,8 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
     if found.confidence is not None and not found.confidence >= config.min_confidence:
         raise LocalizationError(
             f"No left ventricle found: localization confidence {found.confidence:.2f} is below "
-            f"{config.min_confidence:.2f}. If the slice does show one, give its box with --box X1,Y1,X2,Y2 "
-            "or lower --min-confidence."
+            f"{config.min_confidence:.2f}. If the slice does show one, lower --min-confidence, or give its "
+            "box to 'tagstrain analyze' with --box X1,Y1,X2,Y2."
         )
     _refuse_outside(found.box, cine, "the localized box")
     return found
@@ -226,7 +228,12 @@ def _load(source: SliceSource) -> TaggedCine:
 
 
 def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
-    """Strain of a slice, checked to exist in every frame."""
+    """Strain of a slice, checked to exist in every frame and to be that of something in the image."""
+    n_outside = int(np.count_nonzero(_outside(cine, landmarks)))
+    if 2 * n_outside > landmarks.points_px[..., 0].size:
+        raise TrackingError(
+            f"{n_outside} of {landmarks.points_px[..., 0].size} landmark positions lie outside the image."
+        )
     try:
         strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms)
     except ValueError as error:
@@ -264,6 +271,8 @@ def _warnings(
         yield f"The box {_shown(config.box)} was given by the user; the localizer was not asked"
     if strain.es_frame == strain.ed_frame:
         yield "No circumferential shortening was measured: ES falls on the ED frame"
+    elif strain.circumferential_midwall.min() > -HARDLY_ANY_STRAIN:
+        yield f"Hardly any circumferential shortening was measured: less than {100 * HARDLY_ANY_STRAIN:g} %"
     points = landmarks.points_px
     n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))
     if n_missing:
@@ -277,11 +286,17 @@ def _warnings(
             f"Landmarks are uncertain by more than {UNSURE_MM:g} mm in {unsure.size} of {cine.n_frames} frames "
             f"(first: {unsure[0]}): the tags are hardly seen there"
         )
-    rows, columns = cine.frames.shape[1:]
-    with np.errstate(invalid="ignore"):
-        outside = ((points < -0.5) | (points > np.array([columns, rows]) - 0.5)).any(axis=-1)
+    outside = _outside(cine, landmarks)
     if outside.any():
         yield f"{np.count_nonzero(outside)} of {outside.size} landmark positions lie outside the image"
+
+
+def _outside(cine: TaggedCine, landmarks: LandmarkTracks) -> NDArray[np.bool_]:
+    """Which landmark positions ``(time, spoke, ring)`` lie outside the image."""
+    rows, columns = cine.frames.shape[1:]
+    points = landmarks.points_px
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((points < -0.5) | (points > np.array([columns, rows]) - 0.5)).any(axis=-1))
 
 
 def _shown(box: Box) -> str:
