@@ -1,9 +1,11 @@
-"""Closed contours as polygons: where rays from inside meet them."""
+"""Closed contours as polygons: where rays from inside meet them, and the landmark grid between two of them."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tagstrain.geometry.grid import wall_grid
 
 
 def area_centroid(polygon: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -51,3 +53,29 @@ def radii_along(
     if not meets.any(axis=1).all():
         raise ValueError("the center does not lie inside the polygon")
     return np.asarray(np.where(meets, radius, -np.inf).max(axis=1))
+
+
+def grid_between(
+    endo: NDArray[np.floating], epi: NDArray[np.floating], n_spokes: int, n_rings: int
+) -> NDArray[np.float64]:
+    """Landmarks ``(spoke, ring, 2)`` between two closed contours ``(point, 2)``, on straight spokes at equal angles.
+
+    Spokes start at the centre of the epicardium; spoke 0 points along +x, spokes turn towards +y.
+
+    Raises
+    ------
+    ValueError
+        If a contour has no area, or the epicardium does not hold the endocardium, or that not the centre.
+    """
+    center = area_centroid(epi)
+    area_centroid(endo)  # refuses what is no contour
+    angles = 2 * np.pi * np.arange(n_spokes) / n_spokes
+    outer = radii_along(epi, center, angles)
+    try:
+        inner = radii_along(endo, center, angles)
+    except ValueError:
+        raise ValueError("the endocardium does not hold the center of the epicardium") from None
+    if (inner >= outer).any():
+        raise ValueError("the endocardium does not lie inside the epicardium")
+    direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return wall_grid(center + inner[:, None] * direction, center + outer[:, None] * direction, n_rings)

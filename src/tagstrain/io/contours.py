@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
-from tagstrain.geometry import wall_grid
-from tagstrain.geometry.polygon import area_centroid, radii_along
+from tagstrain.geometry.polygon import grid_between
 
 ANY_SLICE = "*"
 _REMEDY = (
@@ -52,7 +51,8 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
             raise TypeError("expected contours or landmarks")
         if "landmarks" in entry:
             return _grid(entry["landmarks"])
-        return _grid_between(np.asarray(entry["endo"], np.float64), np.asarray(entry["epi"], np.float64))
+        endo, epi = (np.asarray(entry[name], np.float64) for name in ("endo", "epi"))
+        return grid_between(endo, epi, N_SPOKES, N_RINGS)
     except KeyError as error:
         raise InputError(path, f"{where}{error} is missing", _REMEDY) from None
     except (TypeError, ValueError) as error:
@@ -64,18 +64,3 @@ def _grid(landmarks: Any) -> NDArray[np.float64]:
     if grid.shape != (N_SPOKES, N_RINGS, 2) or not np.isfinite(grid).all():
         raise ValueError(f"expected {N_SPOKES} x {N_RINGS} finite landmarks (x, y), got an array of shape {grid.shape}")
     return grid
-
-
-def _grid_between(endo: NDArray[np.float64], epi: NDArray[np.float64]) -> NDArray[np.float64]:
-    center = area_centroid(epi)
-    area_centroid(endo)  # refuses what is no contour
-    angles = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
-    outer = radii_along(epi, center, angles)
-    try:
-        inner = radii_along(endo, center, angles)
-    except ValueError:
-        raise ValueError("the endocardium does not hold the center of the epicardium") from None
-    if (inner >= outer).any():
-        raise ValueError("the endocardium does not lie inside the epicardium")
-    direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    return wall_grid(center + inner[:, None] * direction, center + outer[:, None] * direction, N_RINGS)

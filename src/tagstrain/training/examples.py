@@ -211,6 +211,23 @@ class LocalizerExamples:
         return dict(batch)
 
 
+def drawn_crop_mm(
+    scene: Scene, scale: tuple[float, float], shift: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A random square crop per scene: middle and diameter of the epicardium, side of the crop, its offset [mm].
+
+    ``scale`` is the range of side over diameter, drawn log-uniformly; ``shift`` the largest offset over side.
+    """
+    ed = ed_landmarks_mm(scene).flatten(1, 2)
+    n, device = len(ed), ed.device
+    low, high = ed.amin(dim=1), ed.amax(dim=1)
+    diameter = (high - low).amax(dim=1)
+    log_scale = rng.uniform(math.log(scale[0]), math.log(scale[1]), n)
+    side = diameter * torch.tensor(np.exp(log_scale), dtype=torch.float32, device=device)
+    share = torch.tensor(rng.uniform(-shift, shift, (n, 2)), dtype=torch.float32, device=device)
+    return (low + high) / 2, diameter, side, share * side[:, None]
+
+
 class TrackerExamples:
     """Crops ``images`` (batch, time, 128, 128), standardised, with ``landmarks`` (batch, time, spoke, ring, 2).
 
@@ -229,13 +246,8 @@ class TrackerExamples:
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
         rng = np.random.default_rng([seed, 1])
-        ed = ed_landmarks_mm(scene).flatten(1, 2)
-        low, high = ed.amin(dim=1), ed.amax(dim=1)
-        diameter = (high - low).amax(dim=1)
-        log_scale = rng.uniform(math.log(self.scale[0]), math.log(self.scale[1]), n)
-        side = diameter * torch.tensor(np.exp(log_scale), dtype=torch.float32, device=device)
-        shift = torch.tensor(rng.uniform(-self.shift, self.shift, (n, 2)), dtype=torch.float32, device=device)
-        cines = render(scene, View((low + high) / 2 + shift * side[:, None], side, TRACKER_CROP_SIZE))
+        middle, _, side, offset = drawn_crop_mm(scene, self.scale, self.shift, rng)
+        cines = render(scene, View(middle + offset, side, TRACKER_CROP_SIZE))
         return {
             "images": preprocessing.standardized(cines.frames).half(),
             "landmarks": cines.landmarks_px,

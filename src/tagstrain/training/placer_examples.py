@@ -15,9 +15,9 @@ from tagstrain.networks.flow import FlowNet
 from tagstrain.networks.placer import N_ROTATION_CHANNELS, N_VECTOR_CHANNELS, PLACER_CHANNELS, placer_channels
 from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
-from tagstrain.simulation.render import View, ed_landmarks_mm, render
+from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import sample_scenes, stack_scenes
-from tagstrain.training.examples import FRAME_INTERVAL_MS, Batch
+from tagstrain.training.examples import FRAME_INTERVAL_MS, Batch, drawn_crop_mm
 
 _GROUPS = (
     slice(0, N_VECTOR_CHANNELS),
@@ -56,16 +56,11 @@ class PlacerExamples:
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
         rng = np.random.default_rng([seed, 1])
-        ed = ed_landmarks_mm(scene).flatten(1, 2)
-        low, high = ed.amin(dim=1), ed.amax(dim=1)
-        diameter = (high - low).amax(dim=1)
-        log_scale = rng.uniform(math.log(self.scale[0]), math.log(self.scale[1]), n)
-        side = diameter * torch.tensor(np.exp(log_scale), dtype=torch.float32, device=device)
-        shift = torch.tensor(rng.uniform(-self.shift, self.shift, (n, 2)), dtype=torch.float32, device=device)
+        middle, diameter, side, offset = drawn_crop_mm(scene, self.scale, self.shift, rng)
         # A quarter of the wall may be cut off by the crop, never more.
         reach = (side[:, None] / 2 - 0.35 * diameter[:, None]).clamp_min(0)
-        offset = torch.minimum(torch.maximum(shift * side[:, None], -reach), reach)
-        view = View((low + high) / 2 + offset, side, preprocessing.TRACKER_CROP_SIZE)
+        offset = torch.minimum(torch.maximum(offset, -reach), reach)
+        view = View(middle + offset, side, preprocessing.TRACKER_CROP_SIZE)
         cines = render(scene, view)
         times_ms = cines.frame_times_ms - cines.frame_times_ms[:, :1]
         return {

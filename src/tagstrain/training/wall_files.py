@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tagstrain.data import TaggedCine
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
-from tagstrain.geometry import CropTransform, wall_grid
-from tagstrain.geometry.polygon import area_centroid, radii_along
+from tagstrain.geometry import CropTransform
+from tagstrain.geometry.polygon import grid_between
 from tagstrain.io.landmark_file import LandmarkRow
 from tagstrain.networks import preprocessing
 from tagstrain.training.examples import TrackerExamples
@@ -67,14 +67,10 @@ def _ed_grid(labels: LandmarkRow, path: Path, row: int) -> NDArray[np.float64]:
 
 def _from_positive_x(ed: NDArray[np.float64], path: Path, row: int) -> NDArray[np.float64]:
     """The same wall with spoke 0 along +x: where a file's spoke 0 lies depends on who drew it."""
-    angles = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
-    direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     try:
-        center = area_centroid(ed[:, -1])
-        rings = [center + radii_along(ed[:, ring], center, angles)[:, None] * direction for ring in (0, -1)]
+        return grid_between(ed[:, 0], ed[:, -1], N_SPOKES, N_RINGS)
     except ValueError as error:
         raise InputError(path, f"row {row} has no usable wall at ED: {error}", "Check its landmarks") from None
-    return wall_grid(rings[0], rings[1], N_RINGS)
 
 
 def _crop(
