@@ -1,5 +1,6 @@
 """Immutable, self-validating objects that the stages hand to one another."""
 
+from tagstrain.data.archive import ArchiveIdentity, SourceImage, SourceSeries
 from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.data.landmarks import LandmarkTracks, PointTracks
 from tagstrain.data.results import (
@@ -15,6 +16,7 @@ from tagstrain.data.results import (
 from tagstrain.data.study import LoadedSlice, SliceSource, Study
 
 __all__ = [
+    "ArchiveIdentity",
     "Box",
     "LandmarkTracks",
     "LoadedSlice",
@@ -27,6 +29,8 @@ __all__ = [
     "SliceLevel",
     "SliceResult",
     "SliceSource",
+    "SourceImage",
+    "SourceSeries",
     "StrainResult",
     "Study",
     "StudyResult",

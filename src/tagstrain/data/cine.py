@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstrain.data.archive import SourceSeries
+
 NOMINAL_FRAME_INTERVAL_MS = 40.0
 """Frame interval assumed, with a warning, where a file stores no frame times (near the UK Biobank protocol's)."""
 
@@ -59,6 +61,10 @@ class TaggedCine:
     """NumPy name of the type in which pixels were stored, where the original pipeline would compute in that type."""
     warnings: tuple[str, ...] = ()
     """What had to be assumed when reading, in words."""
+    rr_interval_ms: float | None = None
+    """Time from one R wave to the next [ms]; None where not known."""
+    source_series: SourceSeries | None = None
+    """The archived images, for results that refer to them; None where the pixels did not come from DICOM."""
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 3 or 0 in self.frames.shape:
@@ -77,6 +83,12 @@ class TaggedCine:
             raise ValueError(f"ed_frame: expected 0 to {self.n_frames - 1}, got {self.ed_frame}")
         if self.affine is not None and self.affine.shape != (4, 4):
             raise ValueError(f"affine: expected shape (4, 4), got {self.affine.shape}")
+        if self.rr_interval_ms is not None and not 0 < self.rr_interval_ms < float("inf"):
+            raise ValueError(f"rr_interval_ms: expected a positive time, got {self.rr_interval_ms}")
+        if self.source_series is not None and len(self.source_series.images) != self.n_frames:
+            raise ValueError(
+                f"source_series: expected one image per frame ({self.n_frames}), got {len(self.source_series.images)}"
+            )
 
     @property
     def n_frames(self) -> int:

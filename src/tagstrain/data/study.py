@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tagstrain.data.archive import ArchiveIdentity
 from tagstrain.data.cine import TaggedCine
 
 
@@ -56,3 +57,5 @@ class Study:
     """``"dicom"``, ``"nifti"`` or ``"hdf5"``."""
     skipped: tuple[str, ...] = ()
     """What was found and not used, with the reason."""
+    identity: ArchiveIdentity | None = None
+    """Patient and study, where the user keeps identities and the format stores them."""
