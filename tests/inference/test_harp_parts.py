@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tagstrain.errors import TagsNotFoundError
+from tagstrain.geometry.tag_spectrum import measure_tags
 from tagstrain.inference.harmonic_phase import HarmonicFilter, relative_contrast, unwrap_phase
 from tagstrain.inference.motion_fit import LocalPolynomialFit, MotionModel, tissue_around
-from tagstrain.inference.tag_spectrum import measure_tags
 
 
 def tagged_image(

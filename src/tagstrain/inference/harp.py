@@ -11,9 +11,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
+from tagstrain.geometry.tag_spectrum import measure_tags
 from tagstrain.inference.harmonic_phase import HarmonicFilter, relative_contrast, unwrap_phase
 from tagstrain.inference.motion_fit import LocalPolynomialFit, MotionModel, tissue_around
-from tagstrain.inference.tag_spectrum import measure_tags
 
 NODE_STEP_PX = 2
 """Crop pixels between the nodes of the displacement field."""
