@@ -117,12 +117,26 @@ def test_two_uk_biobank_slices_keep_their_levels(tmp_path: Path) -> None:
     assert [source.name for source in read_study(tmp_path / "case").slices] == ["mid", "apical"]
 
 
-def test_slices_without_level_are_numbered_with_a_warning(tmp_path: Path) -> None:
+def test_the_thirds_of_a_longer_stack_get_their_levels(tmp_path: Path) -> None:
     cines = [example_cine(seed=k) for k in range(4)]
     write_dicom_study(tmp_path / "case", cines[::-1], 1, ["tag"] * 4)
     found = by_name(read_study(tmp_path / "case"))
-    assert list(found) == ["slice_1", "slice_2", "slice_3", "slice_4"]
+    assert list(found) == ["basal", "mid", "mid_2", "apical"]
+    for cine, expected in zip(found.values(), cines[::-1], strict=True):
+        np.testing.assert_array_equal(cine.frames, expected.frames)
+        assert any("positions" in warning for warning in cine.warnings)
+
+
+def test_two_slices_are_ordered_and_numbered_with_a_warning(tmp_path: Path) -> None:
+    cines = [example_cine(seed=k) for k in range(2)]
+    files = write_dicom_study(tmp_path / "case", cines, 1, ["tag"] * 2)
+    shift = dcmread(files[0]).ImagePositionPatient
+    edit_dicom(files[:4], lambda d: setattr(d, "ImagePositionPatient", dcmread(files[4]).ImagePositionPatient))
+    edit_dicom(files[4:], lambda d: setattr(d, "ImagePositionPatient", shift))
+    found = by_name(read_study(tmp_path / "case"))
+    assert list(found) == ["slice_1", "slice_2"]
     assert all(cine.level is SliceLevel.UNKNOWN and "level" in cine.warnings[-1] for cine in found.values())
+    assert_same_cine(found["slice_1"], cines[1])
 
 
 def test_the_last_complete_of_repeated_series_is_used(tmp_path: Path) -> None:
