@@ -6,9 +6,10 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
@@ -129,6 +130,22 @@ def read_member(archive: zipfile.ZipFile, member: ZipMember) -> bytes:
         return archive.read(member.member)
     except _DAMAGE as error:
         raise InputError(member.path, "is damaged within the zip", "Download the zip again") from error
+
+
+def read_each(sources: Iterable[ByteSource]) -> Iterator[bytes]:
+    """Bytes of one object after another; a zip that holds several in a row is opened once.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be read.
+    """
+    for zipped, run in groupby(sources, key=lambda source: source.archive if isinstance(source, ZipMember) else None):
+        if zipped is None:
+            yield from (source.read() for source in run)
+            continue
+        with open_archive(zipped) as archive:
+            yield from (read_member(archive, source) for source in run if isinstance(source, ZipMember))
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:

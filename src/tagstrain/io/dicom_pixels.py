@@ -13,7 +13,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 
 from tagstrain.errors import InputError
-from tagstrain.io.archive import ByteSource
+from tagstrain.io.archive import ByteSource, read_each
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_values import damage_told
 
@@ -34,8 +34,9 @@ def read_frames(headers: Sequence[DicomHeader]) -> NDArray[np.float32]:
         problem = f"its slice has {len(headers)} images of {rows} x {columns} pixels, {n_bytes / 1024**3:.1f} GiB"
         raise InputError(headers[0].source.path, problem, "Export the tagged series alone")
     frames = np.empty((len(headers), rows, columns), np.float32)
-    for places in _places_by_file(headers).values():
-        pixels = _decode(headers[places[0]].source, [_frame_index(headers[k]) for k in places])
+    files = _places_by_file(headers)
+    for (source, places), data in zip(files.items(), read_each(files), strict=True):
+        pixels = _decode(source, data, [_frame_index(headers[k]) for k in places])
         with np.errstate(over="ignore"):  # what a damaged slope makes infinite is refused with the cine
             for k, image in zip(places, pixels, strict=True):
                 frames[k] = _rescaled(headers[k], image)
@@ -50,12 +51,12 @@ def read_pixels(header: DicomHeader) -> NDArray[np.float64]:
     InputError
         As `read_frames` does.
     """
-    return _rescaled(header, _decode(header.source, [_frame_index(header)])[0])
+    return _rescaled(header, _decode(header.source, header.source.read(), [_frame_index(header)])[0])
 
 
-def _places_by_file(headers: Sequence[DicomHeader]) -> dict[object, list[int]]:
+def _places_by_file(headers: Sequence[DicomHeader]) -> dict[ByteSource, list[int]]:
     """Where the images of each file stand in the sequence."""
-    places: dict[object, list[int]] = {}
+    places: dict[ByteSource, list[int]] = {}
     for k, header in enumerate(headers):
         places.setdefault(header.source, []).append(k)
     return places
@@ -66,9 +67,8 @@ def _frame_index(header: DicomHeader) -> int:
     return (header.image.frame_number or 1) - 1
 
 
-def _decode(source: ByteSource, indices: list[int]) -> list[NDArray[np.generic]]:
+def _decode(source: ByteSource, data: bytes, indices: list[int]) -> list[NDArray[np.generic]]:
     """Stored values of some frames of a file, in the order asked for."""
-    data = source.read()
     with damage_told(source):
         dataset = dcmread(BytesIO(data))
         _require_decoder(source, dataset)
