@@ -26,7 +26,8 @@ from tagstrain.io.slice_levels import (
     levels_from_position,
 )
 
-N_SKIPPED_NAMED = 20
+N_NAMED_ALIKE = 5
+"""Files that are skipped for the same reason and still named one by one."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -137,13 +138,12 @@ def _build_study(
     unreadable = [source for source in slices if isinstance(source, UnreadableSlice)]
     if len(unreadable) == len(slices):
         raise unreadable[0].error()
-    skipped = _first_few([f"{error.path.name}: {error.problem}" for error in errors])
     return Study(
         key=key,
         path=path,
         slices=slices,
         format="dicom",
-        skipped=(*skipped, *left_out, *untagged, *repeats),
+        skipped=(*_named(errors), *left_out, *untagged, *repeats),
         identity=read_identity(kept[0].first.source) if keep_ids else None,
     )
 
@@ -211,8 +211,15 @@ def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputErro
     return tuple(slices)
 
 
-def _first_few(lines: list[str]) -> list[str]:
-    """Keep a list of skipped files readable."""
-    if len(lines) <= N_SKIPPED_NAMED:
-        return lines
-    return [*lines[:N_SKIPPED_NAMED], f"and {len(lines) - N_SKIPPED_NAMED} more files that are no usable image"]
+def _named(errors: list[InputError]) -> list[str]:
+    """Say why files were passed over; many with the same fault on one line."""
+    names: dict[str, list[str]] = {}
+    for error in errors:
+        names.setdefault(error.problem, []).append(error.path.name)
+    lines: list[str] = []
+    for problem, alike in names.items():
+        if len(alike) <= N_NAMED_ALIKE:
+            lines += [f"{name}: {problem}" for name in alike]
+        else:
+            lines.append(f"{alike[0]} and {len(alike) - 1} more files: {problem}")
+    return lines

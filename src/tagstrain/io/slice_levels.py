@@ -86,12 +86,10 @@ def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[l
 
 
 def _largest_stack(affines: Sequence[NDArray[np.float64] | None]) -> list[int]:
-    """Indices of the largest set of parallel slices; all where a position is missing."""
-    normals = [slice_normal(affine) for affine in affines if affine is not None]
-    if len(normals) < len(affines):
-        return list(range(len(affines)))
-    stacks = [[k for k, other in enumerate(normals) if abs(float(normal @ other)) > PARALLEL] for normal in normals]
-    return max(stacks, key=len, default=[])
+    """Indices of the largest set of parallel slices, those without a position left out; all where none has one."""
+    normals = {k: slice_normal(affine) for k, affine in enumerate(affines) if affine is not None}
+    stacks = [[k for k, other in normals.items() if abs(float(n @ other)) > PARALLEL] for n in normals.values()]
+    return max(stacks, key=len, default=list(range(len(affines))))
 
 
 def slice_normal(affine: NDArray[np.float64]) -> NDArray[np.float64]:
