@@ -17,7 +17,7 @@ from tagstrain.io.archive import ByteSource, read_each
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_values import damage_told
 
-MAX_SLICE_BYTES = 1024**3
+MAX_SLICE_BYTES = 512 * 1024**2
 
 
 def read_frames(headers: Sequence[DicomHeader]) -> NDArray[np.float32]:
@@ -31,7 +31,7 @@ def read_frames(headers: Sequence[DicomHeader]) -> NDArray[np.float32]:
     rows, columns = headers[0].shape
     n_bytes = 4 * len(headers) * rows * columns
     if n_bytes > MAX_SLICE_BYTES:
-        problem = f"its slice has {len(headers)} images of {rows} x {columns} pixels, {n_bytes / 1024**3:.1f} GiB"
+        problem = f"its slice has {len(headers)} images of {rows} x {columns} pixels, {n_bytes / 1024**2:.0f} MiB"
         raise InputError(headers[0].source.path, problem, "Export the tagged series alone")
     frames = np.empty((len(headers), rows, columns), np.float32)
     files = _places_by_file(headers)
