@@ -58,7 +58,7 @@ class DicomSlice:
         )
 
 
-def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
+def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:
     """Read all DICOM files below a folder; what is not an image is named in ``skipped``.
 
     Raises
@@ -70,7 +70,7 @@ def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None =
     return _build_study(path, _file_headers(files), pixel_spacing_mm, safe_name(path.resolve().name))
 
 
-def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
+def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:
     """Read one DICOM file, which is an error for a classic single-frame one, since motion needs two frames.
 
     Raises
@@ -81,7 +81,7 @@ def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = N
     return _build_study(path, _file_headers([path]), pixel_spacing_mm, safe_name(path.stem))
 
 
-def read_dicom_zip(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
+def read_dicom_zip(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:
     """Read the DICOM files of a zip, flat or nested, without unpacking it to disk.
 
     Raises
