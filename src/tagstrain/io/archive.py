@@ -7,9 +7,10 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -138,6 +139,22 @@ def member_damage_told(path: Path) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         raise InputError(path, "is damaged within the zip", "Download the zip again") from error
+
+
+def read_each(sources: Iterable[ByteSource]) -> Iterator[bytes]:
+    """Bytes of one object after another; a zip that holds several in a row is opened once.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be read.
+    """
+    for zipped, run in groupby(sources, key=lambda source: source.archive if isinstance(source, ZipMember) else None):
+        if zipped is None:
+            yield from (source.read() for source in run)
+            continue
+        with open_archive(zipped) as archive:
+            yield from (read_member(archive, source) for source in run if isinstance(source, ZipMember))
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:

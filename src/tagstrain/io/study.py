@@ -11,7 +11,8 @@ from typing import NamedTuple
 from tagstrain.data.study import Study
 from tagstrain.errors import InputError
 from tagstrain.io.assembly import given_spacing, safe_name
-from tagstrain.io.dicom import PREAMBLE_BYTES, is_dicom, read_dicom_file, read_dicom_folder, read_dicom_zip
+from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zip
+from tagstrain.io.dicom_files import PREAMBLE_BYTES, is_dicom
 from tagstrain.io.hdf5 import read_hdf5_study
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
 from tagstrain.io.nifti_times import sidecar_path
