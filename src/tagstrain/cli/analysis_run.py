@@ -39,6 +39,7 @@ class AnalysisRun:
     config: AnalysisConfig
     record: RunRecord
     pixel_spacing_mm: tuple[float, float] | None
+    keep_ids: bool
     figures: bool
     print_error: Callable[[str], None]
     print_warning: Callable[[str], None]
@@ -54,7 +55,7 @@ class AnalysisRun:
         outcome = StudyRecord(path.name or path.resolve().name)
         self.record.studies.append(outcome)
         try:
-            study = read_study(path, self.pixel_spacing_mm)
+            study = read_study(path, self.pixel_spacing_mm, self.keep_ids)
         except InputError as error:
             outcome.error = str(error)
             _log.error("%s", error)
@@ -89,7 +90,7 @@ class AnalysisRun:
         source = f"{study.format}: {study.path.name}"
         with (
             atomic_folder(self.root / study.key, overwrite=True, marker="results.json") as folder,
-            StudyWriter(folder, study.key, source, models.provenance) as writer,
+            StudyWriter(folder, study.key, source, models.provenance, study.identity) as writer,
         ):
             for slice_outcome in analyze_slices(study, models, self.config):
                 outcome.n_slices += 1

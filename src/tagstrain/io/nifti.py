@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from tagstrain.io.assembly import (
     UnreadableSlice,
     checked_cine,
     given_spacing,
-    nominal_times,
     resolve_spacing,
     safe_name,
     unique_names,
 )
+from tagstrain.io.limits import check_cine_size, check_unpacked_size
+from tagstrain.io.nifti_times import SUFFIXES, FrameTiming, HeaderTiming, frame_timing, nifti_stem
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
     LEVELS,
@@ -39,12 +41,9 @@ from tagstrain.io.slice_levels import (
     order_towards_apex,
 )
 
-SUFFIXES = (".nii", ".nii.gz")
-MAX_IMAGE_BYTES = 4 * 1024**3
-_MAX_GZIP_RATIO = 1100  # the most that deflate can reach: a header that asks for more is damaged
+MAX_IMAGE_BYTES = 1024**3
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, meter, mm, micrometer
-_MS_PER_UNIT = {8: 1000.0, 16: 1.0, 24: 0.001}  # xyzt_units & 56: second, ms, microsecond
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 # What nibabel and the decompressor raise on damaged files.
@@ -73,7 +72,7 @@ class NiftiSlice:
     z: int
     name: str
     level: SliceLevel
-    frame_times_ms: NDArray[np.float64]
+    timing: FrameTiming
     pixel_spacing: PixelSpacing
     affine: NDArray[np.float64] | None
     warnings: tuple[str, ...]
@@ -92,12 +91,13 @@ class NiftiSlice:
         return checked_cine(
             self.path,
             np.moveaxis(pixels, -1, 0).swapaxes(1, 2),
-            frame_times_ms=self.frame_times_ms,
+            frame_times_ms=self.timing.frame_times_ms,
             pixel_spacing=self.pixel_spacing,
             name=self.name,
             level=self.level,
             affine=self.affine,
             source=f"NIfTI {self.path.name}, z = {self.z}",
+            rr_interval_ms=self.timing.rr_interval_ms,
             warnings=self.warnings,
         )
 
@@ -105,15 +105,6 @@ class NiftiSlice:
 def is_nifti_name(path: Path) -> bool:
     """Whether the file's name ends as NIfTI does."""
     return path.name.lower().endswith(SUFFIXES)
-
-
-def nifti_stem(path: Path) -> str:
-    """Name of the file without ``.nii`` or ``.nii.gz``."""
-    name = path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
 
 
 def read_nifti_study(
@@ -160,10 +151,11 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
         dtype = np.dtype(image.get_data_dtype())
         zooms = [float(mm) for mm in np.asarray(header["pixdim"])[1:5]]
         units = int(header["xyzt_units"])
+        pixels_at = float(header["vox_offset"])
         start = float(header["toffset"])
         has_position = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
         affine = np.asarray(image.affine, np.float64)
-    _check_shape(path, shape, dtype)
+    _check_shape(path, shape, dtype, pixels_at)
     mm = _MM_PER_UNIT.get(units & 7)
     if mm is None:
         raise InputError(path, f"its xyzt_units ({units}) name no unit of length", "Mend the header")
@@ -171,7 +163,7 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
     spacing, told = resolve_spacing(path, stored, given, "pixdim")
     if units & 7 == 0 and given is None:
         told += ("the header names no unit of length: mm was assumed",)
-    times_ms, time_warnings = _frame_times_ms(shape, zooms[3], start, units & 56)
+    timing = frame_timing(path, HeaderTiming(zooms[3], start, units & 56, len(shape) == 4), shape[-1])
     level = level_from_file_name(nifti_stem(path))
     n_slices = shape[2] if len(shape) == 4 else 1
     return [
@@ -180,56 +172,33 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
             z=z,
             name=safe_name(nifti_stem(path), "slice"),
             level=level if level and n_slices == 1 else SliceLevel.UNKNOWN,
-            frame_times_ms=times_ms,
+            timing=timing,
             pixel_spacing=spacing,
             affine=_slice_affine(affine, mm, z) if has_position and np.isfinite(affine).all() else None,
-            warnings=(*told, *time_warnings, ED_ASSUMED),
+            warnings=(*told, *timing.warnings, ED_ASSUMED),
         )
         for z in range(n_slices)
     ]
 
 
-def _check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], pixels_at: float) -> None:
     """Refuse what is no gray cine, or says to be larger than its file can hold, before anything is allocated."""
     if dtype.kind not in "iuf":
         raise InputError(path, f"holds {dtype} pixels, expected integers or floats", "Give the magnitude images")
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in (3, 4) or min(shape) < 1:
         problem = f"has shape {shape}, expected (x, y, t), (x, y, 1, t) or (x, y, z, t)"
         raise InputError(path, problem, "Convert the series so that time is the last axis")
     if shape[-1] < 2:
         raise InputError(path, f"holds a single frame (shape {shape})", "Give the file with all frames of the cycle")
-    n_bytes = dtype.itemsize
-    for n in shape:
-        n_bytes *= n
-    n_stored = path.stat().st_size * (_MAX_GZIP_RATIO if path.name.lower().endswith(".gz") else 1)
-    if n_bytes > n_stored:
+    n_bytes = dtype.itemsize * prod(shape)
+    n_stored = path.stat().st_size
+    if path.name.lower().endswith(".gz"):
+        n_before = int(pixels_at) if np.isfinite(pixels_at) and pixels_at > 0 else 0
+        check_unpacked_size(path, n_bytes + n_before, n_stored, MAX_IMAGE_BYTES)
+    elif n_bytes > n_stored:
         problem = f"is truncated: its header announces {n_bytes} bytes of pixels"
         raise InputError(path, problem, "Copy or convert it again")
-    if n_bytes > MAX_IMAGE_BYTES:
-        raise InputError(path, f"holds {n_bytes / 1024**3:.1f} GiB of pixels", "Give one file per slice")
-
-
-def _frame_times_ms(
-    shape: tuple[int, ...], step: float, start: float, unit: int
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Frame times from the time step of the header, with what had to be assumed."""
-    n_frames = shape[-1]
-    told: tuple[str, ...] = ()
-    factor = _MS_PER_UNIT.get(unit)
-    if factor is None and len(shape) == 4 and unit == 0:
-        # Converters often leave the unit out; a default of 1 says nothing, and 0 < step < 1 can only be seconds.
-        factor = 1000.0 if 0 < step < 1 else 1.0 if 5 <= step <= 1000 else None
-        if factor is not None:
-            name = "s" if factor > 1 else "ms"
-            told = (f"the header names no unit of time: its step of {step:g} was taken as {name}",)
-    if factor is None or not (np.isfinite(step) and step > 0):
-        times_ms, warning = nominal_times(n_frames)
-        return times_ms, (warning,)
-    step_ms = step * factor
-    if not 5 <= step_ms <= 500:
-        told += (f"frames {step_ms:g} ms apart are unusual for a cine: check the header's unit of time",)
-    start_ms = start * factor if np.isfinite(start) and abs(start * factor) < 10_000 else 0.0
-    return start_ms + np.arange(n_frames, dtype=np.float64) * step_ms, told
+    check_cine_size(path, (shape[0], shape[1], shape[-1]))
 
 
 def _slice_affine(affine: NDArray[np.float64], mm: float, z: int) -> NDArray[np.float64]:
