@@ -177,7 +177,7 @@ def test_a_deflated_file_that_grows_too_large_is_refused(tmp_path: Path) -> None
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(file)
     assert_same_cine(by_name(read_study(tmp_path / "case"))["basal"], example_cines()[0])
-    with patch("tagstrain.io.dicom_header.MAX_INFLATED_BYTES", 1000), pytest.raises(InputError, match="unpack to more"):
+    with patch("tagstrain.io.dicom_header.MAX_OBJECT_BYTES", 1000), pytest.raises(InputError, match="unpack to more"):
         read_study(file)
 
 
@@ -185,8 +185,8 @@ def test_a_slice_too_large_for_memory_is_refused_before_it_is_decoded(tmp_path: 
     write_study(tmp_path / "case", example_cines()[:1])
     (source,) = read_study(tmp_path / "case").slices
     with (
-        patch("tagstrain.io.dicom_pixels.MAX_SLICE_BYTES", 1000),
-        pytest.raises(InputError, match="4 images of 9 x 7 pixels"),
+        patch("tagstrain.io.limits.MAX_CINE_PIXELS", 200),
+        pytest.raises(InputError, match=r"a slice of 252 pixels \(shape \(4, 9, 7\)\)"),
     ):
         source.load()
 

@@ -21,9 +21,9 @@ from tagstrain.errors import InputError
 from tagstrain.io.archive import ByteSource
 from tagstrain.io.dicom_functional_groups import FRAME_KEYWORDS, frame_datasets
 from tagstrain.io.dicom_values import damage_told, number, numbers, positive, text, words
+from tagstrain.io.limits import MAX_OBJECT_BYTES
 
 MAX_SIDE_PX = 4096
-MAX_INFLATED_BYTES = 512 * 1024**2
 
 _GROUP_LENGTH_END = 144  # preamble, magic and the element (0002,0000), whose value ends here
 _LONGEST_META_BYTES = 2048
@@ -183,9 +183,9 @@ def _refuse_deflate_bomb(source: ByteSource, stream: BinaryIO) -> None:
     if DeflatedExplicitVRLittleEndian.encode() in start:
         stream.seek(_GROUP_LENGTH_END + int.from_bytes(start[_GROUP_LENGTH_END - 4 : _GROUP_LENGTH_END], "little"))
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflater.decompress(stream.read(), MAX_INFLATED_BYTES)
+        inflater.decompress(stream.read(), MAX_OBJECT_BYTES)
         if inflater.unconsumed_tail:
-            problem = f"would unpack to more than {MAX_INFLATED_BYTES / 1024**2:g} MiB"
+            problem = f"would unpack to more than {MAX_OBJECT_BYTES / 1024**2:g} MiB"
             raise InputError(source.path, problem, "Do not use this file; ask its source")
     stream.seek(0)
 
