@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -10,6 +11,9 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import h5py
 import nibabel as nib
 import numpy as np
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import DSfloat
 
 from tagstrain.data import PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.io import write_dicom_study
@@ -47,6 +51,42 @@ def dicom_files(cines: Sequence[TaggedCine]) -> Files:
     """Classic single-frame DICOM, one file per frame."""
     with TemporaryDirectory() as folder:
         return {path.name: path.read_bytes() for path in write_dicom_study(Path(folder) / "study", cines, seed=1)}
+
+
+def enhanced_files(cines: Sequence[TaggedCine]) -> Files:
+    """One enhanced (multi-frame) DICOM object with all slices and frames."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = EnhancedMRImageStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["enhanced"])
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = EnhancedMRImageStorage, meta.MediaStorageSOPInstanceUID
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (generate_uid(entropy_srcs=[level]) for level in "ab")
+    dataset.Modality, dataset.SeriesDescription = "MR", "tagging"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
+    dataset.Rows, dataset.Columns = cines[0].frames.shape[1:]
+    frames = [(cine, t) for cine in cines for t in range(cine.n_frames)]
+    dataset.NumberOfFrames = len(frames)
+    dataset.PerFrameFunctionalGroupsSequence = [_functional_groups(cine, t) for cine, t in frames]
+    dataset.PixelData = np.concatenate([cine.frames for cine in cines]).astype("<u2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return {"enhanced.dcm": stream.getvalue()}
+
+
+def _functional_groups(cine: TaggedCine, t: int) -> Dataset:
+    """Where and when a frame was taken."""
+    item, measures, plane, orientation, timing = (Dataset() for _ in range(5))
+    measures.PixelSpacing = list(cine.pixel_spacing)
+    plane.ImagePositionPatient = [DSfloat(v, auto_format=True) for v in cine.affine[:3, 3]]
+    directions = cine.affine[:3, :2] / np.linalg.norm(cine.affine[:3, :2], axis=0)
+    orientation.ImageOrientationPatient = [DSfloat(v, auto_format=True) for v in directions.T.ravel()]
+    timing.NominalCardiacTriggerDelayTime = float(cine.frame_times_ms[t])
+    timing.RRIntervalTimeNominal = cine.rr_interval_ms
+    item.PixelMeasuresSequence, item.PlanePositionSequence = [measures], [plane]
+    item.PlaneOrientationSequence, item.CardiacSynchronizationSequence = [orientation], [timing]
+    return item
 
 
 def zip_files(cines: Sequence[TaggedCine]) -> Files:
@@ -124,6 +164,7 @@ def npz_files(cines: Sequence[TaggedCine]) -> Files:
 
 WRITERS: Mapping[str, Callable[[Sequence[TaggedCine]], Files]] = {
     "dicom": dicom_files,
+    "enhanced": enhanced_files,
     "zip": zip_files,
     "nifti": nifti_files,
     "nifti.gz": packed_nifti_files,

@@ -71,6 +71,17 @@ _DICOM_KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "ComplexImageComponent",
 )
+_FRAME_ATTRIBUTES = (
+    "PixelMeasuresSequence.PixelSpacing",
+    "PixelMeasuresSequence.PixelMeasuresSequence",
+    "PlanePositionSequence.ImagePositionPatient",
+    "PlanePositionSequence.PlanePositionSequence",
+    "PlaneOrientationSequence.ImageOrientationPatient",
+    "PlaneOrientationSequence.PlaneOrientationSequence",
+    "CardiacSynchronizationSequence.NominalCardiacTriggerDelayTime",
+    "CardiacSynchronizationSequence.RRIntervalTimeNominal",
+    "CardiacSynchronizationSequence.CardiacSynchronizationSequence",
+)
 _SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEGLosslessSV1, RLELossless, "1.2.3", "", "x" * 70)
 
 
@@ -171,6 +182,26 @@ def _element(keyword: str, rng: np.random.Generator) -> DataElement:
     text = DataElement(tag, "LO", [str(value)[:200] for value in values])
     text.VR = kind
     return text
+
+
+def _enhanced_header(files: Files, rng: np.random.Generator) -> tuple[str, Files]:
+    """Falsify an attribute of a frame's functional groups, or one of the object."""
+    if rng.random() < 0.3:
+        return _dicom_header(files, rng)
+    group, keyword = str(rng.choice(_FRAME_ATTRIBUTES)).split(".")
+    element = None if rng.random() < 0.15 else _element(keyword, rng)
+    n_touched = 1 if rng.random() < 0.5 else 1000
+
+    def edit(dataset: Dataset) -> None:
+        for item in dataset.PerFrameFunctionalGroupsSequence[:n_touched]:
+            if keyword == group:
+                _put(item, keyword, element)
+            else:
+                _put(item[group].value[0], keyword, element)
+
+    ((name, content),) = files.items()
+    shown = "removed" if element is None else f"{element.VR} {str(element.value)[:30]!r}"
+    return f"{group}.{keyword} {shown} in up to {n_touched} frames", {name: _edited_dicom(content, edit)}
 
 
 def _put(dataset: Dataset, keyword: str, element: DataElement | None) -> None:
@@ -335,6 +366,7 @@ def _zipped(members: Mapping[str, bytes]) -> bytes:
 
 _HEADERS: Mapping[str, Callable[[Files, np.random.Generator], tuple[str, Files]]] = {
     "dicom": _dicom_header,
+    "enhanced": _enhanced_header,
     "zip": _zip_header,
     "nifti": _nifti_header,
     "nifti.gz": _packed_nifti_header,

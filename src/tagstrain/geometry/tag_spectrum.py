@@ -19,7 +19,8 @@ MAX_TAG_SPACING_MM = 10.0
 SEARCH_RADIUS_MM = 80.0
 """Tags cover all tissue: the wider the search, the higher their peaks stand out of noise and anatomy."""
 MIN_IMAGE_STRENGTH = 16.0
-"""Least `TagDirection.strength` over `SEARCH_RADIUS_MM`; on simulated cines, the first frame reaches 50 and more."""
+"""Least strength over `SEARCH_RADIUS_MM`; in 24 simulated cines, first frame: 67 or more with tags, 11 at most without.
+"""
 MIN_FIELD_MM = 40.0
 """A narrower image shows too few tags to be judged."""
 

@@ -10,17 +10,10 @@ import numpy as np
 
 from tagstrain.data.cine import PixelSpacing
 from tagstrain.errors import InputError, TagsNotFoundError
-from tagstrain.geometry.tag_spectrum import TagPattern, measure_tags
+from tagstrain.geometry.tag_spectrum import MIN_FIELD_MM, TagPattern, measure_image_tags
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_pixels import read_pixels
 from tagstrain.io.dicom_series import FrameGroup
-
-SEARCH_RADIUS_MM = 80.0
-"""Tags cover all tissue: the wider the search, the higher their peaks stand out."""
-MIN_TAG_STRENGTH = 16.0
-"""Over 24 simulated cines, first frame: at least 67 with tags, at most 11 with the tags left out."""
-MIN_FIELD_MM = 40.0
-"""A narrower image holds too few tags to be judged."""
 
 _NAMES_TAGS = re.compile(r"tagg(?:ed|ing)|(?<![a-z])tags?(?![a-z])|spamm", re.IGNORECASE)
 
@@ -122,6 +115,4 @@ def _measure(header: DicomHeader, given: PixelSpacing | None) -> TagPattern | No
         return None  # told when the slice is loaded
     if not np.isfinite(pixels).all():
         return None
-    center_px = np.array([columns - 1, rows - 1]) / 2
-    spacing_xy_mm = np.array([spacing.column_mm, spacing.row_mm])
-    return measure_tags(pixels[None], spacing_xy_mm, center_px, SEARCH_RADIUS_MM, MIN_TAG_STRENGTH)
+    return measure_image_tags(pixels, np.array([spacing.column_mm, spacing.row_mm]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -257,8 +258,11 @@ def _open(path: Path) -> Any:
 
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
-    """Turn what nibabel raises into an `InputError`."""
+    """Turn what nibabel raises into an `InputError`; what it mends in a header and prints is kept off the screen."""
+    logger = nib.imageglobals.logger
+    level = logger.level
     try:
+        logger.setLevel(logging.CRITICAL + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -267,3 +271,5 @@ def _damage_told(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         problem = f"is not a NIfTI file that can be read ({type(error).__name__}: truncated or damaged)"
         raise InputError(path, problem, "Copy or convert it again") from error
+    finally:
+        logger.setLevel(level)

@@ -156,7 +156,7 @@ def _describe(path: Path, given: PixelSpacing | None) -> NpzSlice:
     check_cine_size(path, shape)
     words = slice_name or path.stem
     level = level_from_file_name(words)
-    return NpzSlice(path, level or safe_name(words, "slice"), level or SliceLevel.UNKNOWN, given)
+    return NpzSlice(path, level.value if level else safe_name(words, "slice"), level or SliceLevel.UNKNOWN, given)
 
 
 def _spacing(arrays: NpzArrays, name: str) -> PixelSpacing | None:
