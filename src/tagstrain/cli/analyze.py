@@ -29,6 +29,7 @@ from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
 from tagstrain.io import atomic_file
 from tagstrain.io.contours import read_contours
+from tagstrain.report.exports import ExportFormat, require_export_packages
 
 
 def parse_box(text: str) -> Box:
@@ -62,6 +63,10 @@ def analyze(
     timings: Annotated[bool, typer.Option("--timings", help="Print the time per stage.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice.")] = True,
+    export: Annotated[
+        list[ExportFormat] | None,
+        typer.Option(help="Further formats of the results; may be given several times.", show_default=False),
+    ] = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Localizations less certain than this fail the slice.")
     ] = LOW_CONFIDENCE,
@@ -91,11 +96,13 @@ def analyze(
     numbers and pictures.
     """
     _check_spacing(pixel_spacing_mm)
+    require_export_packages(export or ())
     settings: dict[str, Any] = {
         "tracker": tracker.value,
         "device": device.value,
         "overwrite": overwrite,
         "figures": figures,
+        "export": [form.value for form in export or ()],
         "min_confidence": min_confidence,
         "box": None if box is None else list(box),
         "contours": None if contours is None else contours.name,
@@ -117,7 +124,9 @@ def analyze(
         progress_bar(quiet) as progress,
     ):
         warn = _say_nothing if quiet else print_warning
-        run = AnalysisRun(root, loader, config, record, pixel_spacing_mm, figures, print_error, warn, progress)
+        run = AnalysisRun(
+            root, loader, config, record, pixel_spacing_mm, figures, export or (), print_error, warn, progress
+        )
         for path in inputs:
             run.add(path)
         if record.exit_code is ExitCode.UNREADABLE:
@@ -165,6 +174,8 @@ def _command(inputs: Sequence[Path], output: Path, settings: Mapping[str, Any]) 
             command += ["--no-figures"] if name == "figures" else []
         elif value is True:
             command += [option]
+        elif name == "export":
+            command += [word for form in value for word in (option, form)]
         elif name == "box" and value is not None:
             command += [option, ",".join(f"{number:g}" for number in value)]
         elif isinstance(value, list):
