@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -18,8 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
+from pydicom.uid import MRImageStorage
 
-from tagstrain.data import ArchiveIdentity, LandmarkTracks, Provenance, SliceFailure, SliceLevel, SliceResult
+from tagstrain.data import (
+    ArchiveIdentity,
+    LandmarkTracks,
+    Provenance,
+    SliceFailure,
+    SliceLevel,
+    SliceResult,
+    SourceImage,
+)
 from tagstrain.report import dicom_codes as codes
 from tagstrain.report.animation import draw_frames
 from tagstrain.report.curves import peak_strains
@@ -185,6 +195,27 @@ def test_without_identity_the_patient_is_the_study_key(tmp_path: Path) -> None:
 
 def test_images_of_other_formats_get_a_movie_alone(tmp_path: Path) -> None:
     (warning,) = study_written_without_identity(tmp_path / "dicom", contracting_slice(2))
+    assert "only the movie" in warning
+    assert [path.name for path in (tmp_path / "dicom").iterdir()] == ["mid_movie.dcm"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"study_uid": "not a uid"},
+        {"frame_of_reference_uid": "1.02.3"},
+        {"images": (SourceImage("1.2.3", "1.2.4"), SourceImage("1.2.3", "1.2.5"))},
+        {"images": (SourceImage(MRImageStorage, "9" * 65), SourceImage(MRImageStorage, "1.2.5"))},
+    ],
+    ids=["study", "frame of reference", "private class", "too long"],
+)
+def test_images_that_cannot_be_referred_to_get_a_movie_alone(
+    tmp_path: Path, damage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagstrain.report.dicom_movie.draw_frames", lambda result: [np.zeros((8, 8, 3), np.uint8)] * 2)
+    source = replace(SHORT.cine.source_series, **damage)
+    damaged = replace(SHORT, cine=replace(SHORT.cine, source_series=source))
+    (warning,) = study_written_without_identity(tmp_path / "dicom", damaged)
     assert "only the movie" in warning
     assert [path.name for path in (tmp_path / "dicom").iterdir()] == ["mid_movie.dcm"]
 

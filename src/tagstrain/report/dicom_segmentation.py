@@ -66,7 +66,8 @@ def write_segmentation(path: Path, result: SliceResult, study: DicomStudy, insta
     made = study.new_object(cine, SEGMENTATION_SERIES, instance_number, SegmentationStorage, "SEG")
     made.ImageType = ["DERIVED", "PRIMARY"]
     made.ContentLabel = "MYOCARDIUM"
-    made.ContentDescription = f"Slice {result.name}: left ventricular myocardium"
+    made.ContentDescription = "Left ventricular myocardium"
+    made.ImageComments = f"Slice {result.name}. {study.provenance.disclaimer}"
     made.ContentCreatorName = None
     made.FrameOfReferenceUID = source.frame_of_reference_uid
     made.PositionReferenceIndicator = None

@@ -10,7 +10,7 @@ from highdicom import SOPClass
 from pydicom import config
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import validate_value
 
 from tagstrain.data import ArchiveIdentity, Provenance, SourceImage, SourceSeries, TaggedCine
@@ -18,6 +18,7 @@ from tagstrain.data import ArchiveIdentity, Provenance, SourceImage, SourceSerie
 SOFTWARE = "tagstrain"
 CHARACTER_SET = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
+_MAX_ID_CHARS = 64
 
 
 class ResultSeries(NamedTuple):
@@ -86,7 +87,7 @@ class DicomStudy:
 
     def patient_and_study(self, cine: TaggedCine) -> Dataset:
         """Patient and study as the archive names them, or no more than the study's key."""
-        who = self.identity if self.identity is not None else ArchiveIdentity(patient_id=self.key)
+        who = self.identity if self.identity is not None else ArchiveIdentity(patient_id=self.key[:_MAX_ID_CHARS])
         dataset = Dataset()
         dataset.SpecificCharacterSet = CHARACTER_SET
         dataset.StudyInstanceUID = self.study_uid(cine)
@@ -112,6 +113,19 @@ class DicomStudy:
             dataset.SeriesInstanceUID = source.series_uid
             dataset.SOPClassUID, dataset.SOPInstanceUID = image.sop_class_uid, image.sop_instance_uid
             yield dataset
+
+
+def referable_source(cine: TaggedCine) -> SourceSeries | None:
+    """The archived images of a cine, None where there are none or they have no valid identifiers or a private class."""
+    source = cine.source_series
+    if source is None:
+        return None
+    classes = [UID(image.sop_class_uid, config.IGNORE) for image in source.images]
+    names = [source.study_uid, source.series_uid, *(image.sop_instance_uid for image in source.images)]
+    if source.frame_of_reference_uid is not None:
+        names.append(source.frame_of_reference_uid)
+    are_valid = all(uid.is_valid for uid in (*classes, *(UID(name, config.IGNORE) for name in names)))
+    return source if are_valid and not any(uid.is_private for uid in classes) else None
 
 
 def source_instances(source: SourceSeries) -> list[tuple[SourceImage, list[int]]]:
