@@ -52,8 +52,14 @@ class AnalysisRun:
     # are the same folder on some file systems.
     _taken: set[str] = field(default_factory=lambda: {RUN_RECORD, RUN_LOG})
 
-    def add(self, path: Path) -> None:
-        """Analyze one input; one that cannot be read is reported, and the next may come."""
+    def add(self, path: Path, key: str | None = None) -> None:
+        """Analyze one input; one that cannot be read is reported, and the next may come.
+
+        Parameters
+        ----------
+        key
+            Names the study's folder in place of the key that the reader gives it.
+        """
         outcome = StudyRecord(path.name or path.resolve().name)
         self.record.studies.append(outcome)
         try:
@@ -64,7 +70,7 @@ class AnalysisRun:
             self.print_error(str(error))
             return
         self._check_walls(study)
-        study = replace(study, key=self._free_key(study.key))
+        study = replace(study, key=self._free_key(key or study.key))
         if self._models is None:
             with options_not_input():
                 self._models = self.load_models()
