@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.mechanics.heart_frame import PolarMotion, polar_motion
+from tagstrain.mechanics.heart_frame import heart_frame, ring_motion
+from tagstrain.mechanics.strain import mean_known
 
 RING_REACH = 2
 """The radial derivative at a landmark is fitted to the rings up to this many away, as far as the wall goes."""
@@ -15,12 +16,15 @@ def landmark_gradients(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) ->
     """Deformation gradient at every landmark, by least squares over its neighborhood.
 
     ``F = [x_s x_c] [X_s X_c]^-1`` maps two directions at ED (``X``) to what they are now (``x``). Along the ring
-    (``c``) it is the difference between the two neighboring spokes. Along the spoke (``s``) straight lines are fitted
-    over the rings in reach, in polar coordinates about the center: to ``r**2`` now as a function of ``R**2`` at ED,
-    and to the rotation as a function of ``R``. A thick-walled cylinder that keeps its volume while it contracts,
-    lengthens and twists moves so exactly, ``r**2 = k R**2 + constant`` (Guccione et al., J Biomech Eng
-    1991;113:42-55): the line follows the steep gradient at the endocardium without bias, where a line through ``r``
-    would not, and a parabola would amplify noise. Affine motion is exact too where spokes run through the center.
+    (``c``) it is the difference between the two neighboring spokes. Along the spoke (``s``) it is a straight line
+    fitted over the rings in reach, after taking out what the rings do as a whole (`heart_frame.ring_motion`): each is
+    turned back by its own rotation, and the line runs over the rings' mean radii now, ``r``, not over those at ED,
+    ``R``. Chain rule and two parabolas, ``r**2`` over ``R**2`` and rotation over ``R``, put both back in.
+
+    A thick-walled cylinder that keeps its volume while it contracts, lengthens and twists moves exactly so,
+    ``r**2 = k R**2 + constant`` (Guccione et al., J Biomech Eng 1991;113:42-55): there is no bias at the endocardium,
+    where a line over ``R`` misses a fifth of the radial strain and a parabola would amplify noise. Affine motion is
+    exact too.
 
     Parameters
     ----------
@@ -41,10 +45,8 @@ def landmark_gradients(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) ->
         If landmarks coincide at ED or too few are known there.
     """
     landmarks = np.asarray(landmarks_mm, np.float64)
-    motion = polar_motion(landmarks, ed_frame)
     ed = landmarks[ed_frame]
-    along_spoke_ed = _spoke_tangents(ed)
-    along_spoke = _carried_tangents(along_spoke_ed, motion)
+    along_spoke, along_spoke_ed = _spoke_tangents(landmarks, ed_frame)
     along_ring_ed = np.roll(ed, -1, axis=-3) - np.roll(ed, 1, axis=-3)
     along_ring = np.roll(landmarks, -1, axis=-3) - np.roll(landmarks, 1, axis=-3)
     return _gradients(along_spoke, along_ring, along_spoke_ed, along_ring_ed)
@@ -75,32 +77,58 @@ def element_gradients(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) -> 
     return _gradients(across, around, across[ed_frame], around[ed_frame])
 
 
-def _spoke_tangents(ed_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Direction of the spoke at each landmark ``(spoke, ring, 2)``, from the rings in reach; per step of a ring."""
-    rings = np.broadcast_to(np.arange(ed_mm.shape[-2], dtype=np.float64), ed_mm.shape[:-1])
-    return np.stack([_slopes(ed_mm[..., axis], rings) for axis in range(2)], axis=-1)
+def _spoke_tangents(
+    landmarks_mm: NDArray[np.float64], ed_frame: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Derivative of place along the spokes, now and at ED, by the rings' radius at ED; ``(time, spoke, ring, 2)``."""
+    frame, rings = heart_frame(landmarks_mm, ed_frame), ring_motion(landmarks_mm, ed_frame)
+    radius_ed = mean_known(frame.ed_radius_mm, axis=0)
+    radius = rings.stretch * radius_ed
+    thickening = _profile_slopes(radius**2, radius_ed**2) * radius_ed / radius  # d(r) / d(R)
+    turn_per_mm = _profile_slopes(rings.rotation_rad, radius_ed)
+    from_center = landmarks_mm - frame.center_mm[:, None, None]
+    turned_back = _turned(from_center, -rings.rotation_rad[:, None])
+    line = _line_tangents(turned_back, radius[:, None]) * thickening[:, None, :, None]
+    slip = turn_per_mm[:, None, :, None] * np.stack([-from_center[..., 1], from_center[..., 0]], axis=-1)
+    # At ED over the same landmarks as now, so that both lines have the same bias.
+    ed_as_known = np.where(np.isfinite(landmarks_mm), landmarks_mm[ed_frame], np.nan)
+    return _turned(line, rings.rotation_rad[:, None]) + slip, _line_tangents(ed_as_known, radius_ed)
 
 
-def _carried_tangents(tangents_ed: NDArray[np.float64], motion: PolarMotion) -> NDArray[np.float64]:
-    """What the ED directions ``(spoke, ring, 2)`` along the spokes have become, ``(time, spoke, ring, 2)``."""
-    spread = _slopes(motion.radius_mm**2, motion.ed_radius_mm**2)  # d(r^2) / d(R^2)
-    turn_per_mm = _slopes(motion.rotation_rad, motion.ed_radius_mm)
-    radial_ed, around_ed = _unit_vectors(motion.ed_angle_rad)
-    outward_ed = (tangents_ed * radial_ed).sum(axis=-1)
-    sideways_ed = (tangents_ed * around_ed).sum(axis=-1)
-    radial, around = _unit_vectors(motion.angle_rad)
-    outward = spread * motion.ed_radius_mm / motion.radius_mm * outward_ed
-    sideways = motion.radius_mm * (sideways_ed / motion.ed_radius_mm + turn_per_mm * outward_ed)
-    return np.asarray(outward[..., None] * radial + sideways[..., None] * around)
+def _line_tangents(points_mm: NDArray[np.float64], radius_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slopes of both coordinates ``(..., ring, 2)`` over a radius ``(..., ring)``."""
+    return np.stack([_slopes(points_mm[..., axis], radius_mm) for axis in range(2)], axis=-1)
+
+
+def _turned(vectors: NDArray[np.float64], angle_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vectors ``(..., 2)`` turned from +x towards +y."""
+    cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
+    x, y = vectors[..., 0], vectors[..., 1]
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
+
+
+def _profile_slopes(profile: NDArray[np.float64], against: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slope at each ring of the parabola through a ring profile ``(time, ring)``, over the rings in reach.
+
+    The mean of a whole ring is known well enough for a parabola, where one landmark is not.
+    """
+    slopes = np.full(profile.shape, np.nan)
+    for frame, ring in np.ndindex(profile.shape):
+        reach = slice(max(0, ring - RING_REACH), ring + RING_REACH + 1)
+        is_known = np.isfinite(profile[frame, reach])
+        if is_known.sum() > 1:
+            steps = against[reach][is_known] - against[ring]
+            slopes[frame, ring] = np.polyfit(steps, profile[frame, reach][is_known], min(2, is_known.sum() - 1))[-2]
+    return slopes
 
 
 def _slopes(values: NDArray[np.float64], against: NDArray[np.float64]) -> NDArray[np.float64]:
     """Least-squares slope of ``values`` ``(..., ring)`` over the rings in reach of each; NaN where fewer than two."""
-    n_rings = values.shape[-1]
+    values, against = np.broadcast_arrays(values, against)
     slopes = np.full(values.shape, np.nan)
-    for ring in range(n_rings):
+    for ring in range(values.shape[-1]):
         reach = slice(max(0, ring - RING_REACH), ring + RING_REACH + 1)
-        y, x = np.broadcast_arrays(values[..., reach], against[..., reach])
+        y, x = values[..., reach], against[..., reach]
         is_known = np.isfinite(y) & np.isfinite(x)
         count = is_known.sum(axis=-1, keepdims=True)
         x_step = np.where(is_known, x - _mean(x, is_known, count), 0.0)
@@ -114,12 +142,6 @@ def _slopes(values: NDArray[np.float64], against: NDArray[np.float64]) -> NDArra
 def _mean(values: NDArray[np.float64], is_known: NDArray[np.bool_], count: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean of the known values along the last axis, 0 where there are none."""
     return np.asarray(np.where(is_known, values, 0.0).sum(axis=-1, keepdims=True) / np.maximum(count, 1))
-
-
-def _unit_vectors(angle_rad: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radial and circumferential unit vectors ``(..., 2)`` at an angle, the latter a quarter turn from +x to +y on."""
-    cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
-    return np.stack([cosine, sine], axis=-1), np.stack([-sine, cosine], axis=-1)
 
 
 def _gradients(

@@ -1,4 +1,4 @@
-"""Landmarks in polar coordinates about the ventricle's center, which the landmarks carry along: `polar_motion`."""
+"""The ventricle's frame of reference: its center, which the landmarks carry along, and the motion of whole rings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+MIN_RING_LANDMARKS = 3
+"""Fewer known landmarks tell neither a ring's center nor its rotation."""
 
-class PolarMotion(NamedTuple):
-    """Where the landmarks are around the ventricle's center, at ED and in every frame.
+
+class HeartFrame(NamedTuple):
+    """Where the landmarks are around the ventricle's center.
 
     Angles turn from +x towards +y of the image. NaN where a landmark is not known, now or at ED.
     """
@@ -20,23 +23,25 @@ class PolarMotion(NamedTuple):
     """Distance from the center at ED, shape ``(spoke, ring)``."""
     ed_angle_rad: NDArray[np.float64]
     """Direction from the center at ED, -pi to pi, shape ``(spoke, ring)``."""
-    radius_mm: NDArray[np.float64]
-    """Distance from the center, shape ``(time, spoke, ring)``."""
+    angle_rad: NDArray[np.float64]
+    """Direction from the center in every frame, -pi to pi, shape ``(time, spoke, ring)``."""
+
+
+class RingMotion(NamedTuple):
+    """What each ring as a whole has done since ED; NaN where fewer than three of its landmarks are known."""
+
+    stretch: NDArray[np.float64]
+    """Size now over size at ED, shape ``(time, ring)``."""
     rotation_rad: NDArray[np.float64]
-    """Turn about the center since ED, -pi to pi, shape ``(time, spoke, ring)``."""
-
-    @property
-    def angle_rad(self) -> NDArray[np.float64]:
-        """Direction from the center in every frame, shape ``(time, spoke, ring)``; not wrapped."""
-        return self.ed_angle_rad + self.rotation_rad
+    """Rotation from +x towards +y, -pi to pi, shape ``(time, ring)``."""
 
 
-def polar_motion(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) -> PolarMotion:
-    """Motion of the landmarks about the center of the ventricle.
+def heart_frame(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) -> HeartFrame:
+    """Polar coordinates about the center of the ventricle.
 
     The center at ED is that of the concentric circles that fit the rings best, which missing spokes do not shift. In
     other frames it is the same weighted mean of the landmarks, and takes part in every affine motion of the whole
-    ventricle, so that bulk motion neither strains nor turns anything.
+    ventricle.
 
     Parameters
     ----------
@@ -53,19 +58,38 @@ def polar_motion(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) -> Polar
     landmarks = np.asarray(landmarks_mm, np.float64)
     ed = landmarks[ed_frame]
     ed_center = concentric_center(ed)
-    landmarks = np.where(np.isfinite(ed), landmarks, np.nan)
-    center = np.stack([_carried_center(ed, ed_center, frame) for frame in landmarks])
     from_ed_center = ed - ed_center
-    from_center = landmarks - center[:, None, None]
-    ed_angle = np.arctan2(from_ed_center[..., 1], from_ed_center[..., 0])
-    angle = np.arctan2(from_center[..., 1], from_center[..., 0])
-    return PolarMotion(
+    center = np.stack([_carried_center(ed, ed_center, frame) for frame in landmarks])
+    from_center = np.where(np.isfinite(ed), landmarks, np.nan) - center[:, None, None]
+    return HeartFrame(
         center_mm=center,
         ed_radius_mm=np.hypot(from_ed_center[..., 0], from_ed_center[..., 1]),
-        ed_angle_rad=ed_angle,
-        radius_mm=np.hypot(from_center[..., 0], from_center[..., 1]),
-        rotation_rad=np.mod(angle - ed_angle + np.pi, 2 * np.pi) - np.pi,
+        ed_angle_rad=np.arctan2(from_ed_center[..., 1], from_ed_center[..., 0]),
+        angle_rad=np.arctan2(from_center[..., 1], from_center[..., 0]),
     )
+
+
+def ring_motion(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) -> RingMotion:
+    """Rotation and stretch of every ring about its own centroid; parameters as `heart_frame`.
+
+    The rotation is that of the best rigid fit, the stretch the ratio of root mean square radii. Neither asks where the
+    ventricle's center is, about which landmarks near an almost closed cavity would turn by any angle.
+
+    References
+    ----------
+    Kabsch, Acta Cryst 1976;A32:922-923, doi:10.1107/S0567739476001873
+    """
+    landmarks = np.asarray(landmarks_mm, np.float64)
+    is_known = np.isfinite(landmarks).all(axis=-1) & np.isfinite(landmarks[ed_frame]).all(axis=-1)
+    is_known &= is_known.sum(axis=1, keepdims=True) >= MIN_RING_LANDMARKS
+    now = _about_centroids(landmarks, is_known)
+    ed = _about_centroids(np.broadcast_to(landmarks[ed_frame], landmarks.shape), is_known)
+    along = (ed * now).sum(axis=(1, 3))
+    across = (ed[..., 0] * now[..., 1] - ed[..., 1] * now[..., 0]).sum(axis=1)
+    ed_size = (ed**2).sum(axis=(1, 3))
+    is_told = ed_size > 0
+    ratio = np.divide((now**2).sum(axis=(1, 3)), ed_size, out=np.full(ed_size.shape, np.nan), where=is_told)
+    return RingMotion(np.sqrt(ratio), np.where(is_told, np.arctan2(across, along), np.nan))
 
 
 def concentric_center(landmarks_mm: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -84,7 +108,7 @@ def concentric_center(landmarks_mm: NDArray[np.floating]) -> NDArray[np.float64]
     """
     landmarks = np.asarray(landmarks_mm, np.float64)
     is_known = np.isfinite(landmarks).all(axis=-1)
-    if is_known.sum(axis=0).max() < 3:
+    if is_known.sum(axis=0).max() < MIN_RING_LANDMARKS:
         raise ValueError("landmarks: fewer than three are known on every ring at ED, so the center is not known")
     ring = np.nonzero(is_known)[1]
     origin = landmarks[is_known].mean(axis=0)
@@ -104,7 +128,7 @@ def _carried_center(
     landmarks do not count; NaN where none is left.
     """
     is_known = np.isfinite(ed_mm).all(axis=-1) & np.isfinite(now_mm).all(axis=-1)
-    is_known &= is_known.sum(axis=0) >= 3
+    is_known &= is_known.sum(axis=0) >= MIN_RING_LANDMARKS
     if not is_known.any():
         return np.full(2, np.nan)
     ring = np.nonzero(is_known)[1] == np.arange(ed_mm.shape[1])[:, None]
@@ -114,3 +138,10 @@ def _carried_center(
     wanted[0] = 1  # the weights' sum; their moments about the center vanish
     weights = np.linalg.lstsq(conditions, wanted, rcond=None)[0]
     return np.asarray(weights @ now_mm[is_known])
+
+
+def _about_centroids(landmarks_mm: NDArray[np.float64], is_known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Known landmarks ``(time, spoke, ring, 2)`` from the centroid of their ring, 0 for the others."""
+    known = np.where(is_known[..., None], landmarks_mm, 0.0)
+    count = np.maximum(is_known.sum(axis=1, keepdims=True), 1)[..., None]
+    return np.where(is_known[..., None], known - known.sum(axis=1, keepdims=True) / count, 0.0)
