@@ -176,6 +176,7 @@ def test_the_command_measures_strain_in_a_study_from_orthanc(orthanc: Orthanc, t
         assert process.wait(timeout=30) == 0
     results = json.loads((out / key / "results.json").read_text())
     assert [entry["name"] for entry in results["slices"]] == [cine.level.value]
+    assert sorted(found["Modality"] for found in orthanc.results(study)) == ["OT", "SEG", "SR"]
 
 
 def _wait_for(pattern: str, log: Path, limit_s: float = 120.0) -> str:

@@ -185,12 +185,25 @@ def study_written_without_identity(folder: Path, result: SliceResult) -> list[st
     return warnings
 
 
-def test_without_identity_the_patient_is_the_study_key(tmp_path: Path) -> None:
+def test_without_identity_the_patient_is_the_study_key_and_the_study_new(tmp_path: Path) -> None:
     study_written_without_identity(tmp_path / "dicom", SHORT)
+    studies = set()
     for path in (tmp_path / "dicom").iterdir():
         found = pydicom.dcmread(path, stop_before_pixels=True)
         assert found.PatientID == "case"
         assert not any(found.get(keyword) for keyword in ("PatientName", "PatientBirthDate", "AccessionNumber"))
+        studies.add(found.StudyInstanceUID)
+    assert len(studies) == 1
+    assert STUDY_UID not in studies
+    segmentation = pydicom.dcmread(tmp_path / "dicom" / "mid_segmentation.dcm")
+    (referred,) = segmentation.StudiesContainingOtherReferencedInstancesSequence
+    assert referred.StudyInstanceUID == STUDY_UID
+    report = pydicom.dcmread(tmp_path / "dicom" / "strain_report.dcm")
+    evidence = [
+        *report.get("CurrentRequestedProcedureEvidenceSequence", ()),
+        *report.get("PertinentOtherEvidenceSequence", ()),
+    ]
+    assert {item.StudyInstanceUID for item in evidence} == {STUDY_UID}
 
 
 def test_images_of_other_formats_get_a_movie_alone(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ RUN_LOG = "run.log"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class AnalysisRun:
     """Reads studies, analyzes their slices and writes each study's folder, counting what happens on the way."""
 

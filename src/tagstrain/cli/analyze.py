@@ -133,17 +133,17 @@ def analyze(
     ):
         warn = _say_nothing if quiet else print_warning
         run = AnalysisRun(
-            root,
-            loader,
-            config,
-            record,
-            pixel_spacing_mm,
-            keep_ids,
-            figures,
-            export or (),
-            print_error,
-            warn,
-            progress,
+            root=root,
+            load_models=loader,
+            config=config,
+            record=record,
+            pixel_spacing_mm=pixel_spacing_mm,
+            keep_ids=keep_ids,
+            figures=figures,
+            exports=export or (),
+            print_error=print_error,
+            print_warning=warn,
+            progress=progress,
         )
         for note in filter(None, (entry.note for entry in found)):
             _log.warning("%s", note)

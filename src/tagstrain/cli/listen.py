@@ -22,6 +22,7 @@ from tagstrain.cli.run_record import RunRecord, StudyStatus
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.analyze import AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, Models, TrackerName, load_models
+from tagstrain.report.exports import ExportFormat, require_export_packages
 
 if TYPE_CHECKING:  # the extra may not be installed
     from tagstrain.link import Destination
@@ -80,6 +81,7 @@ def listen(
     except ModuleNotFoundError as error:
         raise TagstrainError(f"{error.name} is not installed. Run pip install 'tagstrain[dicom]'") from error
 
+    require_export_packages((ExportFormat.DICOM,))
     try:
         config = ListenerConfig(
             aet, port, host, tuple(calling_aets or ()), any_aet, idle_s, on_release, keep_s=keep_days * DAY_S
@@ -117,12 +119,14 @@ class StudyAnalysis:
         """
         record = RunRecord(["tagstrain", "listen"], {})
         run = AnalysisRun(
-            self.root,
-            lambda: self.models,
-            AnalysisConfig(),
-            record,
+            root=self.root,
+            load_models=lambda: self.models,
+            config=AnalysisConfig(),
+            record=record,
             pixel_spacing_mm=None,
+            keep_ids=True,
             figures=self.figures,
+            exports=(ExportFormat.DICOM,),
             print_error=_is_logged,
             print_warning=_is_logged,
             progress=progress_bar(quiet=True),

@@ -110,6 +110,7 @@ class StrainReport:
             is_complete=True,
             coding_schemes=[codes.own_scheme()],
         )
+        document.update(self._study.patient_and_study(self._first))
         document.save_as(path, enforce_file_format=True)
 
     def _content(self) -> Dataset:

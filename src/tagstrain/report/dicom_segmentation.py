@@ -77,10 +77,21 @@ def write_segmentation(path: Path, result: SliceResult, study: DicomStudy, insta
     _add_dimensions(made)
     made.SharedFunctionalGroupsSequence = [_shared_groups(cine, cine.affine, source.slice_thickness_mm)]
     made.PerFrameFunctionalGroupsSequence = [_frame_groups(t, image) for t, image in enumerate(source.images)]
-    made.ReferencedSeriesSequence = [_referenced_series(source)]
+    _refer_to(made, source)
     made.NumberOfFrames, made.Rows, made.Columns = masks.shape
     made.PixelData = pack_bits(masks.astype(np.uint8), pad=True)
     made.save_as(path, enforce_file_format=True)
+
+
+def _refer_to(made: SOPClass, source: SourceSeries) -> None:
+    """Name the source images, which lie in another study where identities are not kept."""
+    if made.StudyInstanceUID == source.study_uid:
+        made.ReferencedSeriesSequence = [_referenced_series(source)]
+        return
+    other = Dataset()
+    other.StudyInstanceUID = source.study_uid
+    other.ReferencedSeriesSequence = [_referenced_series(source)]
+    made.StudiesContainingOtherReferencedInstancesSequence = [other]
 
 
 def _segment(provenance: Provenance) -> SegmentDescription:

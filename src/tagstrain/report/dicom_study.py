@@ -37,8 +37,9 @@ MOVIE_SERIES = ResultSeries(9003, "tagstrain movie")
 class DicomStudy:
     """Where in an archive the objects of one study belong.
 
-    They join the DICOM study that the images came from. Images of other formats have none: a new one is made up.
-    Every run makes new series and instances, since what it found may differ from the last.
+    Where identities are kept they join the DICOM study that the images came from. Elsewhere they get a study of their
+    own: an archive files a study under one patient, and ours is then a pseudonym. Every run makes new series and
+    instances, since what it found may differ from the last.
     """
 
     key: str
@@ -77,9 +78,13 @@ class DicomStudy:
         return f"{SOFTWARE} {self.provenance.tracker}"
 
     def study_uid(self, cine: TaggedCine) -> str:
-        """The study of the images that the cine was read from, or one of this run."""
+        """The study of the images that the cine was read from where identities are kept, else one of this run."""
         source = cine.source_series
-        return source.study_uid if source is not None else generate_uid(entropy_srcs=[self.run_uid, "study"])
+        return (
+            source.study_uid
+            if source is not None and self.identity is not None
+            else generate_uid(entropy_srcs=[self.run_uid, "study"])
+        )
 
     def series_uid(self, cine: TaggedCine, series: ResultSeries) -> str:
         """The series of one kind of objects, one per study."""
@@ -110,6 +115,7 @@ class DicomStudy:
         """The images that a cine was read from, each once, as far as references to them need it."""
         for image, _ in source_instances(source):
             dataset = self.patient_and_study(cine)
+            dataset.StudyInstanceUID = source.study_uid
             dataset.SeriesInstanceUID = source.series_uid
             dataset.SOPClassUID, dataset.SOPInstanceUID = image.sop_class_uid, image.sop_instance_uid
             yield dataset
