@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import gdcm
 import highdicom
@@ -14,7 +15,12 @@ import vendor_dicom as vendors
 from io_examples import assert_same_cine, by_name, edit_dicom, example_cines, write_study, zip_folder
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    generate_uid,
+)
 
 from tagstrain.data import ArchiveIdentity, Study
 from tagstrain.errors import InputError
@@ -156,6 +162,33 @@ def test_manifests_of_uk_biobank_decide_nothing(tmp_path: Path, n_manifests: int
     assert [source.name for source in study.slices] == ["basal", "mid", "apical"]
     assert (study.key, study.skipped) == ("1234567_20211_2_0", ())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1234567_20211_2_0.zip", "case"]
+
+
+def test_slices_of_two_studies_in_one_folder_are_told(tmp_path: Path) -> None:
+    write_study(tmp_path / "a", example_cines()[:1], seed=1)
+    write_study(tmp_path / "b", example_cines()[1:], seed=2)
+    for cine in by_name(read_study(tmp_path)).values():
+        assert "slices of 2 DICOM studies" in cine.warnings[0]
+
+
+def test_a_deflated_file_that_grows_too_large_is_refused(tmp_path: Path) -> None:
+    (file, *_) = write_study(tmp_path / "case")
+    dataset = dcmread(file)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(file)
+    assert_same_cine(by_name(read_study(tmp_path / "case"))["basal"], example_cines()[0])
+    with patch("tagstrain.io.dicom_header.MAX_OBJECT_BYTES", 1000), pytest.raises(InputError, match="unpack to more"):
+        read_study(file)
+
+
+def test_a_slice_too_large_for_memory_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    write_study(tmp_path / "case", example_cines()[:1])
+    (source,) = read_study(tmp_path / "case").slices
+    with (
+        patch("tagstrain.io.limits.MAX_CINE_PIXELS", 200),
+        pytest.raises(InputError, match=r"a slice of 252 pixels \(shape \(4, 9, 7\)\)"),
+    ):
+        source.load()
 
 
 def read_and_load(path: Path) -> Study:

@@ -134,7 +134,8 @@ def _build_study(
         raise InputError(path, f"holds no tagged series ({_some(untagged)})", "Give the tagged series")
     kept, repeats = drop_repeats(tagged)
     pairs = pair_lines(kept)
-    slices = _name_slices([pair[0] for pair in pairs], [_ordered(pair, given) for pair in pairs])
+    images = _one_patient([_ordered(pair, given) for pair in pairs])
+    slices = _name_slices([pair[0] for pair in pairs], images)
     unreadable = [source for source in slices if isinstance(source, UnreadableSlice)]
     if len(unreadable) == len(slices):
         raise unreadable[0].error()
@@ -184,6 +185,17 @@ def _ordered(pair: tuple[FrameGroup, ...], given: PixelSpacing | None) -> Ordere
     if pair[0].tag_angle_deg is not None:
         return replace(first, warnings=(*first.warnings, ONE_DIRECTION))
     return first
+
+
+def _one_patient(images: list[OrderedSlice | InputError]) -> list[OrderedSlice | InputError]:
+    """Warn where slices of several DICOM studies came together, since nothing else would tell two patients apart."""
+    n_studies = len({image.headers[0].study_uid for image in images if isinstance(image, OrderedSlice)})
+    if n_studies < 2:
+        return images
+    told = f"slices of {n_studies} DICOM studies lie together: make sure that they are of one patient"
+    return [
+        image if isinstance(image, InputError) else replace(image, warnings=(*image.warnings, told)) for image in images
+    ]
 
 
 def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputError]) -> tuple[SliceSource, ...]:

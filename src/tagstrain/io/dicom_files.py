@@ -10,10 +10,11 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import dcmread
 from pydicom.tag import Tag
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from tagstrain.errors import InputError
 from tagstrain.io.archive import FileBytes, open_archive, read_member, zip_members
-from tagstrain.io.dicom_header import MEDIA_DIRECTORY_UID, DicomHeader, read_headers
+from tagstrain.io.dicom_header import DicomHeader, read_headers
 from tagstrain.io.dicom_values import damage_told, sequence, text, words
 
 PREAMBLE_BYTES = 132
@@ -77,7 +78,7 @@ def media_files(path: Path) -> list[Path] | None:
     data = source.read()
     with damage_told(source):
         dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=[_DIRECTORY_RECORDS])
-        if text(dataset.file_meta, "MediaStorageSOPClassUID") != MEDIA_DIRECTORY_UID:
+        if text(dataset.file_meta, "MediaStorageSOPClassUID") != MediaStorageDirectoryStorage:
             return None
         listed = [words(record, "ReferencedFileID") for record in sequence(dataset, "DirectoryRecordSequence")]
     names = [parts for parts in listed if any(parts)]

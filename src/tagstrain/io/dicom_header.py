@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from tagstrain.data.archive import SourceImage
 from tagstrain.data.cine import PixelSpacing
@@ -19,9 +21,12 @@ from tagstrain.errors import InputError
 from tagstrain.io.archive import ByteSource
 from tagstrain.io.dicom_functional_groups import FRAME_KEYWORDS, frame_datasets
 from tagstrain.io.dicom_values import damage_told, number, numbers, positive, text, words
+from tagstrain.io.limits import MAX_OBJECT_BYTES
 
 MAX_SIDE_PX = 4096
-MEDIA_DIRECTORY_UID = "1.2.840.10008.1.3.10"
+
+_GROUP_LENGTH_END = 144  # preamble, magic and the element (0002,0000), whose value ends here
+_LONGEST_META_BYTES = 2048
 
 # Only these are ever parsed: no attribute of the patient can reach a message.
 _KEYWORDS = (
@@ -128,8 +133,9 @@ def read_headers(source: ByteSource, stream: BinaryIO) -> tuple[DicomHeader, ...
         return tag in _PIXEL_TAGS
 
     with damage_told(source):
+        _refuse_deflate_bomb(source, stream)
         dataset = read_partial(stream, stop_when=is_pixels, specific_tags=_TAGS)
-        if text(dataset.file_meta, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY_UID:
+        if text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return ()
         modality = text(dataset, "Modality")
         samples = number(dataset, "SamplesPerPixel")
@@ -169,6 +175,19 @@ def read_header(source: ByteSource, stream: BinaryIO) -> DicomHeader:
     if len(headers) != 1:
         raise InputError(source.path, f"holds {len(headers)} images, expected one", "Export it as single-frame DICOM")
     return headers[0]
+
+
+def _refuse_deflate_bomb(source: ByteSource, stream: BinaryIO) -> None:
+    """Refuse a deflated file that grows too large, since pydicom unpacks it as a whole before it reads anything."""
+    start = stream.read(_LONGEST_META_BYTES)
+    if DeflatedExplicitVRLittleEndian.encode() in start:
+        stream.seek(_GROUP_LENGTH_END + int.from_bytes(start[_GROUP_LENGTH_END - 4 : _GROUP_LENGTH_END], "little"))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater.decompress(stream.read(), MAX_OBJECT_BYTES)
+        if inflater.unconsumed_tail:
+            problem = f"would unpack to more than {MAX_OBJECT_BYTES / 1024**2:g} MiB"
+            raise InputError(source.path, problem, "Do not use this file; ask its source")
+    stream.seek(0)
 
 
 def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_number: int | None) -> DicomHeader:

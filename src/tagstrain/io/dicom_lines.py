@@ -70,7 +70,7 @@ def crossed_frames(first: NDArray[np.float32], second: NDArray[np.float32]) -> N
     Each direction's modulation multiplies the tissue's signal, as the two of a grid do (see
     `tagstrain.simulation.tags`), and a different gain of the two only scales the result.
     """
-    return np.asarray(np.sqrt(np.maximum(first, 0) * np.maximum(second, 0)), np.float32)
+    return np.asarray(np.sqrt(np.maximum(first, 0)) * np.sqrt(np.maximum(second, 0)), np.float32)
 
 
 def _share_pixels(one: FrameGroup, other: FrameGroup) -> bool:

@@ -16,8 +16,7 @@ from tagstrain.errors import InputError
 from tagstrain.io.archive import ByteSource, read_each
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_values import damage_told
-
-MAX_SLICE_BYTES = 1024**3
+from tagstrain.io.limits import check_cine_size
 
 
 def read_frames(headers: Sequence[DicomHeader]) -> NDArray[np.float32]:
@@ -28,12 +27,9 @@ def read_frames(headers: Sequence[DicomHeader]) -> NDArray[np.float32]:
     InputError
         If they are damaged, too large for memory, or in a compression for which no pydicom plug-in is installed.
     """
-    rows, columns = headers[0].shape
-    n_bytes = 4 * len(headers) * rows * columns
-    if n_bytes > MAX_SLICE_BYTES:
-        problem = f"its slice has {len(headers)} images of {rows} x {columns} pixels, {n_bytes / 1024**3:.1f} GiB"
-        raise InputError(headers[0].source.path, problem, "Export the tagged series alone")
-    frames = np.empty((len(headers), rows, columns), np.float32)
+    shape = (len(headers), *headers[0].shape)
+    check_cine_size(headers[0].source.path, shape)
+    frames = np.empty(shape, np.float32)
     files = _places_by_file(headers)
     for (source, places), data in zip(files.items(), read_each(files), strict=True):
         pixels = _decode(source, data, [_frame_index(headers[k]) for k in places])

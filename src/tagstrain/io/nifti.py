@@ -39,7 +39,7 @@ from tagstrain.io.slice_levels import (
     LEVELS,
     LEVELS_FROM_POSITION,
     level_from_file_name,
-    order_towards_apex,
+    levels_from_position,
 )
 
 MAX_IMAGE_BYTES = 1024**3
@@ -230,17 +230,17 @@ def _name_slices(slices: Sequence[NiftiSlice | UnreadableSlice]) -> tuple[SliceS
 
 
 def _towards_apex(slices: list[NiftiSlice], may_name: bool) -> list[NiftiSlice]:
-    """Sort by the levels that the file names give, else by position, which names three slices where it is certain."""
+    """Sort by the levels that the file names give, else by position, which names three or more where it is certain."""
     levels = {entry.level for entry in slices}
     if SliceLevel.UNKNOWN not in levels:
         return sorted(slices, key=lambda entry: LEVELS.index(entry.level))
     if len(levels) > 1:
         return slices
-    order, is_certain = order_towards_apex([entry.affine for entry in slices])
-    ordered = [slices[k] for k in order]
-    if is_certain and may_name and len(slices) == len(LEVELS):
-        return [_with_level(s, level, LEVELS_FROM_POSITION) for s, level in zip(ordered, LEVELS, strict=True)]
-    return ordered
+    order, placed = levels_from_position([entry.affine for entry in slices])
+    return [
+        _with_level(slices[k], level, LEVELS_FROM_POSITION) if may_name and (level := placed[k]) else slices[k]
+        for k in order
+    ]
 
 
 def _with_level(entry: NiftiSlice, level: SliceLevel, warning: str) -> NiftiSlice:
