@@ -3,7 +3,8 @@
     python -m benchmarks.robustness --number 2000 --seed 20211 --table benchmarks/robustness.md
 
 Every input is read, its slices loaded, and described as ``tagstrain info`` does, in worker processes of 2 GB each. Case
-``k`` depends on the seed and ``k`` alone: ``--only K`` runs one again and shows its traceback.
+``k`` depends on the seed and ``k`` alone, but for time stamps in zips: ``--only K`` runs it again and shows its
+traceback.
 """
 
 from __future__ import annotations

@@ -16,6 +16,25 @@ from benchmarks.robustness.containers import Files
 from benchmarks.robustness.dicom_mutations import zipped
 from benchmarks.robustness.values import NUMBERS, SPECIAL, any_value
 
+_HDF5_FAULTS = (
+    "removed",
+    "a group in its place",
+    "another shape, never written",
+    "huge chunks",
+    "another type",
+    "one value everywhere",
+    "no array",
+    "a broken link",
+)
+_NPZ_FAULTS = (
+    "removed",
+    "another shape announced",
+    "another type",
+    "a header that is none",
+    "one value everywhere",
+    "another length",
+)
+
 
 def falsify_nifti(files: Files, rng: np.random.Generator) -> tuple[str, Files]:
     """Falsify a field of a header, or a value of a sidecar."""
@@ -51,25 +70,27 @@ def falsify_hdf5(files: Files, rng: np.random.Generator) -> tuple[str, Files]:
         dataset = str(rng.choice(sorted(file)))
         stored = file[dataset][...]
         del file[dataset]
-        kind = int(rng.integers(8))
-        if kind == 1:
-            file.create_group(dataset)
-        elif kind == 2:
-            shape = tuple(int(n) for n in rng.choice([0, 1, 2, 4, 1000, 2**20, 2**33], int(rng.integers(0, 6))))
-            file.create_dataset(dataset, shape, stored.dtype, chunks=None if 0 in shape or not shape else True)
-        elif kind == 3:
-            chunks = (1,) * (stored.ndim - 1) + (2**29,)
-            file.create_dataset(dataset, stored.shape, "u1", chunks=chunks, maxshape=(None,) * stored.ndim)
-        elif kind == 4:
-            file[dataset] = stored.astype(str(rng.choice(["S7", "?", "c16", "i8", "f2"])))
-        elif kind == 5:
-            file[dataset] = np.full_like(stored, 1, np.float64) * float(rng.choice([*NUMBERS, *SPECIAL]))
-        elif kind == 6:
-            file[dataset] = h5py.Empty("f4") if rng.random() < 0.5 else "some text"
-        elif kind == 7:
-            file[dataset] = h5py.SoftLink("/absent") if rng.random() < 0.5 else h5py.ExternalLink("absent.h5", "/x")
+        fault = _HDF5_FAULTS[int(rng.integers(len(_HDF5_FAULTS)))]
+        match fault:
+            case "a group in its place":
+                file.create_group(dataset)
+            case "another shape, never written":
+                shape = tuple(int(n) for n in rng.choice([0, 1, 2, 4, 1000, 2**20, 2**33], int(rng.integers(0, 6))))
+                file.create_dataset(dataset, shape, stored.dtype, chunks=None if 0 in shape or not shape else True)
+            case "huge chunks":
+                chunks = (1,) * (stored.ndim - 1) + (2**29,)
+                file.create_dataset(dataset, stored.shape, "u1", chunks=chunks, maxshape=(None,) * stored.ndim)
+            case "another type":
+                file[dataset] = stored.astype(str(rng.choice(["S7", "?", "c16", "i8", "f2"])))
+            case "one value everywhere":
+                file[dataset] = np.full_like(stored, 1, np.float64) * float(rng.choice([*NUMBERS, *SPECIAL]))
+            case "no array":
+                file[dataset] = h5py.Empty("f4") if rng.random() < 0.5 else "some text"
+            case "a broken link":
+                is_soft = rng.random() < 0.5
+                file[dataset] = h5py.SoftLink("/absent") if is_soft else h5py.ExternalLink("absent.h5", "/x")
     files[name] = stream.getvalue()
-    return f"{dataset}: replaced by kind {kind}", files
+    return f"{dataset}: {fault}", files
 
 
 def falsify_npz(files: Files, rng: np.random.Generator) -> tuple[str, Files]:
@@ -79,25 +100,24 @@ def falsify_npz(files: Files, rng: np.random.Generator) -> tuple[str, Files]:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     member = str(rng.choice(sorted(members)))
     array = np.load(io.BytesIO(members[member]))
-    kind = int(rng.integers(6))
-    done = f"{member}: kind {kind}"
-    if kind == 0:
-        del members[member]
-    elif kind == 1:
-        shape = tuple(int(n) for n in rng.choice([-1, 0, 1, 2, 1000, 2**31, 2**62], int(rng.integers(0, 5))))
-        members[member] = _npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}", array.tobytes())
-    elif kind == 2:
-        members[member] = _saved(array.astype(str(rng.choice(["O", "S7", "U3", "?", "c16", ">f4", "i1"]))))
-    elif kind == 3:
-        header = str(rng.choice(["{", "(1,", "[]" * 3, "{'descr': 5}", "lambda: 0", "\0", "{'shape': (" * 50, "é"]))
-        members[member] = _npy(header, array.tobytes())
-    elif kind == 4:
-        value = float(rng.choice([*NUMBERS, *SPECIAL]))
-        members[member] = _saved(np.full(array.shape, value))
-    else:
-        members[member] = _saved(np.resize(array, int(rng.integers(0, 9))))
+    fault = _NPZ_FAULTS[int(rng.integers(len(_NPZ_FAULTS)))]
+    match fault:
+        case "removed":
+            del members[member]
+        case "another shape announced":
+            shape = tuple(int(n) for n in rng.choice([-1, 0, 1, 2, 1000, 2**31, 2**62], int(rng.integers(0, 5))))
+            members[member] = _npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}", array.tobytes())
+        case "another type":
+            members[member] = _saved(array.astype(str(rng.choice(["O", "S7", "U3", "?", "c16", ">f4", "i1"]))))
+        case "a header that is none":
+            texts = ["{", "(1,", "[]" * 3, "{'descr': 5}", "lambda: 0", "\0", "{'shape': (" * 50, "é"]
+            members[member] = _npy(str(rng.choice(texts)), array.tobytes())
+        case "one value everywhere":
+            members[member] = _saved(np.full(array.shape, float(rng.choice([*NUMBERS, *SPECIAL]))))
+        case "another length":
+            members[member] = _saved(np.resize(array, int(rng.integers(0, 9))))
     files[name] = zipped(members)
-    return f"{name}, {done}", files
+    return f"{name}, {member}: {fault}", files
 
 
 def _npy(header: str, data: bytes) -> bytes:

@@ -169,17 +169,19 @@ def falsify_zip(files: Files, rng: np.random.Generator) -> tuple[str, Files]:
     ((name, content),) = files.items()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
-    kind = int(rng.integers(6))
-    done = f"kind {kind}"
-    if kind == 0:
-        members = {"inner.zip": content, **(members if rng.random() < 0.5 else {})}
-    elif kind == 1:
-        members[str(rng.choice(["../x.dcm", "/x.dcm", "C:\\x.dcm", "a" * 300, "x/" * 100, "DICOMDIR"]))] = content
-    elif kind == 2:
-        members["zeros.dcm"] = bytes(int(rng.integers(1, 2**24)))
-    else:
-        done, images = falsify_dicom({key: data for key, data in members.items() if key.endswith(".dcm")}, rng)
-        members.update(images)
+    match int(rng.integers(6)):
+        case 0:
+            done = "put into another zip"
+            members = {"inner.zip": content, **(members if rng.random() < 0.5 else {})}
+        case 1:
+            paths = ["../x.dcm", "/x.dcm", "C:\\x.dcm", "a" * 300, "x/" * 100, "DICOMDIR"]
+            path = str(rng.choice(paths))
+            done, members[path] = f"itself added as {path[:20]}", content
+        case 2:
+            done, members["zeros.dcm"] = "zeros added", bytes(int(rng.integers(1, 2**24)))
+        case _:
+            done, images = falsify_dicom({key: data for key, data in members.items() if key.endswith(".dcm")}, rng)
+            members.update(images)
     return done, {name: zipped(members)}
 
 
