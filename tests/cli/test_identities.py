@@ -83,13 +83,17 @@ def test_info_shows_nothing_that_identifies(study: Path, capfd: pytest.CaptureFi
     for options in ([], ["--json"]):
         run(["info", str(study), *options])
     printed = capfd.readouterr()
+    assert "1 series" in printed.out
+    assert '"n_series": 1' in printed.out
     assert secrets_in((printed.out + printed.err).encode()) == []
+    assert dcmread(study / "IM_01_0001.dcm").SeriesInstanceUID not in printed.out
 
 
 def test_identities_are_kept_where_the_user_says_so(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
+    series_uid = dcmread(study / "IM_01_0001.dcm").SeriesInstanceUID
     assert run(["analyze", str(study), str(study), "-o", str(out), "--keep-ids", "--no-figures"]) == 0
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["PID_7391_55", "PID_7391_55_2"]
     results = json.loads((out / "PID_7391_55" / "results.json").read_text())
@@ -99,7 +103,9 @@ def test_identities_are_kept_where_the_user_says_so(
     assert "--keep-ids" in json.loads((out / "run.json").read_text())["command"]
     capsys.readouterr()
     run(["info", str(study), "--keep-ids", "--json"])
-    assert json.loads(capsys.readouterr().out)["patient"]["patient_name"] == "Zyxwvut^Quentin"
+    content = json.loads(capsys.readouterr().out)
+    assert content["patient"]["patient_name"] == "Zyxwvut^Quentin"
+    assert content["slices"][0]["series_uid"] == series_uid
     run(["info", str(study), "--keep-ids"])
     assert "patient_name: Zyxwvut^Quentin" in capsys.readouterr().out
 

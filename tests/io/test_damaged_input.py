@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.containers import WRITERS
-from benchmarks.robustness import Outcome, run_case
+from benchmarks.robustness.cases import Outcome, run_case
+from benchmarks.robustness.containers import WRITERS
 from tagstrain.errors import InputError
 from tagstrain.io import read_study
 

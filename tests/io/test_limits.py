@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import tracemalloc
 import zipfile
 from copy import copy
 from pathlib import Path
@@ -95,6 +96,22 @@ def test_a_small_column_of_a_row_file_may_not_be_large_either(tmp_path: Path) ->
         file.create_dataset("frame_times_ms", (1, 2**40), "f8", chunks=(1, 100))
     with pytest.raises(InputError, match="announces a slice"):
         read_study(tmp_path / "a.h5").slices[0].load()
+
+
+def test_no_more_is_allocated_than_a_file_holds(tmp_path: Path) -> None:
+    """A length of gigabytes in a header of hundreds of bytes."""
+    (path, *_) = write_study(tmp_path / "case", [example_cine()])
+    data = path.read_bytes()
+    at = data.index(b"\x08\x00\x16\x00UI")  # SOPClassUID, made a type with a length of four bytes
+    lie = data[: at + 4] + b"OB\0\0" + struct.pack("<I", 3_000_000_000) + data[at + 8 :]
+    path.write_bytes(lie)
+    tracemalloc.start()
+    try:
+        read_study(tmp_path / "case")
+    finally:
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak_bytes < 50_000_000
 
 
 def test_hdf5_that_reads_other_files_is_refused(tmp_path: Path) -> None:

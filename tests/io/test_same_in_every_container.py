@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.containers import WRITERS, tagged_study, write_container
+from benchmarks.robustness.containers import WRITERS, tagged_study, write_container
 from tagstrain.data import TaggedCine
 from tagstrain.io import read_study
 

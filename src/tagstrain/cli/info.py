@@ -60,8 +60,9 @@ def _show_study(study: Study, limit: int | None, as_json: bool) -> ExitCode:
                 "study": study.key,
                 **({} if study.identity is None else {"patient": patient_record(study.identity)}),
                 "format": study.format,
+                "n_series": _n_series(facts),
                 "n_slices": len(study.slices),
-                "slices": [asdict(entry) for entry in facts],
+                "slices": [_slice_record(entry, study) for entry in facts],
                 "unreadable": [asdict(entry) for entry in problems],
                 "skipped": list(study.skipped),
             }
@@ -71,10 +72,25 @@ def _show_study(study: Study, limit: int | None, as_json: bool) -> ExitCode:
     return ExitCode.SOME_FAILED if problems else ExitCode.DONE
 
 
+def _n_series(facts: list[SliceFacts]) -> int | None:
+    """Count the series that the slices come from; None for formats that know no series."""
+    return len({entry.series_uid for entry in facts if entry.series_uid}) or None
+
+
+def _slice_record(entry: SliceFacts, study: Study) -> dict[str, Any]:
+    """A slice as JSON; its series' identifier only where the study's identity is kept."""
+    record = asdict(entry)
+    if study.identity is None:
+        del record["series_uid"]
+    return record
+
+
 def _print_study(study: Study, facts: list[SliceFacts], problems: list[SliceProblem]) -> None:
     """Print a table of the slices, then what is worth knowing about them."""
     console = Console()
-    console.print(facts_table(f"{study.key} ({study.format})", HEADERS, [entry.cells() for entry in facts]))
+    n_series = _n_series(facts)
+    title = f"{study.key} ({study.format}{'' if n_series is None else f', {n_series} series'})"
+    console.print(facts_table(title, HEADERS, [entry.cells() for entry in facts]))
     notes = [] if study.identity is None else [f"{k}: {v}" for k, v in patient_record(study.identity).items()]
     notes += [f"{entry.name} cannot be read: {entry.problem}" for entry in problems]
     assumed: dict[str, list[str]] = {}

@@ -18,6 +18,8 @@ class SliceFacts:
     name: str
     level: str
     source: str
+    series_uid: str | None
+    """Names the patient to those with access to the archive: for users who keep identities."""
     n_frames: int
     n_rows: int
     n_columns: int
@@ -43,6 +45,7 @@ class SliceFacts:
             name=cine.name,
             level=cine.level.value,
             source=cine.source,
+            series_uid=None if cine.source_series is None else cine.source_series.series_uid,
             n_frames=n_frames,
             n_rows=n_rows,
             n_columns=n_columns,

@@ -16,6 +16,7 @@ from tagstrain.errors import InputError
 from tagstrain.io.archive import FileBytes, open_archive, read_member, zip_members
 from tagstrain.io.dicom_header import DicomHeader, read_headers
 from tagstrain.io.dicom_values import damage_told, sequence, text, words
+from tagstrain.io.limits import BoundedReader
 
 PREAMBLE_BYTES = 132
 
@@ -38,7 +39,7 @@ def file_headers(files: Iterable[Path]) -> Iterator[DicomHeader | InputError]:
     """Headers of files, or why a file gives none; manifests and DICOMDIRs are passed over."""
     for file in files:
         try:
-            with file.open("rb") as stream:
+            with BoundedReader(file) as stream:
                 start = stream.read(PREAMBLE_BYTES)
                 stream.seek(0)
                 if is_dicom(start):

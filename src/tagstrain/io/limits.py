@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 
@@ -14,6 +15,22 @@ MAX_RATIO = 200
 """Unpacked over stored bytes; deflate reaches 1000 on zeros, images stay below 20."""
 MAX_OBJECT_BYTES = 512 * 1024**2
 """Bytes that are unpacked at once: a member of a zip, a chunk of an HDF5 dataset."""
+
+
+class BoundedReader(BufferedReader):
+    """A file that is never asked for more than it holds.
+
+    Python allocates what is asked for before it reads, and a damaged length asks for gigabytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.open("rb", buffering=0))
+        self._n_bytes = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to ``size`` bytes, all that are left by default."""
+        left = max(self._n_bytes - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def check_cine_size(path: Path, shape: Sequence[int]) -> None:

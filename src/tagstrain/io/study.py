@@ -126,12 +126,11 @@ def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_
     npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
     if not (nifti or npz) or any(_starts_as_dicom(file) for file in files):
         return read_dicom_folder(path, pixel_spacing_mm, keep_ids=keep_ids)
-    read = nifti or npz
-    used = {*read, *(sidecar_path(file) for file in nifti)}
-    what = "NIfTI" if nifti else "NumPy"
-    skipped = tuple(f"{file.name}: is not a {what} file" for file in files if file not in used)
     if nifti:
+        used = {*nifti, *(sidecar_path(file) for file in nifti)}
+        skipped = tuple(f"{file.name}: is not a NIfTI file" for file in files if file not in used)
         return read_nifti_study(path, nifti, pixel_spacing_mm, skipped)
+    skipped = tuple(f"{file.name}: is not a NumPy file" for file in files if file not in set(npz))
     return read_npz_study(path, npz, pixel_spacing_mm, skipped)
 
 
