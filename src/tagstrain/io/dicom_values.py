@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -41,8 +42,11 @@ DAMAGE = (
 
 @contextmanager
 def damage_told(source: ByteSource) -> Iterator[None]:
-    """Turn what pydicom raises into an `InputError`; its text stays out, since it quotes the file's values."""
+    """Turn what pydicom raises into an `InputError`; what it says and logs stays out, since it quotes the file."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
     try:
+        logger.setLevel(logging.CRITICAL + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -51,6 +55,8 @@ def damage_told(source: ByteSource) -> Iterator[None]:
     except DAMAGE as error:
         problem = f"is truncated or damaged ({type(error).__name__} while decoding)"
         raise InputError(source.path, problem, "Copy or export it again") from error
+    finally:
+        logger.setLevel(level)
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> NDArray[np.float64] | None:
