@@ -26,7 +26,8 @@ ALLOWED = {
     "training": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "inference": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "report": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference"},
-    "cli": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "report"},
+    "link": {"data", "io"},
+    "cli": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "report", "link"},
 }
 """What each layer may import besides itself, `tagstrain` and `tagstrain.errors`."""
 
@@ -97,7 +98,7 @@ def test_help_and_info_load_no_torch(tmp_path: Path) -> None:
         file["px_spaces"] = [1.4]
     assert not loads_torch(
         "from tagstrain.cli.main import run\n"
-        "for arguments in (['--help'], ['analyze', '--help'], ['track', '--help'], "
+        "for arguments in (['--help'], ['analyze', '--help'], ['track', '--help'], ['listen', '--help'], "
         f"['info', {str(path)!r}]):\n"
         "    assert run(arguments) == 0, arguments"
     )

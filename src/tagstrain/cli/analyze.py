@@ -31,6 +31,7 @@ from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, loa
 from tagstrain.io import atomic_file
 from tagstrain.io.contours import read_contours
 from tagstrain.io.study import find_studies
+from tagstrain.report.exports import ExportFormat, require_export_packages
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,10 @@ def analyze(
     timings: Annotated[bool, typer.Option("--timings", help="Print the time per stage.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice.")] = True,
+    export: Annotated[
+        list[ExportFormat] | None,
+        typer.Option(help="Further formats of the results; may be given several times.", show_default=False),
+    ] = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Localizations less certain than this fail the slice.")
     ] = LOW_CONFIDENCE,
@@ -96,11 +101,13 @@ def analyze(
     numbers and pictures.
     """
     _check_spacing(pixel_spacing_mm)
+    require_export_packages(export or ())
     settings: dict[str, Any] = {
         "tracker": tracker.value,
         "device": device.value,
         "overwrite": overwrite,
         "figures": figures,
+        "export": [form.value for form in export or ()],
         "min_confidence": min_confidence,
         "box": None if box is None else list(box),
         "contours": None if contours is None else contours.name,
@@ -126,7 +133,17 @@ def analyze(
     ):
         warn = _say_nothing if quiet else print_warning
         run = AnalysisRun(
-            root, loader, config, record, pixel_spacing_mm, keep_ids, figures, print_error, warn, progress
+            root=root,
+            load_models=loader,
+            config=config,
+            record=record,
+            pixel_spacing_mm=pixel_spacing_mm,
+            keep_ids=keep_ids,
+            figures=figures,
+            exports=export or (),
+            print_error=print_error,
+            print_warning=warn,
+            progress=progress,
         )
         for note in filter(None, (entry.note for entry in found)):
             _log.warning("%s", note)
@@ -178,6 +195,8 @@ def _command(inputs: Sequence[Path], output: Path, settings: Mapping[str, Any]) 
             command += ["--no-figures"] if name == "figures" else []
         elif value is True:
             command += [option]
+        elif name == "export":
+            command += [word for form in value for word in (option, form)]
         elif name == "box" and value is not None:
             command += [option, ",".join(f"{number:g}" for number in value)]
         elif isinstance(value, list):

@@ -30,6 +30,7 @@ FRAME_KEYWORDS = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
     "PixelSpacing",
+    "SliceThickness",
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "RescaleSlope",

@@ -103,6 +103,7 @@ class DicomHeader:
     pixel_spacing: PixelSpacing | None
     orientation: NDArray[np.float64] | None
     """Unit vectors (2, 3) along which the column index and the row index grow, in LPS."""
+    slice_thickness_mm: float | None
     position_mm: NDArray[np.float64] | None
     """Centre of the first pixel, in LPS."""
     rescale_slope: float
@@ -223,6 +224,7 @@ def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_n
         shape=shape,
         pixel_spacing=None if spacing is None else PixelSpacing(float(spacing[0]), float(spacing[1])),
         orientation=None if directions is None else _unit_vectors(directions.reshape(2, 3)),
+        slice_thickness_mm=positive(dataset, "SliceThickness"),
         position_mm=numbers(dataset, "ImagePositionPatient", 3),
         rescale_slope=1.0 if slope is None else slope,
         rescale_intercept=number(dataset, "RescaleIntercept") or 0.0,

@@ -43,7 +43,13 @@ class OrderedSlice:
         images = tuple(header.image for header in self.headers)
         if not (first.study_uid and first.series_uid) or not all(image[0] and image[1] for image in images):
             return None
-        return SourceSeries(first.study_uid, first.series_uid, first.frame_of_reference_uid or None, images)
+        return SourceSeries(
+            first.study_uid,
+            first.series_uid,
+            first.frame_of_reference_uid or None,
+            images,
+            first.slice_thickness_mm,
+        )
 
 
 def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
