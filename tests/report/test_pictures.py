@@ -18,7 +18,8 @@ from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, Slic
 from tagstrain.inference.strain import slice_strain
 from tagstrain.report.animation import write_animation
 from tagstrain.report.figures import write_summary_figure
-from tagstrain.report.panels import CinePanel, heart_view, ring_colors
+from tagstrain.report.heart_view import heart_view
+from tagstrain.report.panels import CinePanel, ring_colors
 
 
 def with_points(result: SliceResult, points_px: np.ndarray) -> SliceResult:
