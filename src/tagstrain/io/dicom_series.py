@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from tagstrain.data.cine import PixelSpacing, SliceLevel
 from tagstrain.errors import InputError
+from tagstrain.geometry.orientation import slice_normal
 from tagstrain.io.assembly import nominal_times, resolve_spacing
 from tagstrain.io.dicom_header import DicomHeader
-from tagstrain.io.slice_levels import level_from_description, slice_normal
+from tagstrain.io.slice_levels import level_from_description
 
 SAME_PLANE_MM = 0.5
 SAME_SLICE_MM = 1.0

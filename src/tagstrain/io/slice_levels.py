@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data.cine import SliceLevel
+from tagstrain.geometry.orientation import apex_direction, slice_normal
 
 LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
 LEVELS_FROM_POSITION = "basal, mid and apical were told apart by the slices' positions: the file does not name them"
@@ -17,7 +18,6 @@ ORDER_DISAGREES = "the slices' positions do not follow the order basal, mid, api
 
 _UK_BIOBANK = re.compile(r"^cine_tagging_3sl_SAX_b([123])s?$", re.IGNORECASE)
 _CONVERTED = re.compile(r"^tag_([123])$", re.IGNORECASE)
-_TOWARDS_APEX = np.array([1.0, -1.0, -0.8]) / np.linalg.norm([1.0, -1.0, -0.8])  # left, anterior, inferior in LPS
 
 
 def level_from_description(description: str) -> SliceLevel | None:
@@ -53,15 +53,7 @@ def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[l
     normals = np.stack([slice_normal(affine) for affine in known])
     if not (np.abs(normals @ normals[0]) > 0.99).all():
         return given_order, False
-    towards_apex = float(normals[0] @ _TOWARDS_APEX)
-    axis = normals[0] if towards_apex >= 0 else -normals[0]
+    axis, is_certain = apex_direction(known[0])
     depth_mm = np.array([affine[:3, 3] @ axis for affine in known])
     is_separate = bool((np.diff(np.sort(depth_mm)) > 1.0).all())
-    return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and abs(towards_apex) > 0.5
-
-
-def slice_normal(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit normal of the image plane, x direction cross y direction."""
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    length = float(np.linalg.norm(normal))
-    return normal / length if length > 0 else np.array([0.0, 0.0, 1.0])
+    return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and is_certain
