@@ -61,7 +61,7 @@ def analyze(
     ] = False,
     timings: Annotated[bool, typer.Option("--timings", help="Print the time per stage.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
-    figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice.")] = True,
+    figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice, and a report per study.")] = True,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Localizations less certain than this fail the slice.")
     ] = LOW_CONFIDENCE,

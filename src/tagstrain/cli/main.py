@@ -18,6 +18,7 @@ from tagstrain.cli.info import info
 from tagstrain.cli.messages import print_error
 from tagstrain.cli.predict import predict
 from tagstrain.cli.prepare_cim import prepare_cim
+from tagstrain.cli.report import report
 from tagstrain.cli.simulate import simulate
 from tagstrain.cli.track import track
 from tagstrain.cli.train import train
@@ -37,6 +38,7 @@ app.command()(analyze)
 app.command()(track)
 app.command()(evaluate)
 app.command()(info)
+app.command()(report)
 app.command()(simulate)
 app.command()(predict)
 app.command()(train)
