@@ -26,7 +26,8 @@ ALLOWED = {
     "training": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "inference": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "report": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference"},
-    "cli": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "report"},
+    "link": {"data", "io"},
+    "cli": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "report", "link"},
 }
 """What each layer may import besides itself, `tagstrain` and `tagstrain.errors`."""
 
@@ -93,11 +94,11 @@ def test_import_loads_no_torch() -> None:
 def test_help_and_info_load_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "cine.h5"
     with h5py.File(path, "w") as file:
-        file["image_seqs"] = np.ones((1, 3, 8, 8), np.uint16)
+        file["image_seqs"] = np.ones((1, 3, 64, 64), np.uint16)  # large enough for tags to be measured
         file["px_spaces"] = [1.4]
     assert not loads_torch(
         "from tagstrain.cli.main import run\n"
-        "for arguments in (['--help'], ['analyze', '--help'], ['track', '--help'], "
+        "for arguments in (['--help'], ['analyze', '--help'], ['track', '--help'], ['listen', '--help'], "
         f"['info', {str(path)!r}]):\n"
         "    assert run(arguments) == 0, arguments"
     )

@@ -93,3 +93,37 @@ def test_the_module_runs_as_the_command_does(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("Error: absent.h5")
+
+
+def write_tagged(path: Path, angles_deg: tuple[float, ...]) -> Path:
+    """A cine of tags 6 mm apart whose normals point along the angles, from x towards y."""
+    y_mm, x_mm = np.mgrid[:100, :90] * np.array([1.5, 1.25])[:, None, None]
+    frame = np.full((100, 90), 500.0)
+    for angle in np.deg2rad(angles_deg):
+        frame *= 1 + 0.5 * np.cos(2 * np.pi * (x_mm * np.cos(angle) + y_mm * np.sin(angle)) / 6)
+    frames = frame + np.random.default_rng(0).normal(0, 10, (3, 100, 90))
+    np.savez(path, frames=frames, pixel_spacing_mm=[1.5, 1.25], rr_interval_ms=850)
+    return path
+
+
+@pytest.mark.parametrize("angles_deg", [(40.0, -50.0), (15.0,)])
+def test_tags_are_measured_in_the_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], angles_deg: tuple[float, ...]
+) -> None:
+    path = write_tagged(tmp_path / "a.npz", angles_deg)
+    assert run(["info", str(path), "--json"]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)["slices"]
+    np.testing.assert_allclose(facts["tag_spacing_mm"], 6, atol=0.02)
+    np.testing.assert_allclose(sorted(facts["tag_angle_deg"]), sorted(angles_deg), atol=0.3)
+    assert facts["rr_interval_ms"] == 850
+    assert run(["info", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"6.0 at {angle:.0f}" in shown for angle in angles_deg)
+    assert "850" in shown
+
+
+def test_where_no_tags_are_seen_info_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", str(write_tagged(tmp_path / "a.npz", ())), "--json"]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)["slices"]
+    assert facts["tag_spacing_mm"] is facts["tag_angle_deg"] is None
+    assert any("no tag lines" in warning for warning in facts["warnings"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagstrain.geometry.polygon import area_centroid, radii_along
+from tagstrain.geometry.polygon import area_centroid, pixels_inside, radii_along, wall_mask
 
 SQUARE = np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 5.0], [1.0, 5.0]])
 
@@ -45,3 +45,29 @@ def test_center_outside_is_refused() -> None:
 def test_no_polygon_has_no_centroid(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"corners|area"):
         area_centroid(bad)
+
+
+@settings(max_examples=30)
+@given(center=st.tuples(st.floats(18, 22), st.floats(13, 17)), radius=st.floats(3, 11), turned=st.booleans())
+def test_pixels_inside_a_circle_are_those_nearer_than_its_radius(
+    center: tuple[float, float], radius: float, turned: bool
+) -> None:
+    t = np.linspace(0, 2 * np.pi, 2000, endpoint=False)[:: -1 if turned else 1]
+    circle = np.array(center) + radius * np.stack([np.cos(t), np.sin(t)], axis=-1)
+    y, x = np.indices((30, 41))
+    distance = np.hypot(x - center[0], y - center[1])
+    clear = np.abs(distance - radius) > 1e-4
+    np.testing.assert_array_equal(pixels_inside(circle, (30, 41))[clear], (distance < radius)[clear])
+
+
+def test_half_a_pixel_decides() -> None:
+    assert pixels_inside(SQUARE + 0.49, (8, 8)).sum() == pixels_inside(SQUARE - 0.49, (8, 8)).sum() == 16
+    assert pixels_inside(SQUARE + np.array([0.49, 0]), (8, 8))[2:5, 2:6].all()
+
+
+def test_wall_is_between_its_contours_and_corners_not_known_are_left_out() -> None:
+    outer = np.array([[0.5, 0.5], [np.nan, 3], [7.5, 0.5], [7.5, 7.5], [0.5, 7.5]])
+    mask = wall_mask(SQUARE - 0.5, outer, (9, 9))
+    assert mask.sum() == 7 * 7 - 4 * 4
+    assert not mask[1:5, 1:5].any()
+    assert not wall_mask(SQUARE, outer * np.nan, (9, 9)).any()

@@ -153,6 +153,13 @@ def test_nan_pixels_are_refused_when_loaded(tmp_path: Path) -> None:
         source.load()
 
 
+def test_what_the_library_mends_is_not_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_nifti(tmp_path / "a.nii", example_cine())
+    edit_header(path, sform_code=99)
+    read_study(path).slices[0].load()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_truncated_files_are_refused(tmp_path: Path, suffix: str) -> None:
     path = write_nifti(tmp_path / f"a{suffix}", example_cine(rows=40, columns=40))

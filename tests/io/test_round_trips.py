@@ -72,7 +72,7 @@ def test_zip_and_folder_give_the_same_slices(tmp_path: Path) -> None:
     folder = read_study(tmp_path / "dicom")
     zipped = read_study(zip_folder(tmp_path / "dicom", tmp_path / "1234567_20211_2_0.zip"))
     assert zipped.key == "1234567_20211_2_0"
-    assert folder.skipped == zipped.skipped == ("manifest.cvs: is not a DICOM file",)
+    assert folder.skipped == zipped.skipped == ()
     for one, other in zip(folder.slices, zipped.slices, strict=True):
         assert one.name == other.name
         assert_same_cine(one.load(), other.load())

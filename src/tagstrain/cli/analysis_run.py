@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from tagstrain.errors import InputError, OutputError, TagstrainError
 from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices
 from tagstrain.io import atomic_file, atomic_folder, prepare_output, read_study
 from tagstrain.io.contours import ANY_SLICE
+from tagstrain.report.exports import ExportFormat, StudyExports
 from tagstrain.report.results import StudyWriter
 
 RUN_RECORD = "run.json"
@@ -29,7 +30,7 @@ RUN_LOG = "run.log"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class AnalysisRun:
     """Reads studies, analyzes their slices and writes each study's folder, counting what happens on the way."""
 
@@ -39,7 +40,9 @@ class AnalysisRun:
     config: AnalysisConfig
     record: RunRecord
     pixel_spacing_mm: tuple[float, float] | None
+    keep_ids: bool
     figures: bool
+    exports: Collection[ExportFormat]
     print_error: Callable[[str], None]
     print_warning: Callable[[str], None]
     progress: Progress
@@ -49,19 +52,25 @@ class AnalysisRun:
     # are the same folder on some file systems.
     _taken: set[str] = field(default_factory=lambda: {RUN_RECORD, RUN_LOG})
 
-    def add(self, path: Path) -> None:
-        """Analyze one input; one that cannot be read is reported, and the next may come."""
+    def add(self, path: Path, key: str | None = None) -> None:
+        """Analyze one input; one that cannot be read is reported, and the next may come.
+
+        Parameters
+        ----------
+        key
+            Names the study's folder in place of the key that the reader gives it.
+        """
         outcome = StudyRecord(path.name or path.resolve().name)
         self.record.studies.append(outcome)
         try:
-            study = read_study(path, self.pixel_spacing_mm)
+            study = read_study(path, self.pixel_spacing_mm, self.keep_ids)
         except InputError as error:
             outcome.error = str(error)
             _log.error("%s", error)
             self.print_error(str(error))
             return
         self._check_walls(study)
-        study = replace(study, key=self._free_key(study.key))
+        study = replace(study, key=self._free_key(key or study.key))
         if self._models is None:
             with options_not_input():
                 self._models = self.load_models()
@@ -89,19 +98,21 @@ class AnalysisRun:
         source = f"{study.format}: {study.path.name}"
         with (
             atomic_folder(self.root / study.key, overwrite=True, marker="results.json") as folder,
-            StudyWriter(folder, study.key, source, models.provenance) as writer,
+            StudyWriter(folder, study.key, source, models.provenance, study.identity) as writer,
+            StudyExports(folder, study, source, models, self.exports) as exports,
         ):
             for slice_outcome in analyze_slices(study, models, self.config):
                 outcome.n_slices += 1
                 self.table.add(study.key, slice_outcome)
                 if isinstance(slice_outcome, SliceFailure):
                     writer.fail(slice_outcome)
+                    exports.fail(slice_outcome)
                     outcome.failures.append(slice_outcome)
                     self.print_error(f"{study.key}, {slice_outcome.name}: {slice_outcome.reason}")
                 else:
                     start = perf_counter()
                     self._write(folder, writer, slice_outcome)
-                    for warning in slice_outcome.warnings:
+                    for warning in (*slice_outcome.warnings, *exports.add(slice_outcome)):
                         _log.warning("%s, %s: %s", study.key, slice_outcome.name, warning)
                         self.print_warning(f"{study.key}, {slice_outcome.name}: {warning}")
                     self.record.times.add({**slice_outcome.timings_s, "write": perf_counter() - start})

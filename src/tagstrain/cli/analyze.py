@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from tagstrain.cli.analysis_run import (
 )
 from tagstrain.cli.exits import CommandExit, ExitCode, finish, options_not_input
 from tagstrain.cli.messages import print_error, print_warning
-from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, WeightsOption
+from tagstrain.cli.options import KeepIdsOption, PixelSpacingOption, PreprocessingOption, WeightsOption
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
 from tagstrain.data import Box, Point
@@ -29,6 +30,10 @@ from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
 from tagstrain.io import atomic_file
 from tagstrain.io.contours import read_contours
+from tagstrain.io.study import find_studies
+from tagstrain.report.exports import ExportFormat, require_export_packages
+
+_log = logging.getLogger(__name__)
 
 
 def parse_box(text: str) -> Box:
@@ -57,7 +62,7 @@ def analyze(
         typer.Argument(
             metavar="INPUT",
             readable=False,
-            help="DICOM files, folders or zips, NIfTI or HDF5 files.",
+            help="DICOM files, folders or zips, NIfTI, HDF5 or npz files; a folder of zips is one study per zip.",
             show_default=False,
         ),
     ],
@@ -72,6 +77,10 @@ def analyze(
     timings: Annotated[bool, typer.Option("--timings", help="Print the time per stage.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice.")] = True,
+    export: Annotated[
+        list[ExportFormat] | None,
+        typer.Option(help="Further formats of the results; may be given several times.", show_default=False),
+    ] = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Localizations less certain than this fail the slice.")
     ] = LOW_CONFIDENCE,
@@ -99,6 +108,7 @@ def analyze(
         ),
     ] = None,
     pixel_spacing_mm: PixelSpacingOption = None,
+    keep_ids: KeepIdsOption = False,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,
     preprocessing: PreprocessingOption = None,
@@ -109,24 +119,29 @@ def analyze(
     numbers and pictures.
     """
     _check_spacing(pixel_spacing_mm)
+    require_export_packages(export or ())
     settings: dict[str, Any] = {
         "tracker": tracker.value,
         "device": device.value,
         "overwrite": overwrite,
         "figures": figures,
+        "export": [form.value for form in export or ()],
         "min_confidence": min_confidence,
         "box": None if box is None else list(box),
         "contours": None if contours is None else contours.name,
         "rv_insertion": None if rv_insertion is None else list(rv_insertion),
         "pixel_spacing_mm": None if pixel_spacing_mm is None else list(pixel_spacing_mm),
+        "keep_ids": keep_ids,
         "localizer_weights": None if localizer_weights is None else localizer_weights.name,
         "tracker_weights": None if tracker_weights is None else tracker_weights.name,
         "preprocessing": None if preprocessing is None else preprocessing.value,
     }
     record = RunRecord(_command(inputs, output, settings), settings)
     loader = partial(load_models, tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
-    if contours is not None and len(inputs) > 1:
-        raise typer.BadParameter("holds the walls of one study; give one INPUT with it", param_hint="--contours")
+    found = [find_studies(path) for path in inputs]
+    studies = [path for entry in found for path in entry.paths]
+    if contours is not None and len(studies) > 1:
+        raise typer.BadParameter("holds the walls of one study; give one study with it", param_hint="--contours")
     with options_not_input():
         walls = None if contours is None else read_contours(contours)
     config = AnalysisConfig(min_confidence, box, walls, rv_insertion)
@@ -136,8 +151,23 @@ def analyze(
         progress_bar(quiet) as progress,
     ):
         warn = _say_nothing if quiet else print_warning
-        run = AnalysisRun(root, loader, config, record, pixel_spacing_mm, figures, print_error, warn, progress)
-        for path in inputs:
+        run = AnalysisRun(
+            root=root,
+            load_models=loader,
+            config=config,
+            record=record,
+            pixel_spacing_mm=pixel_spacing_mm,
+            keep_ids=keep_ids,
+            figures=figures,
+            exports=export or (),
+            print_error=print_error,
+            print_warning=warn,
+            progress=progress,
+        )
+        for note in filter(None, (entry.note for entry in found)):
+            _log.warning("%s", note)
+            warn(note)
+        for path in studies:
             run.add(path)
         if record.exit_code is ExitCode.UNREADABLE:
             raise CommandExit(ExitCode.UNREADABLE)  # leaves no OUT behind
@@ -184,6 +214,8 @@ def _command(inputs: Sequence[Path], output: Path, settings: Mapping[str, Any]) 
             command += ["--no-figures"] if name == "figures" else []
         elif value is True:
             command += [option]
+        elif name == "export":
+            command += [word for form in value for word in (option, form)]
         elif name in {"box", "rv_insertion"} and value is not None:
             command += [option, ",".join(f"{number:g}" for number in value)]
         elif isinstance(value, list):

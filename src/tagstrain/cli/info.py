@@ -6,128 +6,93 @@ import json
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from tagstrain.cli.exits import ExitCode, finish
-from tagstrain.cli.options import PixelSpacingOption
+from tagstrain.cli.options import KeepIdsOption, PixelSpacingOption
+from tagstrain.cli.slice_facts import HEADERS, SliceFacts, SliceProblem, describe_slice
 from tagstrain.cli.tables import facts_table
-from tagstrain.data import SliceSource, Study, TaggedCine
+from tagstrain.data import Study
 from tagstrain.errors import TagstrainError
 from tagstrain.io import read_study
+from tagstrain.io.study import FoundStudies, find_studies
+from tagstrain.report.results_json import patient_record
 
-MAX_SLICES = 50
-"""Slices read without ``--all``: enough for any study, and an HDF5 file with a cohort in it answers at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class SliceFacts:
-    """What a slice holds, without its pixels."""
-
-    name: str
-    level: str
-    source: str
-    n_frames: int
-    n_rows: int
-    n_columns: int
-    row_spacing_mm: float
-    column_spacing_mm: float
-    first_time_ms: float
-    last_time_ms: float
-    ed_frame: int
-    has_affine: bool
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def of(cls, cine: TaggedCine) -> SliceFacts:
-        """Describe a cine."""
-        n_frames, n_rows, n_columns = cine.frames.shape
-        return cls(
-            name=cine.name,
-            level=cine.level.value,
-            source=cine.source,
-            n_frames=n_frames,
-            n_rows=n_rows,
-            n_columns=n_columns,
-            row_spacing_mm=cine.pixel_spacing.row_mm,
-            column_spacing_mm=cine.pixel_spacing.column_mm,
-            first_time_ms=float(cine.frame_times_ms[0]),
-            last_time_ms=float(cine.frame_times_ms[-1]),
-            ed_frame=cine.ed_frame,
-            has_affine=cine.affine is not None,
-            warnings=cine.warnings,
-        )
-
-    def cells(self) -> tuple[str, ...]:
-        """The facts as text."""
-        return (
-            self.name,
-            self.level,
-            str(self.n_frames),
-            f"{self.n_rows} x {self.n_columns}",
-            f"{self.row_spacing_mm:.4g} x {self.column_spacing_mm:.4g}",
-            f"{self.first_time_ms:.0f} to {self.last_time_ms:.0f}",
-            str(self.ed_frame),
-        )
-
-
-HEADERS = ("Slice", "Level", "Frames", "Rows x columns", "Spacing, row x column (mm)", "Times (ms)", "ED frame")
-
-
-@dataclass(frozen=True, slots=True)
-class SliceProblem:
-    """A slice that cannot be read, and why."""
-
-    name: str
-    problem: str
+MAX_ENTRIES = 50
+"""Slices, or studies of a cohort, read without ``--all``: enough for any study, and a large cohort answers at once."""
 
 
 def info(
-    path: Annotated[Path, typer.Argument(readable=False, help="DICOM file, folder or zip, NIfTI or HDF5 file.")],
+    path: Annotated[
+        Path, typer.Argument(readable=False, help="DICOM file, folder or zip, NIfTI, HDF5 or npz file, folder of zips.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    every_slice: Annotated[
-        bool, typer.Option("--all", help=f"Read all slices, not only the first {MAX_SLICES}.")
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"Read all slices or studies, not only the first {MAX_ENTRIES}.")
     ] = False,
     pixel_spacing_mm: PixelSpacingOption = None,
+    keep_ids: KeepIdsOption = False,
 ) -> None:
     """Show what a file or folder holds.
 
-    Slices, frames, matrix, spacing and times, and what had to be assumed to read it.
+    Slices, frames, matrix, spacing, times and tags as measured in the first frame, what had to be assumed to read
+    them, and what was skipped. A folder of zips is listed study by study.
     """
-    study = read_study(path, pixel_spacing_mm)
-    slices = [_describe(source) for source in islice(study.slices, None if every_slice else MAX_SLICES)]
+    found = find_studies(path)
+    limit = None if everything else MAX_ENTRIES
+    if found.paths != (path,):
+        finish(_show_cohort(path, found, limit, as_json, pixel_spacing_mm, keep_ids))
+        return
+    finish(_show_study(read_study(path, pixel_spacing_mm, keep_ids), limit, as_json))
+
+
+def _show_study(study: Study, limit: int | None, as_json: bool) -> ExitCode:
+    """Read the slices of a study and print what they are."""
+    slices = [describe_slice(source) for source in islice(study.slices, limit)]
     facts = [entry for entry in slices if isinstance(entry, SliceFacts)]
     problems = [entry for entry in slices if isinstance(entry, SliceProblem)]
     if as_json:
-        content = {
-            "study": study.key,
-            "format": study.format,
-            "n_slices": len(study.slices),
-            "slices": [asdict(entry) for entry in facts],
-            "unreadable": [asdict(entry) for entry in problems],
-            "skipped": list(study.skipped),
-        }
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        _print_json(
+            {
+                "study": study.key,
+                **({} if study.identity is None else {"patient": patient_record(study.identity)}),
+                "format": study.format,
+                "n_series": _n_series(facts),
+                "n_slices": len(study.slices),
+                "slices": [_slice_record(entry, study) for entry in facts],
+                "unreadable": [asdict(entry) for entry in problems],
+                "skipped": list(study.skipped),
+            }
+        )
     else:
-        _print(study, facts, problems)
-    finish(ExitCode.SOME_FAILED if problems else ExitCode.DONE)
+        _print_study(study, facts, problems)
+    return ExitCode.SOME_FAILED if problems else ExitCode.DONE
 
 
-def _describe(source: SliceSource) -> SliceFacts | SliceProblem:
-    """Read one slice and describe it."""
-    try:
-        return SliceFacts.of(source.load())
-    except (TagstrainError, ValueError) as error:
-        return SliceProblem(source.name, str(error))
+def _n_series(facts: list[SliceFacts]) -> int | None:
+    """Count the series that the slices come from; None for formats that know no series."""
+    return len({entry.series_uid for entry in facts if entry.series_uid}) or None
 
 
-def _print(study: Study, facts: list[SliceFacts], problems: list[SliceProblem]) -> None:
+def _slice_record(entry: SliceFacts, study: Study) -> dict[str, Any]:
+    """A slice as JSON; its series' identifier only where the study's identity is kept."""
+    record = asdict(entry)
+    if study.identity is None:
+        del record["series_uid"]
+    return record
+
+
+def _print_study(study: Study, facts: list[SliceFacts], problems: list[SliceProblem]) -> None:
     """Print a table of the slices, then what is worth knowing about them."""
     console = Console()
-    console.print(facts_table(f"{study.key} ({study.format})", HEADERS, [entry.cells() for entry in facts]))
-    notes = [f"{entry.name} cannot be read: {entry.problem}" for entry in problems]
+    n_series = _n_series(facts)
+    title = f"{study.key} ({study.format}{'' if n_series is None else f', {n_series} series'})"
+    console.print(facts_table(title, HEADERS, [entry.cells() for entry in facts]))
+    notes = [] if study.identity is None else [f"{k}: {v}" for k, v in patient_record(study.identity).items()]
+    notes += [f"{entry.name} cannot be read: {entry.problem}" for entry in problems]
     assumed: dict[str, list[str]] = {}
     for entry in facts:
         for warning in entry.warnings:
@@ -139,5 +104,80 @@ def _print(study: Study, facts: list[SliceFacts], problems: list[SliceProblem]) 
     n_more = len(study.slices) - len(facts) - len(problems)
     if n_more:
         notes.append(f"{n_more} more slices; read them with --all")
+    _print_notes(console, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFacts:
+    """What one study of a cohort holds, by its headers alone."""
+
+    input: str
+    study: str | None = None
+    n_slices: int = 0
+    slices: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    error: str | None = None
+    """Why it cannot be read."""
+
+
+def _show_cohort(
+    path: Path,
+    found: FoundStudies,
+    limit: int | None,
+    as_json: bool,
+    pixel_spacing_mm: tuple[float, float] | None,
+    keep_ids: bool,
+) -> ExitCode:
+    """Read the headers of every study and print what they are."""
+    studies = [_describe_study(entry, pixel_spacing_mm, keep_ids) for entry in islice(found.paths, limit)]
+    if as_json:
+        _print_json(
+            {
+                "folder": path.resolve().name,
+                "n_studies": len(found.paths),
+                "studies": [asdict(entry) for entry in studies],
+                "skipped": [found.note] if found.note else [],
+            }
+        )
+    else:
+        _print_cohort(path, found, studies)
+    n_unreadable = sum(entry.error is not None for entry in studies)
+    if n_unreadable == len(studies):
+        return ExitCode.UNREADABLE
+    return ExitCode.SOME_FAILED if n_unreadable else ExitCode.DONE
+
+
+def _describe_study(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> StudyFacts:
+    """Read the headers of one study."""
+    try:
+        study = read_study(path, pixel_spacing_mm, keep_ids)
+    except TagstrainError as error:
+        return StudyFacts(path.name, error=str(error))
+    names = tuple(source.name for source in study.slices)
+    return StudyFacts(path.name, study.key, len(names), names, study.skipped)
+
+
+def _print_cohort(path: Path, found: FoundStudies, studies: list[StudyFacts]) -> None:
+    """Print a table of the studies, then what is worth knowing about them."""
+    console = Console()
+    rows = [(entry.study or entry.input, str(entry.n_slices), ", ".join(entry.slices)) for entry in studies]
+    title = f"{path.resolve().name} ({len(found.paths)} studies)"
+    console.print(facts_table(title, ("Study", "Slices", "Names"), rows))
+    notes = [f"{entry.input} cannot be read: {entry.error}" for entry in studies if entry.error is not None]
+    notes += [f"{entry.input}: skipped {reason}" for entry in studies for reason in entry.skipped]
+    notes += [found.note] if found.note else []
+    n_more = len(found.paths) - len(studies)
+    if n_more:
+        notes.append(f"{n_more} more studies; read them with --all")
+    _print_notes(console, notes)
+
+
+def _print_notes(console: Console, notes: list[str]) -> None:
+    """Print one line per note."""
     for note in notes:
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    """Print JSON that every parser reads."""
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))

@@ -15,6 +15,7 @@ from tagstrain.cli.evaluate import evaluate
 from tagstrain.cli.exits import CommandExit, ExitCode
 from tagstrain.cli.import_tf1 import export_tf1, import_tf1
 from tagstrain.cli.info import info
+from tagstrain.cli.listen import listen
 from tagstrain.cli.messages import print_error
 from tagstrain.cli.predict import predict
 from tagstrain.cli.prepare_cim import prepare_cim
@@ -40,6 +41,7 @@ app.command()(info)
 app.command()(simulate)
 app.command()(predict)
 app.command()(train)
+app.command()(listen)
 app.command()(prepare_cim)
 app.command()(import_tf1)
 app.command()(export_tf1)

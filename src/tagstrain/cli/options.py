@@ -13,6 +13,10 @@ PixelSpacingOption = Annotated[
     tuple[float, float] | None,
     typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
 ]
+KeepIdsOption = Annotated[
+    bool,
+    typer.Option("--keep-ids", help="Name studies by patient ID and keep the patient's identity; left out otherwise."),
+]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="safetensors file, in place of the shipped weights."),

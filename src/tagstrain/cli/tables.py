@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tagstrain.data import SliceFailure, SliceResult
@@ -58,7 +59,7 @@ def timings_table(mean_s: Mapping[str, float], n_slices: int) -> Table:
 
 def facts_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A plain table of text."""
-    table = Table(title=title)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:

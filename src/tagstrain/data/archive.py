@@ -24,6 +24,7 @@ class SourceSeries:
     frame_of_reference_uid: str | None
     images: tuple[SourceImage, ...]
     """One per frame of the cine, in its order."""
+    slice_thickness_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

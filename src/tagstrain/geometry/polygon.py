@@ -1,4 +1,4 @@
-"""Closed contours as polygons: where rays from inside meet them, and the landmark grid between two of them."""
+"""Closed contours as polygons: rays from inside, the landmark grid and the pixels between two of them."""
 
 from __future__ import annotations
 
@@ -79,3 +79,23 @@ def grid_between(
         raise ValueError("the endocardium does not lie inside the epicardium")
     direction = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     return wall_grid(center + inner[:, None] * direction, center + outer[:, None] * direction, n_rings)
+
+
+def wall_mask(endo: NDArray[np.floating], epi: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels of an image of ``shape`` ``(row, column)`` whose center lies between two closed contours ``(point, 2)``.
+
+    Contours are in pixels; corners that are NaN are left out. Fewer than three corners hold nothing.
+    """
+    return pixels_inside(epi, shape) & ~pixels_inside(endo, shape)
+
+
+def pixels_inside(polygon: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels of an image of ``shape`` ``(row, column)`` whose center lies inside a polygon; see `wall_mask`."""
+    from matplotlib.path import Path  # takes long to load, and most that is done with polygons needs no pixels
+
+    corners = polygon[np.isfinite(polygon).all(axis=-1)]
+    if len(corners) < 3:
+        return np.zeros(shape, bool)
+    centers_xy = np.indices(shape)[::-1].reshape(2, -1).T
+    closed = Path(np.concatenate([corners, corners[:1]]), closed=True)
+    return np.asarray(closed.contains_points(centers_xy).reshape(shape))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import lzma
+import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from itertools import groupby
+from pathlib import Path
 from typing import Protocol
 
 from tagstrain.errors import InputError
+from tagstrain.io.limits import MAX_OBJECT_BYTES, check_unpacked_size
 
 MAX_UNCOMPRESSED_BYTES = 4 * 1024**3
-MAX_RATIO = 200  # deflate reaches 1000 on zeros; DICOM images stay below 20
+_DRIVE = re.compile("[A-Za-z]:")
 
 # What zipfile and its decompressors raise on damaged or unsupported members.
 _DAMAGE = (
@@ -92,8 +95,8 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     Raises
     ------
     InputError
-        If it is no zip or damaged, is encrypted, names a path outside its root, or would unpack to more than
-        `MAX_UNCOMPRESSED_BYTES` or `MAX_RATIO` times its size.
+        If it is no zip or damaged, is encrypted, names a path outside its root, holds members that overlap or are
+        larger than an image, or would unpack to more than `MAX_UNCOMPRESSED_BYTES` or many times its size.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -125,33 +128,49 @@ def read_member(archive: zipfile.ZipFile, member: ZipMember) -> bytes:
     InputError
         If the member is damaged.
     """
-    try:
+    with member_damage_told(member.path):
         return archive.read(member.member)
+
+
+@contextmanager
+def member_damage_told(path: Path) -> Iterator[None]:
+    """Turn what the decompressor raises while a member is read into an `InputError`."""
+    try:
+        yield
     except _DAMAGE as error:
-        raise InputError(member.path, "is damaged within the zip", "Download the zip again") from error
+        raise InputError(path, "is damaged within the zip", "Download the zip again") from error
+
+
+def read_each(sources: Iterable[ByteSource]) -> Iterator[bytes]:
+    """Bytes of one object after another; a zip that holds several in a row is opened once.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be read.
+    """
+    for zipped, run in groupby(sources, key=lambda source: source.archive if isinstance(source, ZipMember) else None):
+        if zipped is None:
+            yield from (source.read() for source in run)
+            continue
+        with open_archive(zipped) as archive:
+            yield from (read_member(archive, source) for source in run if isinstance(source, ZipMember))
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     """Refuse what must not be read."""
     for info in members:
         # The members are never written, but a zip made to escape its root is not to be trusted in anything else.
-        windows = PureWindowsPath(info.filename)
-        is_absolute = PurePosixPath(info.filename).is_absolute() or bool(windows.drive or windows.root)
-        if is_absolute or ".." in windows.parts:
+        parts = info.filename.replace("\\", "/").split("/")
+        if parts[0] == "" or ".." in parts or _DRIVE.match(info.filename):
             raise InputError(path, "holds a file with a path outside the zip", "Do not use this file; ask its source")
         if info.flag_bits & 0x1:
             raise InputError(path, "is encrypted", "Decrypt it and give the decrypted zip or folder")
-    unpacked = sum(info.file_size for info in members)
     packed = sum(info.compress_size for info in members)
-    if unpacked > MAX_UNCOMPRESSED_BYTES:
-        raise InputError(
-            path,
-            f"would unpack to {unpacked / 1024**3:.1f} GiB, more than {MAX_UNCOMPRESSED_BYTES / 1024**3:g} GiB",
-            "Unpack it and give the folder if it is to be trusted",
-        )
-    if unpacked > MAX_RATIO * max(packed, 1):
-        raise InputError(
-            path,
-            f"would unpack to {unpacked / max(packed, 1):.0f} times its size, which images do not",
-            "Unpack it and give the folder if it is to be trusted",
-        )
+    # Members that share their bytes let a small file name any amount of them, each with a harmless ratio.
+    if packed > path.stat().st_size:
+        raise InputError(path, "holds files that overlap", "Do not use this zip; ask its source")
+    largest = max((info.file_size for info in members), default=0)
+    if largest > MAX_OBJECT_BYTES:
+        raise InputError(path, f"holds a file of {largest / 1024**3:.1f} GiB, which no image has", "Check its source")
+    check_unpacked_size(path, sum(info.file_size for info in members), packed, MAX_UNCOMPRESSED_BYTES)

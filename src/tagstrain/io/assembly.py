@@ -15,6 +15,8 @@ from tagstrain.errors import InputError
 
 GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
 ED_ASSUMED = "frame 0 was taken as end-diastole: the file does not say which frame it is"
+MAX_NAME_LENGTH = 100
+"""Characters of a study's or slice's name: file systems allow 255, of which suffixes and numbers take some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing 
 
 
 def safe_name(text: str, fallback: str = "study") -> str:
-    """Keep letters, digits, dot, dash and underscore, so that the name can be a file name anywhere."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-") or fallback
+    """Keep letters, digits, dot, dash and underscore, and no more than a file name can hold anywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:MAX_NAME_LENGTH].strip("._-") or fallback
 
 
 def unique_names(names: list[str]) -> list[str]:

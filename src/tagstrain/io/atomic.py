@@ -77,6 +77,32 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file, replacing one of that name; once this returns, not even a power cut takes it away.
+
+    Raises
+    ------
+    OutputError
+        As `prepare_output` does.
+    OSError
+        If the disk is full or fails; what was there before stays.
+    """
+    with atomic_file(path, overwrite=True) as temporary, temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk keep the names in a folder as they are now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def atomic_folder(path: Path, overwrite: bool = False, marker: str | None = None) -> Iterator[Path]:
     """Give a new folder beside ``path``; it becomes ``path`` on success and is removed on failure.

@@ -17,7 +17,8 @@ from tagstrain.errors import InputError, LocalizationError
 from tagstrain.geometry import OriginalCrop
 from tagstrain.io.archive import FileBytes
 from tagstrain.io.cim import N_SAMPLE_POINTS, CimSlice, find_cases, find_image, read_case, read_sample_points
-from tagstrain.io.dicom_header import DicomHeader, read_header, read_pixels
+from tagstrain.io.dicom_header import DicomHeader, read_header
+from tagstrain.io.dicom_pixels import read_pixels
 from tagstrain.io.hdf5_layout import CASES, MODELS, SLICES
 from tagstrain.io.landmark_writer import LandmarkFileWriter
 

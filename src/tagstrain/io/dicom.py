@@ -1,31 +1,33 @@
-"""Classic single-frame DICOM, from a file, a folder or a zip, as slices in order from base to apex."""
+"""DICOM studies, from a file, a folder, a DICOMDIR or a zip, as tagged slices in order from base to apex."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
-
-import numpy as np
 
 from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.data.study import SliceSource, Study
 from tagstrain.errors import InputError
-from tagstrain.io.archive import FileBytes, open_archive, read_member, zip_members
 from tagstrain.io.assembly import UnreadableSlice, checked_cine, given_spacing, safe_name, unique_names
-from tagstrain.io.dicom_header import DicomHeader, read_header, read_pixels
-from tagstrain.io.dicom_series import FrameGroup, OrderedSlice, group_slices, order_frames
+from tagstrain.io.dicom_files import file_headers, media_files, zip_headers
+from tagstrain.io.dicom_header import DicomHeader
+from tagstrain.io.dicom_identity import read_identity
+from tagstrain.io.dicom_lines import ONE_DIRECTION, crossed_frames, crossed_slice, pair_lines
+from tagstrain.io.dicom_pixels import read_frames
+from tagstrain.io.dicom_series import FrameGroup, drop_repeats, split_slices
+from tagstrain.io.dicom_tagging import tagged_slices
+from tagstrain.io.dicom_timing import OrderedSlice, order_frames
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
     LEVELS,
     LEVELS_FROM_POSITION,
     ORDER_DISAGREES,
-    order_towards_apex,
+    levels_from_position,
 )
 
-PREAMBLE_BYTES = 132
-N_SKIPPED_NAMED = 20
+N_NAMED_ALIKE = 5
+"""Files that are skipped for the same reason and still named one by one."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,21 +47,32 @@ class DicomSlice:
             If an image is damaged or its compression cannot be decoded.
         """
         headers = self.images.headers
+        frames = read_frames(headers)
+        if self.images.crossing_headers:
+            frames = crossed_frames(frames, read_frames(self.images.crossing_headers))
+        n_files = len({header.source for header in headers + self.images.crossing_headers})
         return checked_cine(
             headers[0].source.path,
-            np.stack([read_pixels(header).astype(np.float32) for header in headers]),
+            frames,
             frame_times_ms=self.images.frame_times_ms,
             pixel_spacing=self.images.pixel_spacing,
             name=self.name,
             level=self.level,
             affine=self.images.affine,
-            source=f"DICOM, {len(headers)} files, first {headers[0].source.path.name}",
+            source=f"DICOM, {n_files} files, first {headers[0].source.path.name}",
             warnings=self.images.warnings,
+            rr_interval_ms=self.images.rr_interval_ms,
+            source_series=self.images.source_series,
         )
 
 
-def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
-    """Read all DICOM files below a folder; what is not an image is named in ``skipped``.
+def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:
+    """Read all DICOM files below a folder; what is no tagged image is named in ``skipped``.
+
+    Parameters
+    ----------
+    keep_ids
+        Also read who the study is about, into `Study.identity`.
 
     Raises
     ------
@@ -67,21 +80,24 @@ def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None =
         If no slice of it can be used.
     """
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return _build_study(path, _file_headers(files), pixel_spacing_mm, safe_name(path.resolve().name))
+    key = safe_name(path.resolve().name)
+    return _build_study(path, file_headers(files), pixel_spacing_mm, keep_ids, key)
 
 
-def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
-    """Read one DICOM file, which is an error for a classic single-frame one, since motion needs two frames.
+def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:
+    """Read one DICOM file: an enhanced (multi-frame) object, or a DICOMDIR with all the files that it lists.
 
     Raises
     ------
     InputError
-        If no slice of it can be used.
+        If no slice of it can be used, as in a classic single-frame file, since motion needs two frames.
     """
-    return _build_study(path, _file_headers([path]), pixel_spacing_mm, safe_name(path.stem))
+    listed = media_files(path)
+    key = safe_name(path.stem if listed is None else path.resolve().parent.name)
+    return _build_study(path, file_headers([path] if listed is None else listed), pixel_spacing_mm, keep_ids, key)
 
 
-def read_dicom_zip(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
+def read_dicom_zip(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:
     """Read the DICOM files of a zip, flat or nested, without unpacking it to disk.
 
     Raises
@@ -89,47 +105,15 @@ def read_dicom_zip(path: Path, pixel_spacing_mm: tuple[float, float] | None = No
     InputError
         If the zip is unsafe or damaged, or no slice of it can be used.
     """
-    return _build_study(path, _zip_headers(path), pixel_spacing_mm, safe_name(path.stem))
-
-
-def is_dicom(start: bytes) -> bool:
-    """Whether a file's first 132 bytes are those of DICOM part 10."""
-    return start[128:PREAMBLE_BYTES] == b"DICM"
-
-
-def _file_headers(files: Iterable[Path]) -> Iterator[DicomHeader | InputError]:
-    """Headers of files, or why a file gives none."""
-    for file in files:
-        try:
-            with file.open("rb") as stream:
-                start = stream.read(PREAMBLE_BYTES)
-                stream.seek(0)
-                yield read_header(FileBytes(file), stream) if is_dicom(start) else _not_dicom(file)
-        except InputError as error:
-            yield error
-        except OSError as error:
-            yield InputError(file, f"cannot be read ({error.strerror})", "Check the file")
-
-
-def _zip_headers(path: Path) -> Iterator[DicomHeader | InputError]:
-    """Headers of the members of a zip, or why a member gives none."""
-    members = zip_members(path)
-    with open_archive(path) as archive:
-        for member in members:
-            try:
-                data = read_member(archive, member)
-                yield read_header(member, BytesIO(data)) if is_dicom(data) else _not_dicom(member.path)
-            except InputError as error:
-                yield error
-
-
-def _not_dicom(path: Path) -> InputError:
-    """Say that a file is something else."""
-    return InputError(path, "is not a DICOM file", "Give DICOM, NIfTI or HDF5")
+    return _build_study(path, zip_headers(path), pixel_spacing_mm, keep_ids, safe_name(path.stem))
 
 
 def _build_study(
-    path: Path, found: Iterable[DicomHeader | InputError], pixel_spacing_mm: tuple[float, float] | None, key: str
+    path: Path,
+    found: Iterable[DicomHeader | InputError],
+    pixel_spacing_mm: tuple[float, float] | None,
+    keep_ids: bool,
+    key: str,
 ) -> Study:
     """Sort what was found into slices; fail only if none is left."""
     given = given_spacing(pixel_spacing_mm)
@@ -142,19 +126,27 @@ def _build_study(
             headers.append(entry)
     if not headers:
         raise _no_image(path, errors)
-    groups, left_out = group_slices(headers)
-    if not groups:
-        raise InputError(
-            path,
-            f"holds single frames only ({len(headers)}), at least 2 of one slice are needed to measure motion",
-            "Give the folder or zip with all frames of the slice",
-        )
-    slices = _name_slices(groups, [_ordered(group, given) for group in groups])
+    moving, left_out = split_slices(headers)
+    if not moving:
+        raise _no_cine(path, headers, left_out)
+    tagged, untagged = tagged_slices(moving, given)
+    if not tagged:
+        raise InputError(path, f"holds no tagged series ({_some(untagged)})", "Give the tagged series")
+    kept, repeats = drop_repeats(tagged)
+    pairs = pair_lines(kept)
+    images = _one_patient([_ordered(pair, given) for pair in pairs])
+    slices = _name_slices([pair[0] for pair in pairs], images)
     unreadable = [source for source in slices if isinstance(source, UnreadableSlice)]
     if len(unreadable) == len(slices):
         raise unreadable[0].error()
-    skipped = _first_few([f"{error.path.name}: {error.problem}" for error in errors])
-    return Study(key=key, path=path, slices=slices, format="dicom", skipped=(*skipped, *left_out))
+    return Study(
+        key=key,
+        path=path,
+        slices=slices,
+        format="dicom",
+        skipped=(*_named(errors), *left_out, *untagged, *repeats),
+        identity=read_identity(kept[0].first.source) if keep_ids else None,
+    )
 
 
 def _no_image(path: Path, errors: list[InputError]) -> InputError:
@@ -168,28 +160,56 @@ def _no_image(path: Path, errors: list[InputError]) -> InputError:
     return InputError(path, problem, telling[0].remedy)
 
 
-def _ordered(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice | InputError:
-    """Images of a slice in order, or why they cannot be used."""
+def _no_cine(path: Path, headers: list[DicomHeader], left_out: list[str]) -> InputError:
+    """Why a study whose images make no cine cannot be used."""
+    if any(header.component == "MAGNITUDE" for header in headers):
+        problem = f"holds single frames only ({len(headers)}), at least 2 of one slice are needed to measure motion"
+        return InputError(path, problem, "Give the folder or zip with all frames of the slice")
+    return InputError(path, f"holds no magnitude image ({_some(left_out)})", "Give the magnitude images")
+
+
+def _some(reasons: list[str]) -> str:
+    """The first reasons as one line."""
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return "; ".join(reasons[:3]) + more
+
+
+def _ordered(pair: tuple[FrameGroup, ...], given: PixelSpacing | None) -> OrderedSlice | InputError:
+    """Images of a slice in order, two sets of line tags together, or why they cannot be used."""
     try:
-        return order_frames(group, given)
+        first, *second = (order_frames(group, given) for group in pair)
+        if second:
+            return crossed_slice(first, second[0])
     except InputError as error:
         return error
+    if pair[0].tag_angle_deg is not None:
+        return replace(first, warnings=(*first.warnings, ONE_DIRECTION))
+    return first
+
+
+def _one_patient(images: list[OrderedSlice | InputError]) -> list[OrderedSlice | InputError]:
+    """Warn where slices of several DICOM studies came together, since nothing else would tell two patients apart."""
+    n_studies = len({image.headers[0].study_uid for image in images if isinstance(image, OrderedSlice)})
+    if n_studies < 2:
+        return images
+    told = f"slices of {n_studies} DICOM studies lie together: make sure that they are of one patient"
+    return [
+        image if isinstance(image, InputError) else replace(image, warnings=(*image.warnings, told)) for image in images
+    ]
 
 
 def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputError]) -> tuple[SliceSource, ...]:
     """Order the slices from base to apex and name them by level where that is known."""
     levels: list[SliceLevel | None] = [group.level for group in groups]
-    order, is_certain = order_towards_apex([group.affine for group in groups])
-    warning = LEVEL_UNKNOWN
+    order, placed = levels_from_position([group.affine for group in groups])
+    warning = ""
     if None not in levels:
         by_name = sorted(range(len(groups)), key=lambda k: LEVELS.index(levels[k] or SliceLevel.BASAL))
         # Either end of the normal may point to the apex: only an order that neither gives is a contradiction.
-        disagrees = len(groups) == 3 and is_certain and by_name not in (order, order[::-1])
+        disagrees = len(groups) == 3 and None not in placed and by_name not in (order, order[::-1])
         order, warning = by_name, ORDER_DISAGREES if disagrees else ""
-    elif len(groups) == 3 and is_certain and levels == [None] * 3:
-        for k, level in zip(order, LEVELS, strict=True):
-            levels[k] = level
-        warning = LEVELS_FROM_POSITION
+    elif levels == [None] * len(groups):
+        levels, warning = placed, LEVELS_FROM_POSITION
     names = unique_names([str(levels[k] or f"slice_{place + 1}") for place, k in enumerate(order)])
     slices: list[SliceSource] = []
     for k, name in zip(order, names, strict=True):
@@ -197,14 +217,21 @@ def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputErro
         if isinstance(image, InputError):
             slices.append(UnreadableSlice.from_error(name, image))
             continue
-        told = (warning,) if warning and (warning != LEVEL_UNKNOWN or levels[k] is None) else ()
-        image = replace(image, warnings=(*image.warnings, *told))
+        told = LEVEL_UNKNOWN if levels[k] is None else warning
+        image = replace(image, warnings=(*image.warnings, told) if told else image.warnings)
         slices.append(DicomSlice(name, levels[k] or SliceLevel.UNKNOWN, image))
     return tuple(slices)
 
 
-def _first_few(lines: list[str]) -> list[str]:
-    """Keep a list of skipped files readable."""
-    if len(lines) <= N_SKIPPED_NAMED:
-        return lines
-    return [*lines[:N_SKIPPED_NAMED], f"and {len(lines) - N_SKIPPED_NAMED} more files that are no usable image"]
+def _named(errors: list[InputError]) -> list[str]:
+    """Say why files were passed over; many with the same fault on one line."""
+    names: dict[str, list[str]] = {}
+    for error in errors:
+        names.setdefault(error.problem, []).append(error.path.name)
+    lines: list[str] = []
+    for problem, alike in names.items():
+        if len(alike) <= N_NAMED_ALIKE:
+            lines += [f"{name}: {problem}" for name in alike]
+        else:
+            lines.append(f"{alike[0]} and {len(alike) - 1} more files: {problem}")
+    return lines

@@ -145,7 +145,8 @@ def _set_timing(dataset: FileDataset, cine: TaggedCine, t: int) -> None:
     """Cardiac timing: trigger time of the frame, RR interval, frames in the cycle."""
     interval_ms = float(np.mean(np.diff(cine.frame_times_ms)))
     dataset.TriggerTime = _decimal(float(cine.frame_times_ms[t]))
-    dataset.NominalInterval = round(float(cine.frame_times_ms[-1]) + interval_ms)
+    rr_interval_ms = cine.rr_interval_ms or float(cine.frame_times_ms[-1]) + interval_ms
+    dataset.NominalInterval = round(rr_interval_ms)
     dataset.CardiacNumberOfImages = cine.n_frames
     dataset.RepetitionTime = _decimal(interval_ms)
 

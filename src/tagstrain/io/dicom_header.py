@@ -1,108 +1,129 @@
-"""What the reader needs from the header of one classic DICOM file, read without its pixels: `DicomHeader`."""
+"""What the reader needs from the header of an image, read without its pixels: `DicomHeader`, `read_headers`."""
 
 from __future__ import annotations
 
-import struct
-import warnings
+import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import dcmread, read_partial
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
+from tagstrain.data.archive import SourceImage
 from tagstrain.data.cine import PixelSpacing
 from tagstrain.errors import InputError
 from tagstrain.io.archive import ByteSource
+from tagstrain.io.dicom_functional_groups import FRAME_KEYWORDS, frame_datasets
+from tagstrain.io.dicom_values import damage_told, number, numbers, positive, text, words
+from tagstrain.io.limits import MAX_OBJECT_BYTES
+
+MAX_SIDE_PX = 4096
+
+_GROUP_LENGTH_END = 144  # preamble, magic and the element (0002,0000), whose value ends here
+_LONGEST_META_BYTES = 2048
 
 # Only these are ever parsed: no attribute of the patient can reach a message.
 _KEYWORDS = (
+    *FRAME_KEYWORDS,
+    "SOPClassUID",
     "SOPInstanceUID",
+    "StudyInstanceUID",
     "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "ImageType",
     "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
     "SeriesNumber",
     "InstanceNumber",
     "AcquisitionDate",
     "AcquisitionTime",
-    "TriggerTime",
-    "NominalInterval",
-    "FrameTime",
-    "TemporalResolution",
-    "CardiacNumberOfImages",
+    "AcquisitionDateTime",
     "NumberOfFrames",
     "SamplesPerPixel",
     "Rows",
     "Columns",
-    "PixelSpacing",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )
 _TAGS: list[BaseTag | int] = [Tag(tag) for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double and integer pixels
 
-# What pydicom and its plug-ins raise on damaged files.
-_DAMAGE = (
-    InvalidDicomError,
-    BytesLengthException,
-    struct.error,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-    AssertionError,
+_COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
+# Vendors' words in the third and later values of ImageType and FrameType.
+_COMPONENT_WORD = re.compile(
+    r"^(?:(?P<PHASE>P|PHASE|PHASE MAP|P_.*)|(?P<REAL>R|REAL|R_.*)|(?P<IMAGINARY>I|IMAGINARY|I_.*))$"
 )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DicomHeader:
-    """One image of a series: where its bytes are, when and where it was taken. None where a file is silent."""
+    """One image, a file's only one or a frame of it: where it is stored, when and where taken.
+
+    None, or empty text, where a file is silent.
+    """
 
     source: ByteSource
-    instance_uid: str
+    image: SourceImage
+    study_uid: str
     series_uid: str
+    frame_of_reference_uid: str
     series_description: str
+    protocol: str
+    """ProtocolName and SequenceName, which may hint at tags."""
     series_number: float | None
     acquired: str
-    """Date and time of acquisition, which sort as text; empty where not stored."""
+    """Date and time of acquisition, which sort as text."""
+    acquisition_number: float | None
+    """Tells acquisitions within a series or object apart."""
     instance_number: float | None
+    """Place within the series; within the object for a multi-frame one."""
+    temporal_position: float | None
     trigger_time_ms: float | None
+    rr_interval_ms: float | None
     interval_ms: float | None
-    """Time between frames from FrameTime, NominalInterval and CardiacNumberOfImages, or TemporalResolution."""
+    """Time between frames from FrameTime, the RR interval and CardiacNumberOfImages, or TemporalResolution."""
     n_expected: int | None
     """CardiacNumberOfImages: frames of the complete slice."""
+    component: str
+    """``MAGNITUDE``, ``PHASE``, ``REAL`` or ``IMAGINARY``; magnitude where a file is silent."""
+    tagging: str
+    """``NONE``, ``GRID`` or ``LINE`` where the scanner says so."""
+    tag_angle_deg: float | None
+    tag_spacing_mm: float | None
     shape: tuple[int, int]
     """Rows, columns."""
     pixel_spacing: PixelSpacing | None
     orientation: NDArray[np.float64] | None
     """Unit vectors (2, 3) along which the column index and the row index grow, in LPS."""
+    slice_thickness_mm: float | None
     position_mm: NDArray[np.float64] | None
     """Centre of the first pixel, in LPS."""
+    rescale_slope: float
+    rescale_intercept: float
+
+    @property
+    def instance_uid(self) -> str:
+        """SOPInstanceUID of the object that holds the image."""
+        return self.image.sop_instance_uid
 
 
-def read_header(source: ByteSource, stream: BinaryIO) -> DicomHeader:
-    """Read everything but the pixels.
+def read_headers(source: ByteSource, stream: BinaryIO) -> tuple[DicomHeader, ...]:
+    """Read everything but the pixels: one header for a single image, one per frame for an enhanced object.
+
+    A media directory (DICOMDIR) has none.
 
     Raises
     ------
     InputError
-        If it is not a DICOM file, is damaged, or holds no single image.
+        If it is not a DICOM file, is damaged, or holds no grey-scale MR image.
     """
     seen_pixels: list[bool] = []
 
@@ -112,101 +133,138 @@ def read_header(source: ByteSource, stream: BinaryIO) -> DicomHeader:
             seen_pixels.append(length != 0)
         return tag in _PIXEL_TAGS
 
-    with _damage_told(source):
+    with damage_told(source):
+        _refuse_deflate_bomb(source, stream)
         dataset = read_partial(stream, stop_when=is_pixels, specific_tags=_TAGS)
-        header = _parse(source, dataset)
-        n_frames = _number(dataset, "NumberOfFrames")
-        samples = _number(dataset, "SamplesPerPixel")
-    if not any(seen_pixels) or 0 in header.shape:
+        if text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return ()
+        modality = text(dataset, "Modality")
+        samples = number(dataset, "SamplesPerPixel")
+        n_frames = number(dataset, "NumberOfFrames")
+        shape = (int(number(dataset, "Rows") or 0), int(number(dataset, "Columns") or 0))
+        frames = frame_datasets(dataset)
+        if not frames:
+            headers: tuple[DicomHeader, ...] = (_parse(source, dataset, shape, None),)
+        else:
+            headers = tuple(_parse(source, frame, shape, k + 1) for k, frame in enumerate(frames))
+    if not any(seen_pixels) or min(shape) <= 0:
         raise InputError(source.path, "holds no pixel data", "Give the images, not reports or directories")
-    if n_frames is not None and n_frames > 1:
-        raise InputError(source.path, "is a multi-frame object", "Export the series as classic single-frame DICOM")
+    if modality not in ("", "MR"):
+        raise InputError(source.path, "is no MR image by its Modality (0008,0060)", "Give the tagged MR series")
     if samples is not None and samples > 1:
         raise InputError(source.path, "is a color image", "Give the magnitude images of the scanner")
-    return header
+    if max(shape) > MAX_SIDE_PX:
+        raise InputError(source.path, f"claims {shape[0]} x {shape[1]} pixels", "Copy or export it again")
+    if not frames and n_frames is not None and n_frames > 1:
+        problem = "is a multi-frame object without functional groups, which would say when each frame was taken"
+        raise InputError(source.path, problem, "Export the series as enhanced MR or as classic single-frame DICOM")
+    if frames and n_frames != len(frames):
+        problem = f"describes {len(frames)} frames and announces {n_frames or 0:g}"
+        raise InputError(source.path, problem, "Copy or export it again")
+    return headers
 
 
-def read_pixels(header: DicomHeader) -> NDArray[np.float64]:
-    """Pixels ``(row, column)`` with rescale slope and intercept applied.
+def read_header(source: ByteSource, stream: BinaryIO) -> DicomHeader:
+    """Read the header of a file that holds one image.
 
     Raises
     ------
     InputError
-        If they are damaged or in a compression for which no pydicom plug-in is installed.
+        As `read_headers` does, or if the file holds several images.
     """
-    source = header.source
-    data = source.read()
-    with _damage_told(source):
-        dataset = dcmread(BytesIO(data))
-        _require_decoder(source, dataset)
-        pixels = np.asarray(dataset.pixel_array)
-        slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    if pixels.shape != header.shape:
-        raise InputError(source.path, f"pixels have shape {pixels.shape}, expected {header.shape}", "Export it again")
-    return np.asarray(pixels * (1.0 if slope is None else slope) + (intercept or 0.0), np.float64)
+    headers = read_headers(source, stream)
+    if len(headers) != 1:
+        raise InputError(source.path, f"holds {len(headers)} images, expected one", "Export it as single-frame DICOM")
+    return headers[0]
 
 
-def _require_decoder(source: ByteSource, dataset: FileDataset) -> None:
-    """Refuse a compression that no installed plug-in decodes."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_compressed or syntax.is_deflated:
-        return
-    decoder = get_decoder(syntax)
-    if not decoder.is_available:
-        raise InputError(
-            source.path,
-            f"is compressed as {syntax.name}, for which no decoder is installed",
-            "Install one: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pyjpegls",
-        )
+def _refuse_deflate_bomb(source: ByteSource, stream: BinaryIO) -> None:
+    """Refuse a deflated file that grows too large, since pydicom unpacks it as a whole before it reads anything."""
+    start = stream.read(_LONGEST_META_BYTES)
+    if DeflatedExplicitVRLittleEndian.encode() in start:
+        stream.seek(_GROUP_LENGTH_END + int.from_bytes(start[_GROUP_LENGTH_END - 4 : _GROUP_LENGTH_END], "little"))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater.decompress(stream.read(), MAX_OBJECT_BYTES)
+        if inflater.unconsumed_tail:
+            problem = f"would unpack to more than {MAX_OBJECT_BYTES / 1024**2:g} MiB"
+            raise InputError(source.path, problem, "Do not use this file; ask its source")
+    stream.seek(0)
 
 
-@contextmanager
-def _damage_told(source: ByteSource) -> Iterator[None]:
-    """Turn what pydicom raises into an `InputError`; its text stays out, since it quotes the file's values."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except InvalidDicomError as error:
-        raise InputError(source.path, "is not a DICOM file", "Give DICOM, NIfTI or HDF5") from error
-    except _DAMAGE as error:
-        problem = f"is truncated or damaged ({type(error).__name__} while decoding)"
-        raise InputError(source.path, problem, "Copy or export it again") from error
-
-
-def _parse(source: ByteSource, dataset: Dataset) -> DicomHeader:
-    """Take the values out of a dataset; one that cannot be read counts as missing."""
-    spacing = _numbers(dataset, "PixelSpacing", 2)
-    directions = _numbers(dataset, "ImageOrientationPatient", 6)
-    n_expected = _number(dataset, "CardiacNumberOfImages")
+def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_number: int | None) -> DicomHeader:
+    """Take the values out of a flat data set; one that cannot be read counts as missing."""
+    spacing = numbers(dataset, "PixelSpacing", 2)
+    directions = numbers(dataset, "ImageOrientationPatient", 6)
+    n_expected = number(dataset, "CardiacNumberOfImages")
+    slope = number(dataset, "RescaleSlope")
     return DicomHeader(
         source=source,
-        instance_uid=_text(dataset, "SOPInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        series_description=_text(dataset, "SeriesDescription"),
-        series_number=_number(dataset, "SeriesNumber"),
-        acquired=_text(dataset, "AcquisitionDate") + _text(dataset, "AcquisitionTime"),
-        instance_number=_number(dataset, "InstanceNumber"),
-        trigger_time_ms=_number(dataset, "TriggerTime"),
+        image=SourceImage(text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID"), frame_number),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+        series_description=text(dataset, "SeriesDescription"),
+        protocol=f"{text(dataset, 'ProtocolName')} {text(dataset, 'SequenceName')}",
+        series_number=number(dataset, "SeriesNumber"),
+        acquired=text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime")
+        or text(dataset, "AcquisitionDateTime"),
+        acquisition_number=_first(dataset, "FrameAcquisitionNumber", "AcquisitionNumber"),
+        instance_number=number(dataset, "InstanceNumber") if frame_number is None else frame_number,
+        temporal_position=_first(dataset, "TemporalPositionIndex", "TemporalPositionIdentifier"),
+        trigger_time_ms=_first(
+            dataset, "NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime", "TriggerTime"
+        ),
+        rr_interval_ms=_rr_interval_ms(dataset),
         interval_ms=_frame_interval_ms(dataset),
         n_expected=int(n_expected) if n_expected is not None and n_expected >= 1 else None,
-        shape=(int(_number(dataset, "Rows") or 0), int(_number(dataset, "Columns") or 0)),
+        component=_component(dataset),
+        tagging=text(dataset, "Tagging").strip().upper(),
+        tag_angle_deg=number(dataset, "TagAngleFirstAxis"),
+        tag_spacing_mm=positive(dataset, "TagSpacingFirstDimension"),
+        shape=shape,
         pixel_spacing=None if spacing is None else PixelSpacing(float(spacing[0]), float(spacing[1])),
         orientation=None if directions is None else _unit_vectors(directions.reshape(2, 3)),
-        position_mm=_numbers(dataset, "ImagePositionPatient", 3),
+        slice_thickness_mm=positive(dataset, "SliceThickness"),
+        position_mm=numbers(dataset, "ImagePositionPatient", 3),
+        rescale_slope=1.0 if slope is None else slope,
+        rescale_intercept=number(dataset, "RescaleIntercept") or 0.0,
     )
+
+
+def _first(dataset: Dataset, *keywords: str) -> float | None:
+    """Number of the first attribute that has one."""
+    found = (number(dataset, keyword) for keyword in keywords)
+    return next((value for value in found if value is not None), None)
+
+
+def _rr_interval_ms(dataset: Dataset) -> float | None:
+    """Time from one R wave to the next."""
+    interval_ms = positive(dataset, "RRIntervalTimeNominal") or positive(dataset, "NominalInterval")
+    per_minute = positive(dataset, "HeartRate")
+    return interval_ms or (60000 / per_minute if per_minute else None)
 
 
 def _frame_interval_ms(dataset: Dataset) -> float | None:
     """Time between frames where the trigger times do not give it."""
-    frame_time = _number(dataset, "FrameTime")
-    if frame_time is not None and frame_time > 0:
-        return frame_time
-    beat_ms, n_images = _number(dataset, "NominalInterval"), _number(dataset, "CardiacNumberOfImages")
-    if beat_ms is not None and n_images is not None and beat_ms > 0 and n_images >= 2:
+    frame_time_ms = positive(dataset, "FrameTime")
+    if frame_time_ms is not None:
+        return frame_time_ms
+    beat_ms, n_images = _rr_interval_ms(dataset), number(dataset, "CardiacNumberOfImages")
+    if beat_ms is not None and n_images is not None and n_images >= 2:
         return beat_ms / n_images
-    resolution = _number(dataset, "TemporalResolution")
-    return resolution if resolution is not None and resolution > 0 else None
+    return positive(dataset, "TemporalResolution")
+
+
+def _component(dataset: Dataset) -> str:
+    """Which part of the complex image this is."""
+    stated = text(dataset, "ComplexImageComponent").strip().upper()
+    if stated in _COMPONENTS:
+        return stated
+    for word in words(dataset, "FrameType")[2:] + words(dataset, "ImageType")[2:]:
+        match = _COMPONENT_WORD.match(word)
+        if match and match.lastgroup:
+            return match.lastgroup
+    return _COMPONENTS[0]
 
 
 def _unit_vectors(directions: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -215,25 +273,3 @@ def _unit_vectors(directions: NDArray[np.float64]) -> NDArray[np.float64] | None
     if (lengths < 1e-3).any() or np.linalg.norm(np.cross(*(directions / lengths))) < 0.5:
         return None
     return np.asarray(directions / lengths)
-
-
-def _numbers(dataset: Dataset, keyword: str, count: int) -> NDArray[np.float64] | None:
-    """Finite numbers of an attribute; None where it is missing, has another count or is no number."""
-    try:
-        value: Any = dataset.get(keyword)
-        numbers = np.asarray(value, np.float64).ravel()
-    except (ValueError, TypeError, OverflowError, BytesLengthException, NotImplementedError):
-        return None
-    return numbers if numbers.size == count and np.isfinite(numbers).all() else None
-
-
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    """Single finite number of an attribute; None where it is missing or no number."""
-    numbers = _numbers(dataset, keyword, 1)
-    return None if numbers is None else float(numbers[0])
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    """Text of an attribute; empty where it is missing."""
-    value = dataset.get(keyword)
-    return "" if value is None else str(value)

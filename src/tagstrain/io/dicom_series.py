@@ -1,29 +1,31 @@
-"""From headers to slices: group by series and position, order in time, drop repeats (`group_slices`)."""
+"""From headers to slices: magnitude images by series, plane and acquisition; repeats (`split_slices`)."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data.cine import PixelSpacing, SliceLevel
-from tagstrain.errors import InputError
-from tagstrain.io.assembly import nominal_times, resolve_spacing
+from tagstrain.data.cine import SliceLevel
+from tagstrain.geometry.orientation import slice_normal
 from tagstrain.io.dicom_header import DicomHeader
-from tagstrain.io.slice_levels import level_from_description, slice_normal
+from tagstrain.io.slice_levels import level_from_description
 
 SAME_PLANE_MM = 0.5
 SAME_SLICE_MM = 1.0
+MIN_CROSSING_DEG = 60.0
+"""Least angle between two sets of tag lines that make a grid."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FrameGroup:
-    """The images of one slice in one series, in no order yet."""
+    """The images of one slice in one acquisition, in no order yet."""
 
     headers: tuple[DicomHeader, ...]
+    tag_angle_deg: float | None = None
+    """Direction of its tags where they are lines; None for a grid, or where not known."""
 
     @property
     def first(self) -> DicomHeader:
@@ -52,105 +54,42 @@ class FrameGroup:
     @property
     def affine(self) -> NDArray[np.float64] | None:
         """Map from ``(column, row, 0, 1)`` to LPS [mm] with steps of 1 mm; None where not known."""
-        orientation, position = self.first.orientation, self.first.position_mm
-        if orientation is None or position is None:
-            return None
-        affine = np.eye(4)
-        affine[:3, :3] = np.column_stack([*orientation, np.cross(orientation[0], orientation[1])])
-        affine[:3, 3] = position
-        return affine
+        return _plane(self.first)
+
+    def crosses(self, other: FrameGroup) -> bool:
+        """Whether both have line tags, in clearly different directions."""
+        if self.tag_angle_deg is None or other.tag_angle_deg is None:
+            return False
+        apart_deg = abs(self.tag_angle_deg - other.tag_angle_deg) % 180
+        return min(apart_deg, 180 - apart_deg) >= MIN_CROSSING_DEG
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class OrderedSlice:
-    """A slice ready to be decoded: its images in order of time, and what had to be assumed."""
-
-    headers: tuple[DicomHeader, ...]
-    frame_times_ms: NDArray[np.float64]
-    pixel_spacing: PixelSpacing
-    affine: NDArray[np.float64] | None
-    warnings: tuple[str, ...]
-
-
-def group_slices(headers: list[DicomHeader]) -> tuple[list[FrameGroup], list[str]]:
-    """Split images into slices and drop copies, single images and repeated series.
+def split_slices(headers: Sequence[DicomHeader]) -> tuple[list[FrameGroup], list[str]]:
+    """Split images into slices; drop copies, phase images and what does not move.
 
     Returns
     -------
         The slices, and what was left out with the reason.
     """
-    skipped: list[str] = []
-    distinct: dict[str, DicomHeader] = {}
-    for header in headers:
-        if header.instance_uid and header.instance_uid in distinct:
-            skipped.append(f"{header.source.path.name}: a copy of {distinct[header.instance_uid].source.path.name}")
-        else:
-            distinct[header.instance_uid or str(header.source.path)] = header
-    planes = _split_planes(list(distinct.values()))
-    cines = [plane for plane in planes if len(plane.headers) > 1]
-    skipped += [
-        f"{plane.first.source.path.name} ({plane.label}): a single frame, at least 2 are needed to measure motion"
-        for plane in planes
-        if len(plane.headers) == 1
-    ]
-    kept, repeats = _drop_repeats(cines)
-    return kept, skipped + repeats
+    distinct, skipped = _without_copies(headers)
+    slices: list[FrameGroup] = []
+    for series in _by_series(distinct):
+        magnitude = [header for header in series if header.component == "MAGNITUDE"]
+        label = FrameGroup(tuple(series)).label
+        skipped += _other_components(series, label)
+        groups = [part for plane in _planes(magnitude) for part in _acquisitions(plane)]
+        slices += [FrameGroup(group) for group in groups if len(group) > 1]
+        skipped += _single_frames([group[0] for group in groups if len(group) == 1], label)
+    return slices, skipped
 
 
-def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
-    """Put the images of a slice in order of time.
+def drop_repeats(groups: Sequence[FrameGroup]) -> tuple[list[FrameGroup], list[str]]:
+    """Keep the last complete acquisition of every slice that was acquired more than once.
 
-    Raises
-    ------
-    InputError
-        If they have different sizes or spacings, or no spacing.
+    Returns
+    -------
+        The slices, and what was left out with the reason.
     """
-    path = group.first.source.path
-    sizes = Counter(header.shape for header in group.headers)
-    if len(sizes) > 1:
-        found = ", ".join(f"{n} of {rows} x {columns}" for (rows, columns), n in sizes.most_common())
-        raise InputError(path, f"its slice mixes images of different sizes ({found})", "Export the series again")
-    spacings = {header.pixel_spacing for header in group.headers}
-    if len(spacings) > 1 and given is None:
-        raise InputError(path, "its slice mixes images of different PixelSpacing (0028,0030)", "Export it again")
-    spacing, warnings = resolve_spacing(path, group.first.pixel_spacing, given, "PixelSpacing (0028,0030)")
-    headers, times_ms, time_warnings = _order_in_time(group.headers)
-    expected = max(header.n_expected or 0 for header in headers)
-    if len(headers) < expected:
-        warnings += (f"{len(headers)} of the {expected} frames that CardiacNumberOfImages announces were found",)
-    affine = group.affine
-    if affine is not None:
-        affine = affine @ np.diag([spacing.column_mm, spacing.row_mm, 1.0, 1.0])
-    return OrderedSlice(headers, times_ms, spacing, affine, warnings + time_warnings)
-
-
-def _split_planes(headers: list[DicomHeader]) -> list[FrameGroup]:
-    """Group by series, then by plane: one series may hold several slices."""
-    planes: dict[str, list[FrameGroup]] = {}
-    for header in headers:
-        own = FrameGroup((header,))
-        in_series = planes.setdefault(header.series_uid, [])
-        for k, plane in enumerate(in_series):
-            if _offset_mm(plane, own) <= SAME_PLANE_MM:
-                in_series[k] = replace(plane, headers=(*plane.headers, header))
-                break
-        else:
-            in_series.append(own)
-    return [plane for in_series in planes.values() for plane in in_series]
-
-
-def _offset_mm(one: FrameGroup, other: FrameGroup) -> float:
-    """Distance of two planes along their normal; infinite where they are not parallel, 0 where both are unknown."""
-    first, second = one.affine, other.affine
-    if first is None or second is None:
-        return 0.0 if first is None and second is None else np.inf
-    if slice_normal(first) @ slice_normal(second) < 0.999:
-        return np.inf
-    return abs(float((second[:3, 3] - first[:3, 3]) @ slice_normal(first)))
-
-
-def _drop_repeats(groups: list[FrameGroup]) -> tuple[list[FrameGroup], list[str]]:
-    """Keep the last complete series of every slice that was acquired more than once."""
     repeats: list[list[FrameGroup]] = []
     for group in groups:
         same = next((found for found in repeats if _is_repeat(found[0], group)), None)
@@ -170,44 +109,132 @@ def _drop_repeats(groups: list[FrameGroup]) -> tuple[list[FrameGroup], list[str]
     return kept, skipped
 
 
+def offset_mm(one: FrameGroup, other: FrameGroup) -> float:
+    """Distance of two planes along their normal; infinite where they are not parallel, 0 where both are unknown."""
+    first, second = one.affine, other.affine
+    if first is None or second is None:
+        return 0.0 if first is None and second is None else np.inf
+    if slice_normal(first) @ slice_normal(second) < 0.999:
+        return np.inf
+    return abs(float((second[:3, 3] - first[:3, 3]) @ slice_normal(first)))
+
+
+def _without_copies(headers: Sequence[DicomHeader]) -> tuple[list[DicomHeader], list[str]]:
+    """Each image once, and the files that are copies."""
+    distinct: dict[object, DicomHeader] = {}
+    skipped: dict[str, None] = {}
+    for header in headers:
+        key = (header.instance_uid or str(header.source.path), header.image.frame_number)
+        if key in distinct:
+            skipped[f"{header.source.path.name}: a copy of {distinct[key].source.path.name}"] = None
+        else:
+            distinct[key] = header
+    return list(distinct.values()), list(skipped)
+
+
+def _by_series(headers: Sequence[DicomHeader]) -> list[list[DicomHeader]]:
+    """The images of each series."""
+    series: dict[str, list[DicomHeader]] = {}
+    for header in headers:
+        series.setdefault(header.series_uid, []).append(header)
+    return list(series.values())
+
+
+def _other_components(series: Sequence[DicomHeader], label: str) -> list[str]:
+    """Say how many images of a series are no magnitude images."""
+    others = [header.component for header in series if header.component != "MAGNITUDE"]
+    counts = [f"{others.count(component)} {component.lower()}" for component in sorted(set(others))]
+    return [f"{label}: {' and '.join(counts)} images left out, only magnitude shows tags"] if others else []
+
+
+def _single_frames(headers: Sequence[DicomHeader], label: str) -> list[str]:
+    """Say which images of a series stand alone in their plane."""
+    if not headers:
+        return []
+    what = "a single frame" if len(headers) == 1 else f"{len(headers)} planes with a single frame each"
+    return [f"{headers[0].source.path.name} ({label}): {what}, at least 2 are needed to measure motion"]
+
+
+def _planes(headers: Sequence[DicomHeader]) -> list[list[DicomHeader]]:
+    """Group the images of a series by plane, in order of first appearance: one series may hold several slices."""
+    by_normal: list[tuple[NDArray[np.float64] | None, list[DicomHeader]]] = []
+    for header in headers:
+        plane = _plane(header)
+        normal = None if plane is None else plane[:3, 2]
+        same = next((group for known, group in by_normal if _is_parallel(known, normal)), None)
+        if same is None:
+            by_normal.append((normal, [header]))
+        else:
+            same.append(header)
+    planes: list[list[DicomHeader]] = []
+    for normal, parallel in by_normal:
+        planes += [parallel] if normal is None else _split_by_depth(parallel, normal)
+    place = {id(header): k for k, header in enumerate(headers)}
+    return sorted(planes, key=lambda plane: place[id(plane[0])])
+
+
+def _is_parallel(one: NDArray[np.float64] | None, other: NDArray[np.float64] | None) -> bool:
+    """Whether two normals point the same way; two unknown ones do."""
+    if one is None or other is None:
+        return one is other
+    return float(one @ other) >= 0.999
+
+
+def _split_by_depth(headers: Sequence[DicomHeader], normal: NDArray[np.float64]) -> list[list[DicomHeader]]:
+    """Group parallel images by their place along the normal, each group in the order given."""
+    depths_mm = np.array([header.position_mm for header in headers], np.float64) @ normal
+    planes: list[list[int]] = []
+    for k in np.argsort(depths_mm, kind="stable"):
+        if planes and depths_mm[k] - depths_mm[planes[-1][0]] <= SAME_PLANE_MM:
+            planes[-1].append(int(k))
+        else:
+            planes.append([int(k)])
+    return [[headers[k] for k in sorted(plane)] for plane in planes]
+
+
+def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
+    """Split a plane imaged several times over in one series, where that gives every part distinct trigger times."""
+    if _has_distinct_times(headers):
+        return [tuple(headers)]
+    for attribute in ("tag_angle_deg", "acquisition_number"):
+        parts: dict[object, list[DicomHeader]] = {}
+        for header in headers:
+            parts.setdefault(getattr(header, attribute), []).append(header)
+        if all(len(part) > 1 and _has_distinct_times(part) for part in parts.values()):
+            return [tuple(part) for part in parts.values()]
+    return [tuple(headers)]
+
+
+def _has_distinct_times(headers: Sequence[DicomHeader]) -> bool:
+    """Whether every image has a trigger time of its own."""
+    times = {header.trigger_time_ms for header in headers}
+    return None not in times and len(times) == len(headers)
+
+
 def _is_repeat(one: FrameGroup, other: FrameGroup) -> bool:
-    """Same slice in two series: same description, and same place unless the description alone names the slice."""
+    """Same slice acquired twice: same description, and same place unless the description alone names the slice."""
     a, b = one.first, other.first
-    if a.series_uid == b.series_uid or not a.series_description:
+    if one.crosses(other) or a.series_description.strip() != b.series_description.strip():
         return False
-    if a.series_description.strip() != b.series_description.strip():
-        return False
-    return one.level is not None or (one.affine is not None and _offset_mm(one, other) <= SAME_SLICE_MM)
+    is_same_place = one.affine is not None and offset_mm(one, other) <= SAME_SLICE_MM
+    if a.series_uid == b.series_uid:
+        return is_same_place
+    return bool(a.series_description) and (one.level is not None or is_same_place)
 
 
-def _preference(group: FrameGroup) -> tuple[bool, int, float, str, str]:
-    """Sort key whose largest is the series to use."""
+def _preference(group: FrameGroup) -> tuple[bool, int, float, str, float, str]:
+    """Sort key whose largest is the acquisition to use."""
     first = group.first
     n_frames = 0 if group.is_complete else len(group.headers)  # among complete ones the last wins, not the longest
     number = -np.inf if first.series_number is None else first.series_number
-    return group.is_complete, n_frames, number, first.acquired, first.series_uid
+    return group.is_complete, n_frames, number, first.acquired, first.acquisition_number or 0.0, first.series_uid
 
 
-def _order_in_time(
-    headers: tuple[DicomHeader, ...],
-) -> tuple[tuple[DicomHeader, ...], NDArray[np.float64], tuple[str, ...]]:
-    """Order by trigger time; where that is missing or tied, by instance number with an even interval."""
-    times = [header.trigger_time_ms for header in headers]
-    known = [time for time in times if time is not None]
-    if len(known) == len(headers) == len(set(known)):
-        ordered = sorted(headers, key=attrgetter("trigger_time_ms"))
-        return tuple(ordered), np.array(sorted(known)), ()
-    what = "repeat" if len(known) == len(headers) else "are missing" if not known else "are missing in some frames"
-    warnings = [f"trigger times {what}: frames are in the order of their instance numbers, frame 0 taken as ED"]
-    numbers = [header.instance_number for header in headers]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        warnings = [f"trigger times {what} and so do instance numbers: frames are in the order of their file names"]
-        ordered = sorted(headers, key=lambda header: str(header.source.path))
-    else:
-        ordered = sorted(headers, key=attrgetter("instance_number"))
-    interval_ms = ordered[0].interval_ms
-    if interval_ms is None:
-        times_ms, warning = nominal_times(len(ordered))
-        return tuple(ordered), times_ms, (*warnings, warning)
-    warnings.append(f"an even {interval_ms:g} ms between frames was taken from the header")
-    return tuple(ordered), np.arange(len(ordered), dtype=np.float64) * interval_ms, tuple(warnings)
+def _plane(header: DicomHeader) -> NDArray[np.float64] | None:
+    """Map from ``(column, row, 0, 1)`` to LPS [mm] with steps of 1 mm; None where not known."""
+    if header.orientation is None or header.position_mm is None:
+        return None
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([*header.orientation, np.cross(header.orientation[0], header.orientation[1])])
+    affine[:3, 3] = header.position_mm
+    return affine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +28,18 @@ from tagstrain.io.hdf5_layout import (
     FRAME_TIMES,
     IMAGES,
     ROW_SPACING,
+    RR_INTERVAL,
     open_hdf5,
     require_dataset,
     row_frame,
     row_n_frames,
+    row_number,
     row_numbers,
     row_spacing,
 )
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 from tagstrain.io.landmark_writer import LandmarkFileWriter
+from tagstrain.io.limits import check_unpacked_size
 
 __all__ = [
     "IMAGE_AXES",
@@ -79,6 +83,7 @@ class Hdf5Row:
             frames = images[self.row, :n_frames]
             stored_spacing = row_spacing(file, self.path, self.row, n_rows)
             stored_times = row_numbers(file, self.path, FRAME_TIMES, self.row, n_rows)
+            rr_interval_ms = row_number(file, self.path, RR_INTERVAL, self.row, n_rows)
             stored_ed = row_frame(file, self.path, ED_FRAME, self.row, n_rows)
         label = self.path.with_name(f"{self.path.name}, row {self.row}")
         warnings: list[str] = []
@@ -100,6 +105,7 @@ class Hdf5Row:
             ed_frame=stored_ed or 0,
             source=f"HDF5 {label.name}",
             pixel_type=frames.dtype.name,
+            rr_interval_ms=rr_interval_ms,
             warnings=tuple(warnings),
         )
 
@@ -123,6 +129,8 @@ def read_hdf5_study(path: Path, pixel_spacing_mm: tuple[float, float] | None = N
         n_rows, n_stored = images.shape[:2]
         if n_stored < 2:
             raise InputError(path, "holds 1 frame per row, at least 2 are needed to measure motion", "Add the others")
+        # Rows that were announced and never written take no space: any number of them fits into a small file.
+        check_unpacked_size(path, images.nbytes, images.id.get_storage_size(), sys.maxsize)
         if given is None and ROW_SPACING not in file:
             raise InputError(path, f"dataset {ROW_SPACING} (mm per pixel) is missing", f"Add it. {GIVE_SPACING}")
     rows = tuple(Hdf5Row(path, row, given) for row in range(n_rows))

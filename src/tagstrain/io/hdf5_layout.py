@@ -12,6 +12,7 @@ One row is one slice through one cycle. ``n`` rows, ``T`` frames, ``P`` points:
 ``es_frame_idx``      (n,)              frame index; -1 not known
 ``n_frames``          (n,)              extension: real frames of the row, the others are padding
 ``frame_times_ms``    (n, T)            extension: time since the R wave
+``rr_interval_ms``    (n,)              extension: time from one R wave to the next; NaN where not known
 ``regions``           (n, T, P)         AHA segment of every landmark; NaN where missing
 ``_cases``            (n,)              text, as are ``_models`` and ``_slices``: where a row comes from
 ``landmark_sigma``    (n, T, P)         extension: one standard deviation [px]
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import h5py
@@ -31,6 +33,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.cine import PixelSpacing
 from tagstrain.errors import InputError
+from tagstrain.io.limits import MAX_OBJECT_BYTES, check_cine_size
 
 IMAGES = "image_seqs"
 LANDMARKS = "landmark_coords"
@@ -40,6 +43,7 @@ COLUMN_SPACING = "px_spaces_column"
 ED_FRAME = "ed_frame_idx"
 ES_FRAME = "es_frame_idx"
 N_FRAMES = "n_frames"
+RR_INTERVAL = "rr_interval_ms"
 FRAME_TIMES = "frame_times_ms"
 SIGMA = "landmark_sigma"
 QUALITY_PREFIX = "quality_"
@@ -90,7 +94,19 @@ def require_dataset(file: h5py.File, path: Path, name: str, axes: str) -> h5py.D
         )
     if 0 in dataset.shape:
         raise InputError(path, f"dataset {name} is empty (shape {dataset.shape})", "Check how it was written")
+    _check_storage(dataset, path, name)
     return dataset
+
+
+def _check_storage(dataset: h5py.Dataset, path: Path, name: str) -> None:
+    """Refuse a dataset whose rows or chunks would not fit into memory, or that reads other files."""
+    if dataset.external is not None or dataset.is_virtual:
+        raise InputError(path, f"dataset {name} keeps its values in another file", "Copy them into this one")
+    label = path.with_name(f"{path.name}, dataset {name}")
+    check_cine_size(label, dataset.shape[1:])
+    chunk_bytes = dataset.dtype.itemsize * prod(dataset.chunks or ())
+    if chunk_bytes > MAX_OBJECT_BYTES:
+        raise InputError(label, f"is stored in chunks of {chunk_bytes / 1024**3:.1f} GiB", "Write one chunk per row")
 
 
 def row_numbers(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> NDArray[np.float64] | None:
@@ -101,6 +117,7 @@ def row_numbers(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -
     is_fitting = isinstance(dataset, h5py.Dataset) and dataset.ndim >= 1 and dataset.dtype.kind in "iuf"
     if not is_fitting or dataset.shape[0] != n_rows:
         raise InputError(path, f"dataset {name}: expected numbers, one row for each of the {n_rows} rows", "Mend it")
+    _check_storage(dataset, path, name)
     return np.asarray(dataset[row], np.float64).ravel()
 
 

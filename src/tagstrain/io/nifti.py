@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +28,23 @@ from tagstrain.io.assembly import (
     UnreadableSlice,
     checked_cine,
     given_spacing,
-    nominal_times,
     resolve_spacing,
     safe_name,
     unique_names,
 )
+from tagstrain.io.limits import check_cine_size, check_unpacked_size
+from tagstrain.io.nifti_times import SUFFIXES, FrameTiming, HeaderTiming, frame_timing, nifti_stem
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
     LEVELS,
     LEVELS_FROM_POSITION,
     level_from_file_name,
-    order_towards_apex,
+    levels_from_position,
 )
 
-SUFFIXES = (".nii", ".nii.gz")
-MAX_IMAGE_BYTES = 4 * 1024**3
-_MAX_GZIP_RATIO = 1100  # the most that deflate can reach: a header that asks for more is damaged
+MAX_IMAGE_BYTES = 1024**3
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown, meter, mm, micrometer
-_MS_PER_UNIT = {8: 1000.0, 16: 1.0, 24: 0.001}  # xyzt_units & 56: second, ms, microsecond
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 # What nibabel and the decompressor raise on damaged files.
@@ -73,7 +73,7 @@ class NiftiSlice:
     z: int
     name: str
     level: SliceLevel
-    frame_times_ms: NDArray[np.float64]
+    timing: FrameTiming
     pixel_spacing: PixelSpacing
     affine: NDArray[np.float64] | None
     warnings: tuple[str, ...]
@@ -92,12 +92,13 @@ class NiftiSlice:
         return checked_cine(
             self.path,
             np.moveaxis(pixels, -1, 0).swapaxes(1, 2),
-            frame_times_ms=self.frame_times_ms,
+            frame_times_ms=self.timing.frame_times_ms,
             pixel_spacing=self.pixel_spacing,
             name=self.name,
             level=self.level,
             affine=self.affine,
             source=f"NIfTI {self.path.name}, z = {self.z}",
+            rr_interval_ms=self.timing.rr_interval_ms,
             warnings=self.warnings,
         )
 
@@ -105,15 +106,6 @@ class NiftiSlice:
 def is_nifti_name(path: Path) -> bool:
     """Whether the file's name ends as NIfTI does."""
     return path.name.lower().endswith(SUFFIXES)
-
-
-def nifti_stem(path: Path) -> str:
-    """Name of the file without ``.nii`` or ``.nii.gz``."""
-    name = path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
 
 
 def read_nifti_study(
@@ -160,10 +152,11 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
         dtype = np.dtype(image.get_data_dtype())
         zooms = [float(mm) for mm in np.asarray(header["pixdim"])[1:5]]
         units = int(header["xyzt_units"])
+        pixels_at = float(header["vox_offset"])
         start = float(header["toffset"])
         has_position = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
         affine = np.asarray(image.affine, np.float64)
-    _check_shape(path, shape, dtype)
+    _check_shape(path, shape, dtype, pixels_at)
     mm = _MM_PER_UNIT.get(units & 7)
     if mm is None:
         raise InputError(path, f"its xyzt_units ({units}) name no unit of length", "Mend the header")
@@ -171,7 +164,7 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
     spacing, told = resolve_spacing(path, stored, given, "pixdim")
     if units & 7 == 0 and given is None:
         told += ("the header names no unit of length: mm was assumed",)
-    times_ms, time_warnings = _frame_times_ms(shape, zooms[3], start, units & 56)
+    timing = frame_timing(path, HeaderTiming(zooms[3], start, units & 56, len(shape) == 4), shape[-1])
     level = level_from_file_name(nifti_stem(path))
     n_slices = shape[2] if len(shape) == 4 else 1
     return [
@@ -180,56 +173,33 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
             z=z,
             name=safe_name(nifti_stem(path), "slice"),
             level=level if level and n_slices == 1 else SliceLevel.UNKNOWN,
-            frame_times_ms=times_ms,
+            timing=timing,
             pixel_spacing=spacing,
             affine=_slice_affine(affine, mm, z) if has_position and np.isfinite(affine).all() else None,
-            warnings=(*told, *time_warnings, ED_ASSUMED),
+            warnings=(*told, *timing.warnings, ED_ASSUMED),
         )
         for z in range(n_slices)
     ]
 
 
-def _check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], pixels_at: float) -> None:
     """Refuse what is no gray cine, or says to be larger than its file can hold, before anything is allocated."""
     if dtype.kind not in "iuf":
         raise InputError(path, f"holds {dtype} pixels, expected integers or floats", "Give the magnitude images")
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in (3, 4) or min(shape) < 1:
         problem = f"has shape {shape}, expected (x, y, t), (x, y, 1, t) or (x, y, z, t)"
         raise InputError(path, problem, "Convert the series so that time is the last axis")
     if shape[-1] < 2:
         raise InputError(path, f"holds a single frame (shape {shape})", "Give the file with all frames of the cycle")
-    n_bytes = dtype.itemsize
-    for n in shape:
-        n_bytes *= n
-    n_stored = path.stat().st_size * (_MAX_GZIP_RATIO if path.name.lower().endswith(".gz") else 1)
-    if n_bytes > n_stored:
+    n_bytes = dtype.itemsize * prod(shape)
+    n_stored = path.stat().st_size
+    if path.name.lower().endswith(".gz"):
+        n_before = int(pixels_at) if np.isfinite(pixels_at) and pixels_at > 0 else 0
+        check_unpacked_size(path, n_bytes + n_before, n_stored, MAX_IMAGE_BYTES)
+    elif n_bytes > n_stored:
         problem = f"is truncated: its header announces {n_bytes} bytes of pixels"
         raise InputError(path, problem, "Copy or convert it again")
-    if n_bytes > MAX_IMAGE_BYTES:
-        raise InputError(path, f"holds {n_bytes / 1024**3:.1f} GiB of pixels", "Give one file per slice")
-
-
-def _frame_times_ms(
-    shape: tuple[int, ...], step: float, start: float, unit: int
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Frame times from the time step of the header, with what had to be assumed."""
-    n_frames = shape[-1]
-    told: tuple[str, ...] = ()
-    factor = _MS_PER_UNIT.get(unit)
-    if factor is None and len(shape) == 4 and unit == 0:
-        # Converters often leave the unit out; a default of 1 says nothing, and 0 < step < 1 can only be seconds.
-        factor = 1000.0 if 0 < step < 1 else 1.0 if 5 <= step <= 1000 else None
-        if factor is not None:
-            name = "s" if factor > 1 else "ms"
-            told = (f"the header names no unit of time: its step of {step:g} was taken as {name}",)
-    if factor is None or not (np.isfinite(step) and step > 0):
-        times_ms, warning = nominal_times(n_frames)
-        return times_ms, (warning,)
-    step_ms = step * factor
-    if not 5 <= step_ms <= 500:
-        told += (f"frames {step_ms:g} ms apart are unusual for a cine: check the header's unit of time",)
-    start_ms = start * factor if np.isfinite(start) and abs(start * factor) < 10_000 else 0.0
-    return start_ms + np.arange(n_frames, dtype=np.float64) * step_ms, told
+    check_cine_size(path, (shape[0], shape[1], shape[-1]))
 
 
 def _slice_affine(affine: NDArray[np.float64], mm: float, z: int) -> NDArray[np.float64]:
@@ -260,17 +230,17 @@ def _name_slices(slices: Sequence[NiftiSlice | UnreadableSlice]) -> tuple[SliceS
 
 
 def _towards_apex(slices: list[NiftiSlice], may_name: bool) -> list[NiftiSlice]:
-    """Sort by the levels that the file names give, else by position, which names three slices where it is certain."""
+    """Sort by the levels that the file names give, else by position, which names three or more where it is certain."""
     levels = {entry.level for entry in slices}
     if SliceLevel.UNKNOWN not in levels:
         return sorted(slices, key=lambda entry: LEVELS.index(entry.level))
     if len(levels) > 1:
         return slices
-    order, is_certain = order_towards_apex([entry.affine for entry in slices])
-    ordered = [slices[k] for k in order]
-    if is_certain and may_name and len(slices) == len(LEVELS):
-        return [_with_level(s, level, LEVELS_FROM_POSITION) for s, level in zip(ordered, LEVELS, strict=True)]
-    return ordered
+    order, placed = levels_from_position([entry.affine for entry in slices])
+    return [
+        _with_level(slices[k], level, LEVELS_FROM_POSITION) if may_name and (level := placed[k]) else slices[k]
+        for k in order
+    ]
 
 
 def _with_level(entry: NiftiSlice, level: SliceLevel, warning: str) -> NiftiSlice:
@@ -288,8 +258,11 @@ def _open(path: Path) -> Any:
 
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
-    """Turn what nibabel raises into an `InputError`."""
+    """Turn what nibabel raises into an `InputError`; what it mends in a header and prints is kept off the screen."""
+    logger = nib.imageglobals.logger
+    level = logger.level
     try:
+        logger.setLevel(logging.CRITICAL + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -298,3 +271,5 @@ def _damage_told(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         problem = f"is not a NIfTI file that can be read ({type(error).__name__}: truncated or damaged)"
         raise InputError(path, problem, "Copy or convert it again") from error
+    finally:
+        logger.setLevel(level)

@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data.cine import SliceLevel
+from tagstrain.geometry.orientation import apex_direction, slice_normal
 
 LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
 LEVELS_FROM_POSITION = "basal, mid and apical were told apart by the slices' positions: the file does not name them"
 LEVEL_UNKNOWN = "the slice's level (basal, mid, apical) is not known"
 ORDER_DISAGREES = "the slices' positions do not follow the order basal, mid, apical that the series names give"
 
+PARALLEL = 0.99
+"""Least cosine between the normals of slices of one stack."""
+
 _UK_BIOBANK = re.compile(r"^cine_tagging_3sl_SAX_b([123])s?$", re.IGNORECASE)
 _CONVERTED = re.compile(r"^tag_([123])$", re.IGNORECASE)
-_TOWARDS_APEX = np.array([1.0, -1.0, -0.8]) / np.linalg.norm([1.0, -1.0, -0.8])  # left, anterior, inferior in LPS
 
 
 def level_from_description(description: str) -> SliceLevel | None:
@@ -36,6 +39,28 @@ def level_from_file_name(stem: str) -> SliceLevel | None:
     return named[0] if len(named) == 1 else None
 
 
+def levels_from_position(
+    affines: Sequence[NDArray[np.float64] | None],
+) -> tuple[list[int], list[SliceLevel | None]]:
+    """Order slices from base to apex and give each third of the stack its level, where position can tell it.
+
+    The stack is the largest set of parallel slices; planes across it, such as long axes, come last and get no level.
+    Fewer than three slices may lie anywhere between base and apex, so they get none either.
+
+    Returns
+    -------
+        Indices in order, and the level of each slice in the order given; None where not known.
+    """
+    stack = _largest_stack(affines)
+    order, is_certain = order_towards_apex([affines[k] for k in stack])
+    ordered = [stack[k] for k in order]
+    levels: list[SliceLevel | None] = [None] * len(affines)
+    if is_certain and len(stack) >= len(LEVELS):
+        for place, k in enumerate(ordered):
+            levels[k] = LEVELS[int((place + 0.5) * len(LEVELS) / len(ordered))]
+    return ordered + [k for k in range(len(affines)) if k not in stack], levels
+
+
 def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[list[int], bool]:
     """Order slices along their common normal, the most basal first where that can be told.
 
@@ -51,17 +76,16 @@ def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[l
     if len(known) < 2 or len(known) != len(affines):
         return given_order, False
     normals = np.stack([slice_normal(affine) for affine in known])
-    if not (np.abs(normals @ normals[0]) > 0.99).all():
+    if not (np.abs(normals @ normals[0]) > PARALLEL).all():
         return given_order, False
-    towards_apex = float(normals[0] @ _TOWARDS_APEX)
-    axis = normals[0] if towards_apex >= 0 else -normals[0]
+    axis, is_certain = apex_direction(known[0])
     depth_mm = np.array([affine[:3, 3] @ axis for affine in known])
     is_separate = bool((np.diff(np.sort(depth_mm)) > 1.0).all())
-    return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and abs(towards_apex) > 0.5
+    return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and is_certain
 
 
-def slice_normal(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit normal of the image plane, x direction cross y direction."""
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    length = float(np.linalg.norm(normal))
-    return normal / length if length > 0 else np.array([0.0, 0.0, 1.0])
+def _largest_stack(affines: Sequence[NDArray[np.float64] | None]) -> list[int]:
+    """Indices of the largest set of parallel slices, those without a position left out; all where none has one."""
+    normals = {k: slice_normal(affine) for k, affine in enumerate(affines) if affine is not None}
+    stacks = [[k for k, other in normals.items() if abs(float(n @ other)) > PARALLEL] for n in normals.values()]
+    return max(stacks, key=len, default=list(range(len(affines))))

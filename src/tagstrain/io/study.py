@@ -1,37 +1,56 @@
-"""One way in for every format, chosen by content: `read_study`."""
+"""One way in for every format, chosen by content: `read_study` for one study, `find_studies` for a folder of them."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tagstrain.data.study import Study
 from tagstrain.errors import InputError
-from tagstrain.io.assembly import given_spacing
-from tagstrain.io.dicom import PREAMBLE_BYTES, is_dicom, read_dicom_file, read_dicom_folder, read_dicom_zip
+from tagstrain.io.assembly import given_spacing, safe_name
+from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zip
+from tagstrain.io.dicom_files import PREAMBLE_BYTES, is_dicom
 from tagstrain.io.hdf5 import read_hdf5_study
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
+from tagstrain.io.nifti_times import sidecar_path
+from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
+from tagstrain.io.npz import read_npz_study
+from tagstrain.io.npz_arrays import is_npz
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES = (".h5", ".hdf5")
+_ZIP_SUFFIX = ".zip"
 _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 _NIFTI_MAGICS = (b"n+1\0", b"n+2\0")
 _NIFTI1_MAGIC_AT, _NIFTI2_MAGIC_AT = 344, 4
 _START_BYTES = 512
 
 
-def read_study(path: str | Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
-    """Read a study: HDF5, NIfTI, or DICOM as a file, a folder or a zip.
+class FoundStudies(NamedTuple):
+    """What a path stands for."""
+
+    paths: tuple[Path, ...]
+    """Studies, each to be given to `read_study`."""
+    note: str
+    """What lies beside them and is left out, in words; empty where nothing is."""
+
+
+def read_study(path: str | Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:
+    """Read a study: DICOM as a file, a folder or a zip, NIfTI, HDF5, or NumPy.
 
     Only headers are read here; the pixels of a slice are read by its ``load()``.
 
     Parameters
     ----------
     path
-        File or folder. A folder holds DICOM files at any depth, or NIfTI files.
+        File or folder. A folder holds DICOM files at any depth, or NIfTI or ``.npz`` files.
     pixel_spacing_mm
         Distance between rows and between columns [mm], in place of what the files store.
+    keep_ids
+        Keep the patient's identity, and take the study's key from the patient's ID, where the format stores them.
 
     Returns
     -------
@@ -48,24 +67,45 @@ def read_study(path: str | Path, pixel_spacing_mm: tuple[float, float] | None = 
     given_spacing(pixel_spacing_mm)
     try:
         if path.is_dir():
-            return _read_folder(path, pixel_spacing_mm)
-        with path.open("rb") as stream:
-            start = stream.read(_START_BYTES)
+            study = _read_folder(path, pixel_spacing_mm, keep_ids)
+        else:
+            with path.open("rb") as stream:
+                start = stream.read(_START_BYTES)
+            study = _read_file(path, start, pixel_spacing_mm, keep_ids)
     except FileNotFoundError as error:
         raise InputError(path, "does not exist", "Check the path") from error
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
-    return _read_file(path, start, pixel_spacing_mm)
+    if study.identity is None:
+        return study
+    return replace(study, key=safe_name(study.identity.patient_id, study.key))
 
 
-def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] | None) -> Study:
+def find_studies(path: Path) -> FoundStudies:
+    """List the inputs that a path stands for; nothing is opened but files that lie beside zips.
+
+    A folder that holds zips, and no image directly beside them, is a cohort: every zip is a study of its own, in the
+    order of their names. Anything else is one study: a folder of images stays one, also where a zip lies among them.
+    """
+    entries = sorted(path.glob("*"))
+    zips = [entry for entry in entries if entry.suffix.lower() == _ZIP_SUFFIX and entry.is_file()]
+    if not zips or any(_is_image(entry) for entry in entries):
+        return FoundStudies((path,), "")
+    others = [entry.name for entry in entries if entry not in set(zips)]
+    note = f"{path.name}: {len(others)} files or folders beside its zips are left out ({', '.join(others[:3])}"
+    return FoundStudies(tuple(zips), f"{note}{', ...' if len(others) > 3 else ''})" if others else "")
+
+
+def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
     """Choose the reader by the first bytes."""
     if start.startswith(_HDF5_MAGIC):
         return read_hdf5_study(path, pixel_spacing_mm)
     if start.startswith(_ZIP_MAGICS):
-        return read_dicom_zip(path, pixel_spacing_mm)
+        if is_npz(path):
+            return read_npz_study(path, [path], pixel_spacing_mm)
+        return read_dicom_zip(path, pixel_spacing_mm, keep_ids=keep_ids)
     if is_dicom(start):
-        return read_dicom_file(path, pixel_spacing_mm)
+        return read_dicom_file(path, pixel_spacing_mm, keep_ids=keep_ids)
     if is_nifti_name(path):
         if not _is_nifti(path, start):
             raise InputError(path, "is named NIfTI but is not", "Check the file or convert the series again")
@@ -74,17 +114,29 @@ def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] |
         raise InputError(path, "is empty", "Copy or download it again")
     if path.suffix.lower() in _HDF5_SUFFIXES:
         raise InputError(path, "is named HDF5 but is not", "Copy or download it again")
-    raise InputError(path, "is not an image file that tagstrain reads", "Give DICOM (file, folder, zip), NIfTI or HDF5")
+    raise InputError(
+        path, "is not an image file that tagstrain reads", "Give DICOM (file, folder, zip), NIfTI, HDF5 or npz"
+    )
 
 
-def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None) -> Study:
-    """Read a folder of DICOM files or, where there are none, of NIfTI files."""
+def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
+    """Read a folder of DICOM files or, where there are none, of NIfTI files, else of NumPy files."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
     nifti = [file for file in files if is_nifti_name(file)]
-    if not nifti or any(_starts_as_dicom(file) for file in files):
-        return read_dicom_folder(path, pixel_spacing_mm)
-    skipped = tuple(f"{file.name}: is not a NIfTI file" for file in files if file not in nifti)
-    return read_nifti_study(path, nifti, pixel_spacing_mm, skipped)
+    npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
+    if not (nifti or npz) or any(_starts_as_dicom(file) for file in files):
+        return read_dicom_folder(path, pixel_spacing_mm, keep_ids=keep_ids)
+    if nifti:
+        used = {*nifti, *(sidecar_path(file) for file in nifti)}
+        skipped = tuple(f"{file.name}: is not a NIfTI file" for file in files if file not in used)
+        return read_nifti_study(path, nifti, pixel_spacing_mm, skipped)
+    skipped = tuple(f"{file.name}: is not a NumPy file" for file in files if file not in set(npz))
+    return read_npz_study(path, npz, pixel_spacing_mm, skipped)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is an image by its start (DICOM) or its name."""
+    return path.is_file() and (is_nifti_name(path) or path.suffix.lower() == NPZ_SUFFIX or _starts_as_dicom(path))
 
 
 def _starts_as_dicom(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""One slice as an animated GIF: the moving landmarks beside the strain curves."""
+"""One slice in motion, the landmarks beside the strain curves: as pictures (`draw_frames`) and as an animated GIF."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_animation(path: Path, result: SliceResult) -> None:
 
     Every frame lasts as long as the cine's own frame times say, so uneven timing looks uneven.
     """
-    pictures = [Image.fromarray(pixels) for pixels in _draw_frames(result)]
+    pictures = [Image.fromarray(pixels) for pixels in draw_frames(result)]
     palette = _shared_palette(pictures, (result.strain.ed_frame, result.strain.es_frame))
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     indexed[0].save(
@@ -52,7 +52,7 @@ def write_animation(path: Path, result: SliceResult) -> None:
     )
 
 
-def _draw_frames(result: SliceResult) -> list[NDArray[np.uint8]]:
+def draw_frames(result: SliceResult) -> list[NDArray[np.uint8]]:
     """RGB pictures ``(row, column, 3)``; the static part is drawn once and the moving part over it."""
     figure = Figure(figsize=(9.6, 5.0), dpi=_DPI, facecolor="white")
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib leaves this class untyped

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tagstrain.data import Provenance, SliceFailure, SliceResult
+from tagstrain.data import ArchiveIdentity, Provenance, SliceFailure, SliceResult
 from tagstrain.report.results_hdf5 import ResultsHdf5
 from tagstrain.report.results_json import ResultsJson
 from tagstrain.report.strain_csv import StrainCsv
@@ -29,12 +29,16 @@ class StudyWriter:
         What was read: format and file name.
     provenance
         What makes the results.
+    identity
+        Patient and study, which ``results.json`` then names; None where results are to be de-identified.
     """
 
-    def __init__(self, folder: Path, key: str, source: str, provenance: Provenance) -> None:
+    def __init__(
+        self, folder: Path, key: str, source: str, provenance: Provenance, identity: ArchiveIdentity | None = None
+    ) -> None:
         self._files = ExitStack()
         try:
-            self._json = ResultsJson(folder / "results.json", key, source, provenance)
+            self._json = ResultsJson(folder / "results.json", key, source, provenance, identity)
             self._files.callback(self._json.close)
             self._csv = StrainCsv(folder / "strain.csv", key)
             self._files.callback(self._csv.close)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import Insertion, Provenance, SliceFailure, SliceResult
+from tagstrain.data import ArchiveIdentity, Insertion, Provenance, SliceFailure, SliceResult
 from tagstrain.report.curves import peak_strains, strain_curves
 
 CONVENTIONS = {
@@ -39,9 +39,12 @@ _STRAIN_DECIMALS = 6
 class ResultsJson:
     """Writes one study's JSON; ends up in order whatever the order of results and failures."""
 
-    def __init__(self, path: Path, key: str, source: str, provenance: Provenance) -> None:
+    def __init__(
+        self, path: Path, key: str, source: str, provenance: Provenance, identity: ArchiveIdentity | None = None
+    ) -> None:
         head: dict[str, Any] = {
             "study": key,
+            **({} if identity is None else {"patient": patient_record(identity)}),
             "source": source,
             "disclaimer": provenance.disclaimer,
             "provenance": _provenance_record(provenance),
@@ -114,6 +117,11 @@ def slice_record(result: SliceResult) -> dict[str, Any]:
         "landmarks_px": plain(result.landmarks.points_px, _LANDMARK_DECIMALS),
         "warnings": list(result.warnings),
     }
+
+
+def patient_record(identity: ArchiveIdentity) -> dict[str, str]:
+    """What is known of patient and study, by name."""
+    return {name: value for name, value in asdict(identity).items() if value}
 
 
 def plain(values: NDArray[np.floating] | np.floating, decimals: int) -> Any:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
+from math import isfinite
 from pathlib import Path
 
-import numpy as np
-
 from tagstrain.data import SliceResult
-from tagstrain.report.curves import strain_curves
-
-COLUMNS = ("study", "slice", "frame", "time_ms", "component", "region", "measure", "value")
+from tagstrain.report.strain_table import StrainRow, strain_rows
 
 
 class StrainCsv:
@@ -20,16 +17,15 @@ class StrainCsv:
         self._key = key
         self._file = path.open("w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(COLUMNS)
+        self._writer.writerow(StrainRow._fields)
 
     def add(self, result: SliceResult) -> None:
         """Write the curves of a slice."""
-        times = [f"{time:.3f}" for time in result.strain.frame_times_ms]
-        for curve in strain_curves(result.strain):
-            texts = (f"{value:.6f}" if np.isfinite(value) else "" for value in curve.values + 0.0)
-            self._writer.writerows(
-                (self._key, result.name, frame, time, curve.component, curve.region, curve.measure, text)
-                for frame, (time, text) in enumerate(zip(times, texts, strict=True))
+        for row in strain_rows(self._key, result):
+            value = f"{row.value:.6f}" if isfinite(row.value) else ""
+            time_ms = f"{row.time_ms:.3f}"
+            self._writer.writerow(
+                (row.study, row.slice, row.frame, time_ms, row.component, row.region, row.measure, value)
             )
 
     def close(self) -> None:

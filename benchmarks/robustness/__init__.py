@@ -1,0 +1,1 @@
+"""Damaged input in every container; see `benchmarks.robustness.__main__`."""

@@ -1,0 +1,83 @@
+"""Line tags acquired in two series, one per direction, as one grid: `pair_lines`, `crossed_slice`, `crossed_frames`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.errors import InputError
+from tagstrain.io.dicom_series import SAME_SLICE_MM, FrameGroup
+from tagstrain.io.dicom_timing import OrderedSlice
+
+ONE_DIRECTION = "its tags are lines of one direction: motion along them cannot be seen"
+
+
+def pair_lines(groups: Sequence[FrameGroup]) -> list[tuple[FrameGroup, ...]]:
+    """Put together the slices whose line tags cross in one place on one matrix; all others stay alone."""
+    paired: list[tuple[FrameGroup, ...]] = []
+    left = list(groups)
+    while left:
+        group = left.pop(0)
+        partner = next((other for other in left if group.crosses(other) and _share_pixels(group, other)), None)
+        if partner is None:
+            paired.append((group,))
+        else:
+            left.remove(partner)
+            paired.append((group, partner))
+    return paired
+
+
+def crossed_slice(first: OrderedSlice, second: OrderedSlice) -> OrderedSlice:
+    """Match the frames of two sets of line tags by time; the result has a frame for each of the shorter set.
+
+    Matched frames lie less than half a frame interval apart; the result's time is the mean of the two.
+
+    Raises
+    ------
+    InputError
+        If a frame has no partner of its own within that time.
+    """
+    if len(second.headers) < len(first.headers):
+        first, second = second, first
+    apart_ms = np.abs(first.frame_times_ms[:, None] - second.frame_times_ms)
+    partner = apart_ms.argmin(axis=1)
+    largest_ms = float(apart_ms.min(axis=1).max())
+    interval_ms = float(np.median(np.diff(first.frame_times_ms)))
+    if largest_ms >= interval_ms / 2 or len(set(partner.tolist())) < len(partner):
+        problem = f"the frames of its two sets of line tags do not match in time (up to {largest_ms:.0f} ms apart)"
+        raise InputError(first.headers[0].source.path, problem, "Give each set alone, or series of the same timing")
+    numbers = [f"{part.headers[0].series_number or 0:g}" for part in (first, second)]
+    warning = f"a grid was made of the crossing line tags of series {' and '.join(numbers)}"
+    if largest_ms >= 1:
+        warning += f", whose frames are up to {largest_ms:.0f} ms apart"
+    n_unused = len(second.headers) - len(first.headers)
+    if n_unused:
+        warning += f"; {n_unused} frames of the longer series are not used"
+    return replace(
+        first,
+        frame_times_ms=(first.frame_times_ms + second.frame_times_ms[partner]) / 2,
+        warnings=(*dict.fromkeys((*first.warnings, *second.warnings)), warning),
+        crossing_headers=tuple(second.headers[k] for k in partner),
+    )
+
+
+def crossed_frames(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Geometric mean of two images with crossing tags.
+
+    Each direction's modulation multiplies the tissue's signal, as the two of a grid do (see
+    `tagstrain.simulation.tags`), and a different gain of the two only scales the result.
+    """
+    return np.asarray(np.sqrt(np.maximum(first, 0)) * np.sqrt(np.maximum(second, 0)), np.float32)
+
+
+def _share_pixels(one: FrameGroup, other: FrameGroup) -> bool:
+    """Whether two slices have the same matrix and spacing in the same place."""
+    first, second = one.affine, other.affine
+    if first is None or second is None or one.first.shape != other.first.shape:
+        return False
+    has_same_spacing = one.first.pixel_spacing == other.first.pixel_spacing
+    has_same_axes = bool(np.allclose(first[:3, :3], second[:3, :3], atol=0.01))
+    return has_same_spacing and has_same_axes and bool(np.linalg.norm(first[:3, 3] - second[:3, 3]) <= SAME_SLICE_MM)

@@ -1,0 +1,170 @@
+"""The whole ventricle: global strain, AHA segments, twist and dyssynchrony over its slices: `study_mechanics`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.mechanics.dyssynchrony import Dyssynchrony
+from tagstrain.mechanics.regions import N_AHA_SEGMENTS, RegionalCurves
+from tagstrain.mechanics.rotation import Twist, twist_between
+from tagstrain.mechanics.slice_deformation import SliceDeformation, SliceMotion, deform_slice
+from tagstrain.mechanics.slice_mechanics import SliceMechanics, dyssynchrony_of, measure_slice
+from tagstrain.mechanics.smoothing import smooth_curve
+from tagstrain.mechanics.strain import mean_known
+from tagstrain.mechanics.timing import CardiacPhases, CurveMeasures, end_systole_ms, measure_curve
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class VentricleCurves:
+    """One strain component of the whole ventricle on its common times, with its measures."""
+
+    global_mean: NDArray[np.float64]
+    """Plain mean over slices, shape ``(time,)``."""
+    segments: NDArray[np.float64]
+    """AHA segment ``n`` in column ``n - 1``, shape ``(time, 17)``; NaN where not imaged, as segment 17 never is."""
+    global_measures: CurveMeasures
+    segment_measures: Mapping[int, CurveMeasures]
+    """By the number of every segment that was imaged."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StudyMechanics:
+    """Function of the left ventricle over all its slices."""
+
+    slices: tuple[SliceMechanics, ...]
+    """In input order, all measured against the ventricle's end-systole."""
+    frame_times_ms: NDArray[np.float64]
+    """Times of the curves of the whole ventricle: the first slice's, as far as every slice goes."""
+    phases: CardiacPhases
+    circumferential: VentricleCurves
+    radial: VentricleCurves
+    twist: Twist | None
+    """Between the first basal and the last apical slice."""
+    twist_missing: str
+    """Why there is no twist, in words; empty where there is."""
+    dyssynchrony: Dyssynchrony
+
+
+def study_mechanics(motions: Sequence[SliceMotion]) -> StudyMechanics:
+    """Measure all slices of a ventricle on one clock.
+
+    Slices may have different frame times; curves of the whole ventricle are interpolated linearly between frames.
+
+    Raises
+    ------
+    ValueError
+        If there is no slice, the slices share less than two frames' time, or one allows no strain.
+    """
+    if not motions:
+        raise ValueError("motions: expected at least one slice, got none")
+    deformations = [deform_slice(motion) for motion in motions]
+    times_ms = _common_times([motion.frame_times_ms for motion in motions])
+    phases = _phases(deformations, times_ms)
+    circumferential = _ventricle_curves(
+        deformations, [slice_.circumferential for slice_ in deformations], times_ms, phases, is_shortening=True
+    )
+    radial = _ventricle_curves(
+        deformations, [slice_.radial for slice_ in deformations], times_ms, phases, is_shortening=False
+    )
+    twist, twist_missing = _twist(deformations, times_ms)
+    return StudyMechanics(
+        slices=tuple(measure_slice(deformation, phases.es_ms) for deformation in deformations),
+        frame_times_ms=times_ms,
+        phases=phases,
+        circumferential=circumferential,
+        radial=radial,
+        twist=twist,
+        twist_missing=twist_missing,
+        dyssynchrony=dyssynchrony_of(deformations, list(circumferential.segment_measures.values()), phases),
+    )
+
+
+def _common_times(frame_times_ms: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Frame times of the first slice within the time that every slice covers."""
+    first = np.asarray(frame_times_ms[0], np.float64)
+    start, end = max(times[0] for times in frame_times_ms), min(times[-1] for times in frame_times_ms)
+    common = first[(first >= start) & (first <= end)]
+    if len(common) < 2:
+        raise ValueError(f"frame_times_ms: the slices share {len(common)} of the first slice's frames, expected 2")
+    return np.asarray(common)
+
+
+def _phases(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float64]) -> CardiacPhases:
+    """ED of the slice that has it last, end-systole of the global strain, mean RR interval of those known."""
+    ed_ms = max(slice_.motion.ed_ms for slice_ in deformations)
+    ed_frame = min(int(np.searchsorted(times_ms, ed_ms)), len(times_ms) - 1)
+    known_rr = [slice_.motion.rr_interval_ms for slice_ in deformations if slice_.motion.rr_interval_ms is not None]
+    global_mean = _global_mean(deformations, [slice_.circumferential for slice_ in deformations], times_ms)
+    es_ms = end_systole_ms(global_mean, times_ms, ed_frame)
+    return CardiacPhases(ed_ms, max(es_ms, ed_ms), float(np.mean(known_rr)) if known_rr else None)
+
+
+def _ventricle_curves(
+    deformations: Sequence[SliceDeformation],
+    curves: Sequence[RegionalCurves],
+    times_ms: NDArray[np.float64],
+    phases: CardiacPhases,
+    is_shortening: bool,
+) -> VentricleCurves:
+    """Global and segmental curves of a strain component; a segment seen in several slices is their mean."""
+    per_slice = np.full((len(curves), len(times_ms), N_AHA_SEGMENTS), np.nan)
+    for place, (slice_, slice_curves) in enumerate(zip(deformations, curves, strict=True)):
+        for number, values in zip(slice_.segments, slice_curves.segments.T, strict=True):
+            per_slice[place, :, number - 1] = _interpolated(values, slice_.motion, times_ms)
+    segments = mean_known(per_slice, axis=0)
+    global_mean = _global_mean(deformations, curves, times_ms)
+
+    def measure(values: NDArray[np.float64]) -> CurveMeasures:
+        return measure_curve(smooth_curve(values, times_ms), phases, is_shortening)
+
+    imaged = sorted({number for slice_ in deformations for number in slice_.segments})
+    return VentricleCurves(
+        global_mean=global_mean,
+        segments=segments,
+        global_measures=measure(global_mean),
+        segment_measures={number: measure(segments[:, number - 1]) for number in imaged},
+    )
+
+
+def _global_mean(
+    deformations: Sequence[SliceDeformation], curves: Sequence[RegionalCurves], times_ms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean over slices of a strain component on the common times."""
+    means = [
+        _interpolated(slice_curves.slice_mean, slice_.motion, times_ms)
+        for slice_, slice_curves in zip(deformations, curves, strict=True)
+    ]
+    return mean_known(np.stack(means), axis=0)
+
+
+def _twist(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float64]) -> tuple[Twist | None, str]:
+    """Twist between the first basal and the last apical slice, or why there is none."""
+    basal = next((slice_ for slice_ in deformations if slice_.motion.level == "basal"), None)
+    apical = next((slice_ for slice_ in reversed(deformations) if slice_.motion.level == "apical"), None)
+    if basal is None or apical is None:
+        missing = " and ".join(name for name, found in (("basal", basal), ("apical", apical)) if found is None)
+        return None, f"twist needs a basal and an apical slice; there is no {missing} one"
+    depths_mm = basal.motion.depth_mm, apical.motion.depth_mm
+    distance_mm = abs(depths_mm[1] - depths_mm[0]) if depths_mm[0] is not None and depths_mm[1] is not None else None
+    twist = twist_between(
+        _interpolated(basal.slice_rotation_deg, basal.motion, times_ms),
+        _interpolated(apical.slice_rotation_deg, apical.motion, times_ms),
+        times_ms,
+        distance_mm,
+        (basal.epicardial_radius_mm, apical.epicardial_radius_mm),
+    )
+    return twist, ""
+
+
+def _interpolated(
+    values: NDArray[np.float64], motion: SliceMotion, times_ms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A slice's curve ``(time,)`` at other times, linear between its known frames, NaN beyond them."""
+    is_known = np.isfinite(values)
+    if not is_known.any():
+        return np.full(len(times_ms), np.nan)
+    return np.asarray(np.interp(times_ms, motion.frame_times_ms[is_known], values[is_known], left=np.nan, right=np.nan))

@@ -1,0 +1,91 @@
+"""A folder of zips: every zip is a study of its own, in ``analyze`` and ``info``."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline_fakes import make_cine
+from tagstrain.cli import info as info_module
+from tagstrain.cli.main import run
+from tagstrain.inference.models import Models
+from tagstrain.io import write_dicom_study
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Three zips, the second of which is damaged, beside a list."""
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    files = write_dicom_study(tmp_path / "dicom", [make_cine(n_frames=3)], 1)
+    for eid in (1000001, 1000002, 1000003):
+        with zipfile.ZipFile(folder / f"{eid}_20211_2_0.zip", "w") as archive:
+            for file in files:
+                archive.write(file, file.name)
+    damaged = folder / "1000002_20211_2_0.zip"
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    (folder / "bulk.lis").write_text("1000001 20211_2_0\n")
+    return folder
+
+
+def test_every_zip_is_analyzed_and_a_damaged_one_stops_no_other(
+    cohort: Path,
+    tmp_path: Path,
+    fake_models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tagstrain.cli.analyze.load_models", lambda *arguments: fake_models)
+    out = tmp_path / "out"
+    assert run(["analyze", str(cohort), "-o", str(out), "--no-figures"]) == 3
+    record = json.loads((out / "run.json").read_text())
+    assert record["command"][2] == "cohort"
+    assert [(study["input"], study["status"]) for study in record["studies"]] == [
+        ("1000001_20211_2_0.zip", "done"),
+        ("1000002_20211_2_0.zip", "unreadable"),
+        ("1000003_20211_2_0.zip", "done"),
+    ]
+    assert (out / "1000003_20211_2_0" / "results.json").exists()
+    assert "bulk.lis" in capsys.readouterr().err
+    assert "bulk.lis" in (out / "run.log").read_text()
+
+
+def test_one_readers_contours_are_not_for_a_cohort(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wall.json").write_text("{}")
+    arguments = ["analyze", str(cohort), "-o", str(tmp_path / "out"), "--contours", str(tmp_path / "wall.json")]
+    assert run(arguments) == 1
+    assert "one study" in capsys.readouterr().err
+
+
+def test_info_lists_the_studies(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", str(cohort), "--json"]) == 3
+    content = json.loads(capsys.readouterr().out)
+    assert (content["folder"], content["n_studies"]) == ("cohort", 3)
+    first, damaged, _ = content["studies"]
+    assert (first["study"], first["n_slices"], first["slices"]) == ("1000001_20211_2_0", 1, ["mid"])
+    assert "truncated or damaged" in damaged["error"]
+    assert "bulk.lis" in content["skipped"][0]
+    assert run(["info", str(cohort)]) == 3
+    shown = capsys.readouterr().out
+    assert "cohort (3 studies)" in shown
+    assert "1000002_20211_2_0.zip cannot be read" in shown
+
+
+def test_info_lists_a_large_cohort_only_in_part(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(info_module, "MAX_ENTRIES", 1)
+    assert run(["info", str(cohort)]) == 0
+    assert "2 more studies" in capsys.readouterr().out
+    run(["info", str(cohort), "--json", "--all"])
+    assert len(json.loads(capsys.readouterr().out)["studies"]) == 3
+
+
+def test_a_cohort_of_which_nothing_can_be_read_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"no zip")
+    assert run(["info", str(tmp_path)]) == 2

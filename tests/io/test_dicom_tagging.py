@@ -1,0 +1,201 @@
+"""Tagged series are told from others, and line tags acquired apart become one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from io_examples import by_name, edit_dicom, example_cine
+from pydicom.dataset import FileDataset
+from vendor_dicom import tagged_cine, tagged_study
+
+from tagstrain.data import PixelSpacing, TaggedCine
+from tagstrain.errors import InputError
+from tagstrain.geometry.tag_spectrum import measure_tags
+from tagstrain.io import read_study, write_dicom_study
+
+
+def write_series(
+    folder: Path,
+    cines: Sequence[TaggedCine],
+    description: str = "HLA_03",
+    seed: int = 1,
+    edit: Callable[[FileDataset], object] = lambda _: None,
+) -> list[Path]:
+    """One series per cine."""
+    files = write_dicom_study(folder, cines, seed, [description] * len(cines))
+    edit_dicom(files, lambda d: (setattr(d, "SeriesNumber", seed), edit(d))[0])
+    return files
+
+
+def plain_cine() -> TaggedCine:
+    """The same tissue without tags."""
+    return tagged_cine(angles_deg=())
+
+
+def setting(**attributes: object) -> Callable[[FileDataset], object]:
+    """Edit that sets attributes."""
+    return lambda dataset: [setattr(dataset, keyword, value) for keyword, value in attributes.items()]
+
+
+def test_a_cine_beside_the_tagged_slices_is_skipped_for_what_it_shows(tmp_path: Path) -> None:
+    write_series(tmp_path / "tagged", tagged_study(), seed=1)
+    write_series(tmp_path / "cine", [plain_cine()], seed=2)
+    study = read_study(tmp_path)
+    assert [source.name for source in study.slices] == ["basal", "mid", "apical"]
+    assert study.skipped == ("series 2 (1 slice, 5 frames): not tagged, an early frame shows no tag lines",)
+
+
+def test_the_scanners_word_counts_before_the_pixels(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", [tagged_cine()], seed=1, edit=setting(Tagging="NONE"))
+    write_series(tmp_path / "b", [plain_cine()], seed=2, edit=setting(Tagging="GRID"))
+    study = read_study(tmp_path)
+    np.testing.assert_array_equal(study.slices[0].load().frames, plain_cine().frames)
+    assert study.skipped == ("series 1 (1 slice, 5 frames): not tagged, Tagging (0018,9028) is NONE",)
+
+
+@pytest.mark.parametrize(
+    ("description", "is_kept"),
+    [
+        ("cine_tagging_3sl_SAX_b2s", True),
+        ("SAX tagged mid", True),
+        ("GRIDTAGGING", True),
+        ("tags", True),
+        ("CSPAMM_4ch", True),
+        ("cine_sa_stage_2", False),
+        ("vintage cine", False),
+        ("Cartagena", False),
+    ],
+)
+def test_a_name_that_says_tags_keeps_a_series_in_which_none_are_seen(
+    tmp_path: Path, description: str, is_kept: bool
+) -> None:
+    write_series(tmp_path / "a", [plain_cine()], description, edit=setting(Tagging="NONE") if is_kept else setting())
+    if is_kept:
+        assert len(read_study(tmp_path).slices) == 1
+    else:
+        with pytest.raises(InputError, match=r"holds no tagged series \(series 1 .*no tag lines\)"):
+            read_study(tmp_path)
+
+
+def test_images_that_cannot_be_judged_are_kept(tmp_path: Path) -> None:
+    write_series(tmp_path / "narrow", [example_cine()], seed=1)
+    files = write_series(tmp_path / "damaged", [plain_cine()], seed=2)
+    edit_dicom(files[:1], lambda d: setattr(d, "PixelData", d.PixelData[:-14]))
+    study = read_study(tmp_path)
+    assert len(study.slices) == 2
+    assert study.skipped == ()
+
+
+def test_scouts_and_volumes_are_named_once_per_series(tmp_path: Path) -> None:
+    write_series(tmp_path / "tagged", [tagged_cine()], seed=1)
+    volume = write_series(tmp_path / "volume", [plain_cine()], seed=2)
+    edit_dicom(volume, lambda d: setattr(d, "ImagePositionPatient", [0, 0, 9 * d.InstanceNumber]))
+    study = read_study(tmp_path)
+    assert len(study.slices) == 1
+    assert [reason.split(": ")[1] for reason in study.skipped] == [
+        "5 planes with a single frame each, at least 2 are needed to measure motion"
+    ]
+
+
+def read_lines(folder: Path) -> TaggedCine:
+    (source,) = read_study(folder).slices
+    return source.load()
+
+
+def test_line_tags_of_two_series_become_one_grid(tmp_path: Path) -> None:
+    first, second = tagged_cine(angles_deg=[10.0]), tagged_cine(angles_deg=[100.0])
+    second = replace(second, frame_times_ms=second.frame_times_ms + 6)
+    write_series(tmp_path / "h", [first], seed=1)
+    write_series(tmp_path / "v", [second], seed=2)
+    cine = read_lines(tmp_path)
+    np.testing.assert_allclose(cine.frames, np.sqrt(first.frames * second.frames), rtol=1e-6)
+    np.testing.assert_allclose(cine.frame_times_ms, first.frame_times_ms + 3)
+    assert "line tags of series 1 and 2, whose frames are up to 6 ms apart" in cine.warnings[0]
+    assert cine.source.startswith("DICOM, 10 files")
+    assert cine.source_series is not None
+    pattern = measure_tags(cine.frames[:1], cine.spacing_xy_mm, np.array([29.5, 35.5]), 40.0)
+    angles = sorted(direction.tag_angle_deg % 180 for direction in pattern.directions)
+    np.testing.assert_allclose(angles, [10, 100], atol=2)
+
+
+def test_the_attributes_direction_makes_a_pair_where_pixels_are_not_asked(tmp_path: Path) -> None:
+    for seed, angle_deg in ((1, 0.0), (2, 90.0)):
+        write_series(
+            tmp_path / f"{seed}", [plain_cine()], seed=seed, edit=setting(Tagging="LINE", TagAngleFirstAxis=angle_deg)
+        )
+    assert "a grid was made" in read_lines(tmp_path).warnings[0]
+
+
+def test_both_sets_of_lines_in_one_series_are_told_apart_by_acquisition(tmp_path: Path) -> None:
+    """CSPAMM-like: the same trigger times twice in one series, one acquisition per direction."""
+    for seed, angle in ((1, 0.0), (2, 90.0)):
+        edit = setting(SeriesInstanceUID="1.2.3", AcquisitionNumber=seed)
+        write_series(tmp_path / f"{seed}", [tagged_cine(angles_deg=[angle])], seed=seed, edit=edit)
+    cine = read_lines(tmp_path)
+    assert cine.n_frames == 5
+    assert "a grid was made" in cine.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cine: replace(cine, frame_times_ms=cine.frame_times_ms + 25),
+        lambda cine: replace(cine, frame_times_ms=cine.frame_times_ms * 0.4),
+    ],
+)
+def test_lines_that_do_not_match_in_time_are_refused(
+    tmp_path: Path, change: Callable[[TaggedCine], TaggedCine]
+) -> None:
+    write_series(tmp_path / "h", [tagged_cine(angles_deg=[0.0])], seed=1)
+    write_series(tmp_path / "v", [change(tagged_cine(angles_deg=[90.0]))], seed=2)
+    with pytest.raises(InputError, match="line tags do not match in time"):
+        read_study(tmp_path)
+
+
+def test_frames_that_one_set_of_lines_lacks_are_left_out_and_told(tmp_path: Path) -> None:
+    write_series(tmp_path / "h", [tagged_cine(angles_deg=[0.0], n_frames=7)], seed=1)
+    write_series(tmp_path / "v", [tagged_cine(angles_deg=[90.0])], seed=2)
+    cine = read_lines(tmp_path)
+    assert cine.n_frames == 5
+    assert cine.warnings[0].endswith("2 frames of the longer series are not used")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        setting(ImagePositionPatient=[9, 9, 9]),
+        setting(PixelSpacing=[1.6, 1.25]),
+    ],
+)
+def test_crossing_lines_of_other_places_or_spacings_stay_apart(
+    tmp_path: Path, edit: Callable[[FileDataset], object]
+) -> None:
+    write_series(tmp_path / "h", [tagged_cine(angles_deg=[0.0])], seed=1)
+    write_series(tmp_path / "v", [tagged_cine(angles_deg=[90.0])], seed=2, edit=edit)
+    cines = by_name(read_study(tmp_path))
+    assert len(cines) == 2
+    assert all(any("one direction" in warning for warning in cine.warnings) for cine in cines.values())
+
+
+def test_a_repeated_set_of_lines_is_used_once(tmp_path: Path) -> None:
+    """Horizontal, horizontal again, vertical: the second horizontal one and the vertical one make the grid."""
+    runs = [
+        tagged_cine(angles_deg=[angle], start_ms=start) for angle, start in ((0.0, 20.0), (0.0, 21.0), (90.0, 20.0))
+    ]
+    for k, cine in enumerate(runs):
+        write_series(tmp_path / f"{k}", [cine], seed=k + 1)
+    study = read_study(tmp_path)
+    (source,) = study.slices
+    np.testing.assert_allclose(source.load().frames, np.sqrt(runs[1].frames * runs[2].frames), rtol=1e-6)
+    assert len(study.skipped) == 1
+    assert "repeated" in study.skipped[0]
+
+
+def test_given_spacing_serves_to_judge_images_without_one(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", tagged_study(), edit=lambda d: delattr(d, "PixelSpacing"))
+    cines = by_name(read_study(tmp_path, (1.5, 1.25)))
+    assert [cine.pixel_spacing for cine in cines.values()] == [PixelSpacing(1.5, 1.25)] * 3

@@ -1,0 +1,158 @@
+"""The same study as every vendor stores it gives the same cines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import vendor_dicom as vendors
+from highdicom.legacy import LegacyConvertedEnhancedMRImage
+from io_examples import by_name, zip_folder
+from pydicom import dcmread
+from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+
+from tagstrain.data import Study, TaggedCine
+from tagstrain.errors import InputError
+from tagstrain.io import read_study
+
+N_FRAMES = 5
+
+
+def write_legacy_converted(folder: Path, cines: list[TaggedCine]) -> None:
+    """Classic images of a GE series, converted by highdicom."""
+    vendors.write_ge(folder / "classic", cines)
+    classic = [dcmread(file) for file in sorted((folder / "classic").iterdir())]
+    for dataset in classic:
+        dataset.PatientSex = dataset.PatientBirthDate = dataset.AccessionNumber = ""
+    converted = LegacyConvertedEnhancedMRImage(classic, "1.2.3.4", 9, "1.2.3.4.5", 1)
+    for file in (folder / "classic").iterdir():
+        file.unlink()
+    converted.save_as(folder / "converted.dcm")
+
+
+def unchanged(cine: TaggedCine) -> TaggedCine:
+    return cine
+
+
+STYLES: dict[str, tuple[Callable[[Path, list[TaggedCine]], object], Callable[[TaggedCine], TaggedCine], str]] = {
+    "siemens classic": (vendors.write_siemens_classic, unchanged, MRImageStorage),
+    "ge": (vendors.write_ge, unchanged, MRImageStorage),
+    "philips classic": (vendors.write_philips_classic, vendors.philips_rescaled, MRImageStorage),
+    "siemens enhanced": (
+        lambda folder, cines: vendors.write_siemens_enhanced(folder / "a.dcm", cines),
+        unchanged,
+        EnhancedMRImageStorage,
+    ),
+    "philips enhanced": (
+        lambda folder, cines: vendors.write_philips_enhanced(folder / "a.dcm", cines),
+        vendors.philips_rescaled,
+        EnhancedMRImageStorage,
+    ),
+    "legacy converted": (write_legacy_converted, unchanged, LegacyConvertedEnhancedMRImageStorage),
+}
+
+
+@pytest.fixture(scope="module", params=list(STYLES))
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A study on disk, written once per style."""
+    folder = tmp_path_factory.mktemp("vendor") / request.param.replace(" ", "_")
+    if "enhanced" in request.param or "converted" in request.param:
+        folder.mkdir()
+    STYLES[request.param][0](folder, vendors.tagged_study()[::-1])
+    return request.param, folder
+
+
+@pytest.fixture(scope="module")
+def study(stored: tuple[str, Path]) -> Study:
+    return read_study(stored[1])
+
+
+def test_pixels_times_spacing_and_levels_are_those_that_went_in(stored: tuple[str, Path], study: Study) -> None:
+    found = by_name(study)
+    assert list(found) == ["basal", "mid", "apical"]
+    for cine in vendors.tagged_study():
+        expected = STYLES[stored[0]][1](cine)
+        got = found[cine.name]
+        np.testing.assert_array_equal(got.frames, expected.frames)
+        np.testing.assert_allclose(got.frame_times_ms, cine.frame_times_ms, atol=1e-6)
+        np.testing.assert_allclose(got.pixel_spacing, cine.pixel_spacing)
+        assert got.level is cine.level
+
+
+def test_the_plane_is_the_one_that_went_in(study: Study) -> None:
+    for source, cine in zip(study.slices, vendors.tagged_study(), strict=True):
+        np.testing.assert_allclose(source.load().affine, cine.affine, atol=1e-5)
+
+
+def test_the_rr_interval_is_found_wherever_it_stands(study: Study) -> None:
+    for source in study.slices:
+        assert source.load().rr_interval_ms == pytest.approx(vendors.RR_INTERVAL_MS, rel=0.01)
+
+
+def test_every_frame_refers_to_its_archived_image(stored: tuple[str, Path], study: Study) -> None:
+    """The image that the reference names holds the frame's pixels."""
+    style, folder = stored
+    files = {d.SOPInstanceUID: d for d in (dcmread(f) for f in folder.rglob("*") if f.is_file())}
+    for source in study.slices:
+        cine = source.load()
+        assert cine.source_series is not None
+        assert len({(i.sop_instance_uid, i.frame_number) for i in cine.source_series.images}) == N_FRAMES
+        for t, image in enumerate(cine.source_series.images):
+            dataset = files[image.sop_instance_uid]
+            assert image.sop_class_uid == dataset.SOPClassUID == STYLES[style][2]
+            assert cine.source_series.series_uid == dataset.SeriesInstanceUID
+            assert cine.source_series.study_uid == dataset.StudyInstanceUID
+            assert cine.source_series.frame_of_reference_uid == dataset.FrameOfReferenceUID
+            pixels = dataset.pixel_array
+            if image.frame_number is not None:
+                pixels = pixels[image.frame_number - 1]
+            assert np.corrcoef(pixels.ravel(), cine.frames[t].ravel())[0, 1] > 0.9999
+
+
+def test_only_what_is_assumed_is_told(stored: tuple[str, Path], study: Study) -> None:
+    for source in study.slices:
+        (warning,) = source.load().warnings
+        assert "positions" in warning
+    n_phase = 3 * N_FRAMES if "philips" in stored[0] else 0
+    assert len(study.skipped) == (1 if n_phase else 0)
+    assert all(f"{n_phase} phase images left out" in reason for reason in study.skipped)
+
+
+def test_a_zip_gives_the_same_cines(stored: tuple[str, Path], study: Study, tmp_path: Path) -> None:
+    zipped = read_study(zip_folder(stored[1], tmp_path / "a.zip"))
+    assert zipped.skipped == study.skipped
+    for one, other in zip(zipped.slices, study.slices, strict=True):
+        np.testing.assert_array_equal(one.load().frames, other.load().frames)
+
+
+def test_an_enhanced_file_is_read_by_itself(tmp_path: Path) -> None:
+    path = vendors.write_siemens_enhanced(tmp_path / "case 3.dcm", vendors.tagged_study())
+    study = read_study(path)
+    assert study.key == "case_3"
+    assert [source.name for source in study.slices] == ["basal", "mid", "apical"]
+    assert "Sekret" not in repr(study)
+
+
+def test_phase_alone_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = vendors.write_philips_enhanced(tmp_path / "a.dcm", vendors.tagged_study())
+    dataset = dcmread(path)
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        frame.MRImageFrameTypeSequence[0].ComplexImageComponent = "PHASE"
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"no magnitude image \(series 5: 30 phase images"):
+        read_study(path)
+
+
+def test_objects_whose_frames_are_not_described_are_refused(tmp_path: Path) -> None:
+    path = vendors.write_siemens_enhanced(tmp_path / "a.dcm", vendors.tagged_study())
+    dataset = dcmread(path)
+    del dataset.PerFrameFunctionalGroupsSequence[3:]
+    dataset.save_as(path)
+    with pytest.raises(InputError, match="describes 3 frames and announces 15"):
+        read_study(path)
+    del dataset.PerFrameFunctionalGroupsSequence
+    dataset.save_as(path)
+    with pytest.raises(InputError, match="multi-frame object without functional groups"):
+        read_study(path)

@@ -1,0 +1,181 @@
+"""Whole slices and ventricles that beat in a known way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from beating_ventricle import ES_MS, RR_MS, TIMES_MS, beating_landmarks, contraction, motion
+from numpy.testing import assert_allclose
+from wall_motion import Cylinder, wall
+
+from tagstrain.mechanics import SliceMotion, slice_mechanics, study_mechanics
+from tagstrain.mechanics.slice_deformation import deform_slice
+
+RADII_MM = np.linspace(22.0, 32.0, 7)
+AT_ES = int(np.argmin(np.abs(TIMES_MS - ES_MS)))
+
+
+def ventricle(**changes: object) -> list[SliceMotion]:
+    """Base, middle and apex, which turn by -4, 3 and 10 degrees as seen from the apex, 17.5 mm apart."""
+    return [
+        motion(landmarks_mm=beating_landmarks(turn_deg=-turn), level=level, depth_mm=depth, **changes)
+        for level, turn, depth in (("basal", -4.0, 0.0), ("mid", 3.0, 17.5), ("apical", 10.0, 35.0))
+    ]
+
+
+def test_a_slice_has_the_strain_of_the_cylinder_in_every_region() -> None:
+    slice_ = slice_mechanics(motion())
+    truth = Cylinder(228 * contraction(TIMES_MS)[AT_ES], 1 - 0.1 * contraction(TIMES_MS)[AT_ES], 0, 0).strain(RADII_MM)
+    found = slice_.deformation
+    assert slice_.es_frame == AT_ES
+    assert_allclose(found.circumferential.rings[AT_ES], truth.circumferential, rtol=1e-6)
+    assert_allclose(found.radial.rings[AT_ES], truth.radial, rtol=1e-6)
+    assert_allclose(found.shear.slice_mean, 0, atol=1e-9)
+    assert_allclose(found.area_ratio.slice_mean, 1 / (1 - 0.1 * contraction(TIMES_MS)), rtol=1e-6)
+    assert found.segments == (7, 8, 9, 10, 11, 12)
+    assert_allclose(found.circumferential.segments[AT_ES], truth.circumferential.mean(), rtol=1e-6)
+    assert_allclose(found.circumferential.layers[AT_ES, 0], truth.circumferential[:2].mean(), rtol=1e-6)
+    assert_allclose(found.principal.greatest[AT_ES, 0], truth.radial, rtol=1e-6)
+    assert_allclose(slice_.circumferential.slice_mean.peak, truth.circumferential.mean(), rtol=0.02)
+    assert_allclose(slice_.circumferential.layers["endo"].time_to_peak_ms, ES_MS, atol=8)
+    assert_allclose(slice_.phases.es_ms, ES_MS, atol=8)
+    assert slice_.dyssynchrony.time_to_peak_sd_ms < 1
+    assert_allclose(slice_.dyssynchrony.circumferential_uniformity, 1)
+    assert_allclose(slice_.dyssynchrony.radial_uniformity, 1)
+    assert_allclose(slice_.dyssynchrony.internal_stretch_fraction, 0, atol=0.01)
+
+
+@pytest.mark.parametrize("turn_rad", [0.4, -2.0])
+def test_a_mirrored_and_turned_image_of_the_same_heart_says_the_same(turn_rad: float) -> None:
+    """Segment by segment, with a weak septum, shear and rotation."""
+    angle = np.arctan2(wall()[:, 0, 1], wall()[:, 0, 0])
+    landmarks = np.stack(
+        [Cylinder(228 * c, 1 - 0.1 * c, -0.2 * c, 0.01 * c).move(wall()) for c in contraction(TIMES_MS)]
+    )
+    landmarks[1:, np.abs(angle) > 2.6] += 0.3
+    one = slice_mechanics(motion(landmarks_mm=landmarks))
+    turn = np.array([[np.cos(turn_rad), -np.sin(turn_rad)], [np.sin(turn_rad), np.cos(turn_rad)]])
+    mirrored = landmarks * [-1, 1] @ turn.T
+    insertion = np.pi + 2 * np.pi / 3 + turn_rad
+    other = slice_mechanics(motion(landmarks_mm=mirrored, is_seen_from_apex=False, insertion_angle_rad=insertion))
+    for name in ("radial", "circumferential", "shear", "area_ratio"):
+        first, second = getattr(one.deformation, name), getattr(other.deformation, name)
+        for region, values in first._asdict().items():
+            assert_allclose(getattr(second, region), values, atol=1e-9, err_msg=f"{name} {region}")
+    assert_allclose(other.deformation.rotation_deg, one.deformation.rotation_deg, atol=1e-9)
+    assert_allclose(other.deformation.principal.angle_rad[5:], one.deformation.principal.angle_rad[5:], atol=1e-6)
+    assert one.deformation.rotation_deg[AT_ES].min() > 5
+    assert np.ptp(one.deformation.circumferential.segments[AT_ES]) > 0.005
+
+
+def test_an_unknown_insertion_is_assumed_upper_left() -> None:
+    given, assumed = deform_slice(motion()), deform_slice(motion(insertion_angle_rad=None))
+    assert (given.segment_of_spoke == assumed.segment_of_spoke).all()
+
+
+def test_an_unknown_level_keeps_everything_but_segments() -> None:
+    slice_ = slice_mechanics(motion(level="unknown"))
+    assert slice_.deformation.segments == ()
+    assert slice_.circumferential.segments == {}
+    assert slice_.circumferential.slice_mean.peak < -0.1
+    assert np.isnan(slice_.dyssynchrony.time_to_peak_sd_ms)
+
+
+def test_missing_landmarks_are_missed_only_in_their_regions() -> None:
+    whole = slice_mechanics(motion())
+    landmarks = beating_landmarks()
+    is_septal = deform_slice(motion()).segment_of_spoke == 8
+    landmarks[5:, is_septal] = np.nan
+    part = slice_mechanics(motion(landmarks_mm=landmarks)).deformation.circumferential
+    assert np.isnan(part.segments[5:, 1]).all()
+    assert_allclose(
+        np.delete(part.segments, 1, axis=1),
+        np.delete(part.segments * 0, 1, axis=1) + whole.deformation.circumferential.slice_mean[:, None],
+        atol=1e-6,
+    )
+    assert_allclose(part.slice_mean, whole.deformation.circumferential.slice_mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_frames", [2, 3, 19, 35])
+@pytest.mark.parametrize("ed_frame", [0, 1])
+def test_any_number_of_frames_is_measured(n_frames: int, ed_frame: int) -> None:
+    times = np.linspace(10, 600, n_frames)
+    slice_ = slice_mechanics(motion(landmarks_mm=beating_landmarks(times), frame_times_ms=times, ed_frame=ed_frame))
+    assert_allclose(slice_.deformation.circumferential.slice_mean[ed_frame], 0, atol=1e-12)
+
+
+def test_a_ventricle_has_global_strain_all_segments_and_twist() -> None:
+    study = study_mechanics(ventricle())
+    assert_allclose(study.circumferential.global_mean, study.slices[0].deformation.circumferential.slice_mean)
+    assert_allclose(study.circumferential.global_measures.time_to_peak_ms, ES_MS, atol=8)
+    assert sorted(study.radial.segment_measures) == list(range(1, 17))
+    assert np.isfinite(study.circumferential.segments[:, :16]).all()
+    assert np.isnan(study.circumferential.segments[:, 16]).all()
+    assert study.twist_missing == ""
+    assert study.twist is not None
+    assert_allclose(study.twist.twist_deg, 14 * contraction(TIMES_MS), atol=1e-6)
+    assert_allclose(study.twist.torsion_deg_per_cm, 4 * contraction(TIMES_MS), atol=1e-6)
+    assert_allclose(study.twist.shear_angle_deg, 14 * 32 / 35 * contraction(TIMES_MS), atol=1e-6)
+    assert study.phases.rr_interval_ms == RR_MS
+    assert study.dyssynchrony.circumferential_uniformity > 0.999
+
+
+def test_slices_share_the_end_systole_of_the_ventricle() -> None:
+    slices = ventricle()
+    slices[2] = replace(slices[2], landmarks_mm=beating_landmarks(es_ms=440.0))
+    study = study_mechanics(slices)
+    assert ES_MS < study.phases.es_ms < 440
+    assert {slice_.phases.es_ms for slice_ in study.slices} == {study.phases.es_ms}
+    assert study.slices[2].circumferential.slice_mean.post_systolic_index > 0.02
+    assert study.dyssynchrony.time_to_peak_sd_ms > 30
+
+
+def test_slices_with_other_frame_times_are_brought_to_common_ones() -> None:
+    slices = ventricle()
+    times = np.arange(5.0, 650.0, 20.0)
+    slices[1] = replace(slices[1], landmarks_mm=beating_landmarks(times), frame_times_ms=times)
+    study = study_mechanics(slices)
+    assert study.frame_times_ms[[0, -1]].tolist() == [10.0, 640.0]
+    expected = study.slices[0].deformation.circumferential.slice_mean[: len(study.frame_times_ms)]
+    assert_allclose(study.circumferential.global_mean, expected, atol=2e-3)
+
+
+def test_without_base_or_apex_there_is_no_twist_and_a_reason() -> None:
+    study = study_mechanics(ventricle()[:2])
+    assert study.twist is None
+    assert study.twist_missing == "twist needs a basal and an apical slice; there is no apical one"
+    assert sorted(study.circumferential.segment_measures) == list(range(1, 13))
+    alone = study_mechanics([motion(level="unknown", rr_interval_ms=None)])
+    assert alone.twist_missing.endswith("there is no basal and apical one")
+    assert alone.circumferential.global_measures.diastolic_recovery.fraction is None
+
+
+def test_without_depths_there_is_twist_but_no_torsion() -> None:
+    study = study_mechanics([replace(slice_, depth_mm=None) for slice_ in ventricle()])
+    assert study.twist is not None
+    assert np.isnan(study.twist.torsion_deg_per_cm).all()
+    assert_allclose(study.twist.peak_twist_deg, 14, rtol=0.03)
+
+
+def test_slices_that_share_no_time_and_no_slices_are_refused() -> None:
+    early, late = motion(), motion(frame_times_ms=TIMES_MS + 5000)
+    with pytest.raises(ValueError, match="share 0 of the first slice's frames"):
+        study_mechanics([early, late])
+    with pytest.raises(ValueError, match="at least one slice"):
+        study_mechanics([])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"landmarks_mm": np.zeros((24, 2, 7, 2))}, "landmarks_mm"),
+        ({"frame_times_ms": TIMES_MS[1:]}, "frame_times_ms: expected shape"),
+        ({"frame_times_ms": TIMES_MS[::-1]}, "strictly increasing"),
+        ({"ed_frame": 24}, "ed_frame: expected 0 to 23"),
+    ],
+)
+def test_motion_that_makes_no_sense_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        motion(**changes)

@@ -1,0 +1,130 @@
+"""Peaks, times and rates of curves whose values are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from beating_ventricle import ES_MS, RR_MS, TIMES_MS, contraction
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+
+from tagstrain.mechanics.smoothing import smooth_curve
+from tagstrain.mechanics.timing import CardiacPhases, CurveMeasures, end_systole_ms, measure_curve
+
+PHASES = CardiacPhases(ed_ms=10.0, es_ms=ES_MS, rr_interval_ms=RR_MS)
+FINE_MS = np.arange(10.0, 700.0, 5.0)
+
+
+def measure(
+    values: NDArray[np.float64],
+    times: NDArray[np.float64] = FINE_MS,
+    phases: CardiacPhases = PHASES,
+    is_shortening: bool = True,
+) -> CurveMeasures:
+    return measure_curve(smooth_curve(values, times), phases, is_shortening)
+
+
+def test_every_measure_of_a_known_curve() -> None:
+    found = measure(-0.2 * contraction(FINE_MS))
+    assert_allclose(found.peak, -0.2, rtol=0.02)
+    assert_allclose(found.peak_systolic, found.peak)
+    assert_allclose(found.end_systolic, found.peak, rtol=0.005)
+    assert_allclose(found.time_to_peak_ms, ES_MS, atol=5)
+    assert_allclose(found.time_to_peak_of_rr, ES_MS / RR_MS, atol=0.006)
+    assert_allclose(found.post_systolic_index, 0, atol=0.005)
+    # sin^2 over a duration D from 0 to A is fastest at its middle: A pi / (2 D)
+    assert_allclose(found.systolic_rate_per_s, -0.2 * np.pi / (2 * 0.310), rtol=0.03)
+    assert_allclose(found.early_diastolic_rate_per_s, 0.16 * np.pi / (2 * 0.250), rtol=0.05)
+    third_of_diastole = np.array([ES_MS + (RR_MS - ES_MS) / 3])
+    assert found.diastolic_recovery.fraction is not None
+    assert_allclose(found.diastolic_recovery.fraction, 1 - contraction(third_of_diastole)[0], atol=0.02)
+
+
+def test_thickening_is_the_mirror_of_shortening() -> None:
+    shortening = measure(-0.2 * contraction(FINE_MS))
+    thickening = measure(0.2 * contraction(FINE_MS), is_shortening=False)
+    for name in ("peak", "end_systolic", "systolic_rate_per_s", "early_diastolic_rate_per_s", "post_systolic"):
+        assert_allclose(getattr(thickening, name), -getattr(shortening, name))
+    for name in ("time_to_peak_ms", "time_to_peak_of_rr", "post_systolic_index", "diastolic_recovery"):
+        assert getattr(thickening, name) == getattr(shortening, name)
+
+
+def test_a_late_segment_shortens_after_the_valve_has_closed() -> None:
+    late = measure(-0.2 * contraction(FINE_MS, es_ms=420.0))
+    assert_allclose(late.time_to_peak_ms, 420, atol=6)
+    at_es = 0.2 * contraction(np.array([ES_MS]), es_ms=420.0)[0]
+    assert_allclose(late.end_systolic, -at_es, rtol=0.02)
+    assert_allclose(late.peak_systolic, late.end_systolic, rtol=0.02)
+    assert_allclose(late.post_systolic, -0.2, rtol=0.02)
+    assert_allclose(late.post_systolic_index, 1 - at_es / 0.2, atol=0.02)
+
+
+def test_a_segment_stretched_throughout_has_no_peak_to_time() -> None:
+    stretched = measure(0.1 * contraction(FINE_MS))
+    assert np.isnan(stretched.time_to_peak_ms)
+    assert np.isnan(stretched.post_systolic_index)
+    assert stretched.diastolic_recovery.fraction is None
+    assert "no deformation" in stretched.diastolic_recovery.reason
+
+
+@pytest.mark.parametrize("is_even", [True, False])
+def test_end_systole_is_found_between_frames(is_even: bool) -> None:
+    times = TIMES_MS.copy()
+    if not is_even:
+        times[1:-1] += np.random.default_rng(6).uniform(-10, 10, len(times) - 2)
+    assert_allclose(end_systole_ms(-0.2 * contraction(times), times), ES_MS, atol=8)
+
+
+def test_end_systole_is_not_sought_before_ed() -> None:
+    curve = -0.2 * contraction(FINE_MS)
+    curve[:3] = -0.5
+    late_ed = int(np.searchsorted(FINE_MS, 60))
+    assert_allclose(end_systole_ms(curve, FINE_MS, late_ed), ES_MS, atol=8)
+
+
+def test_end_systole_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="too few values"):
+        end_systole_ms(np.full(20, np.nan), 30.0 * np.arange(20))
+    values = np.full(20, np.nan)
+    values[:3] = 0.0
+    with pytest.raises(ValueError, match="too few values"):
+        end_systole_ms(values, 30.0 * np.arange(20), ed_frame=10)
+
+
+def test_a_cine_that_ends_in_early_diastole_tells_no_diastolic_rate_and_says_why() -> None:
+    is_early = FINE_MS <= ES_MS + 60
+    short = measure(-0.2 * contraction(FINE_MS)[is_early], FINE_MS[is_early])
+    assert np.isnan(short.early_diastolic_rate_per_s)
+    assert short.diastolic_recovery.fraction is None
+    assert "the cine ends at 380 ms" in short.diastolic_recovery.reason
+    assert_allclose(short.systolic_rate_per_s, -0.2 * np.pi / (2 * 0.310), rtol=0.03)
+
+
+def test_a_cine_that_ends_in_systole_tells_nothing_later() -> None:
+    is_systole = FINE_MS <= ES_MS - 100
+    short = measure(-0.2 * contraction(FINE_MS)[is_systole], FINE_MS[is_systole])
+    for value in (short.end_systolic, short.post_systolic, short.post_systolic_index, short.early_diastolic_rate_per_s):
+        assert np.isnan(value)
+    assert short.peak < -0.1
+
+
+@pytest.mark.parametrize("rr_interval_ms", [None, 300.0])
+def test_without_an_rr_interval_the_recovery_is_not_known_and_the_rate_is(rr_interval_ms: float | None) -> None:
+    found = measure(-0.2 * contraction(FINE_MS), phases=replace(PHASES, rr_interval_ms=rr_interval_ms))
+    assert np.isnan(found.time_to_peak_of_rr) == (rr_interval_ms is None)
+    assert found.diastolic_recovery.fraction is None
+    assert "RR interval" in found.diastolic_recovery.reason
+    assert_allclose(found.early_diastolic_rate_per_s, 0.16 * np.pi / (2 * 0.250), rtol=0.05)
+
+
+def test_an_unknown_curve_measures_nothing() -> None:
+    nothing = measure(np.full(len(FINE_MS), np.nan))
+    assert np.isnan(nothing.peak)
+    assert nothing.diastolic_recovery.reason == "the strain is not known"
+
+
+def test_systole_before_ed_is_refused() -> None:
+    with pytest.raises(ValueError, match="end-systole after end-diastole"):
+        CardiacPhases(ed_ms=50.0, es_ms=40.0)
