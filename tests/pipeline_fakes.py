@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Box, Localization, PixelSpacing, PointTracks, SliceLevel, TaggedCine
 from tagstrain.geometry import wall_grid
+from tagstrain.inference.interfaces import Placement
 
 N_SPOKES, N_RINGS = 24, 7
 
@@ -41,10 +42,10 @@ class FakeLocalizer:
 class FakePlacer:
     """Circles around the middle of the box."""
 
-    def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
+    def place(self, cine: TaggedCine, localization: Localization) -> Placement:
         angles = np.linspace(0, 2 * np.pi, N_SPOKES, endpoint=False)
         ring = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-        return wall_grid(8 * ring, 16 * ring, N_RINGS) + np.asarray(localization.box.center_xy)
+        return Placement(wall_grid(8 * ring, 16 * ring, N_RINGS) + np.asarray(localization.box.center_xy))
 
 
 @dataclass

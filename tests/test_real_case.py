@@ -46,6 +46,14 @@ def test_wall_at_ed_is_near_the_experts(measured: dict[str, Any]) -> None:
     assert min(rotation.rmse_mm for rotation in rotated) <= 4.0
 
 
+def test_rv_insertion_is_where_a_late_frame_shows_it(measured: dict[str, Any]) -> None:
+    """Seen in the last frame, the right ventricle lies lower left; its upper end touches the wall 160 degrees round."""
+    insertion = measured["insertion"]
+    assert abs(np.degrees(insertion["angle_rad"]) - 160) < 15
+    assert 45 < np.degrees(insertion["inferior_angle_rad"]) < 90
+    assert not insertion["is_reliable"]  # the file does not say how the patient lies
+
+
 def rotations(wall: np.ndarray) -> list[np.ndarray]:
     """The same wall with its spokes turned by 0 to 14 degrees, where a spoke is 15 degrees."""
     center = area_centroid(wall[:, 6])

@@ -95,7 +95,8 @@ def test_a_study_gives_its_folder_and_the_record_of_the_run(
     assert record["exit_code"] == 0
     assert record["settings"]["min_confidence"] == 0.5
     assert record["provenance"]["weights"] == {"localizer": "1 sha256:00"}
-    assert set(record["mean_time_per_slice_s"]) == {"read", "localize", "place", "track", "strain", "write"}
+    stages = {"read", "localize", "place", "track", "insertion", "strain", "write"}
+    assert set(record["mean_time_per_slice_s"]) == stages
     (study,) = record["studies"]
     assert (study["status"], study["folder"], study["n_slices"]) == ("done", "case", 2)
     # Folders above the input can carry a patient's name.
@@ -143,6 +144,28 @@ def test_a_lower_confidence_or_a_given_box_lets_the_slice_through(analyze: Calla
     record = json.loads((tmp_path / "b" / "run.json").read_text())
     assert "--box" in record["command"]
     assert record["settings"]["box"] == [10, 10, 40, 40]
+
+
+def test_a_given_insertion_is_the_direction_of_the_point(analyze: Callable[..., int], tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "case.h5", (False,))
+    assert analyze(path, "--rv-insertion", "0,28") == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["command"][record["command"].index("--rv-insertion") + 1] == "0,28"
+    (measured,) = json.loads((tmp_path / "out" / "case" / "results.json").read_text())["slices"]
+    wall = np.array(measured["landmarks_px"])[0, :, 6]
+    offset = (np.array([0, 28]) - wall.mean(axis=0)) * list(reversed(measured["pixel_spacing_mm"].values()))
+    insertion = measured["insertion"]
+    assert insertion["angle_rad"] == pytest.approx(np.arctan2(offset[1], offset[0]), abs=1e-3)
+    assert (insertion["confidence"], insertion["is_given"], insertion["is_reliable"]) == (1, True, True)
+    assert insertion["inferior_angle_rad"] is None
+    assert "The anterior RV insertion was given by the user" in measured["warnings"]
+
+
+def test_a_given_insertion_beyond_the_image_fails_the_slice(
+    analyze: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(write_rows(tmp_path / "case.h5", (False,)), "--rv-insertion", "900,28") == 3
+    assert "(900, 28), cannot be used: it is not in the image" in capsys.readouterr().err
 
 
 def test_nan_pixels_fail_their_row_only(analyze: Callable[..., int], tmp_path: Path) -> None:
@@ -336,6 +359,8 @@ def test_spacing_given_on_the_command_line_reaches_the_reader(analyze: Callable[
         ["--box", "1,2,3"],
         ["--box", "9,9,1,1"],
         ["--box", "a,b,c,d"],
+        ["--rv-insertion", "1"],
+        ["--rv-insertion", "nan,1"],
         ["--pixel-spacing-mm", "0", "1"],
         ["--localizer-weights", "absent.safetensors"],
         ["--no-such-option"],

@@ -87,7 +87,7 @@ def test_a_box_or_wall_beyond_the_image_is_refused(fake_models: Models) -> None:
 def test_every_stage_is_timed_and_warnings_of_the_reader_are_kept(fake_models: Models) -> None:
     (result,) = analyze_slices(study_of(make_cine()), fake_models)
     assert isinstance(result, SliceResult)
-    assert list(result.timings_s) == ["read", "localize", "place", "track", "strain"]
+    assert list(result.timings_s) == ["read", "localize", "place", "track", "strain", "insertion"]
     assert all(seconds >= 0 for seconds in result.timings_s.values())
     assert "assumed" in result.warnings
 

@@ -25,7 +25,7 @@ from tagstrain.cli.messages import print_error, print_warning
 from tagstrain.cli.options import KeepIdsOption, PixelSpacingOption, PreprocessingOption, WeightsOption
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
-from tagstrain.data import Box
+from tagstrain.data import Box, Point
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
 from tagstrain.io import atomic_file
@@ -44,6 +44,16 @@ def parse_box(text: str) -> Box:
     except (TypeError, ValueError):
         raise typer.BadParameter(f"expected X1,Y1,X2,Y2 in pixels with X1 < X2 and Y1 < Y2, got {text!r}") from None
     return box
+
+
+def parse_point(text: str) -> Point:
+    """Read ``X,Y``."""
+    try:
+        point = Point(*(float(number) for number in text.split(",")))
+        AnalysisConfig(rv_insertion_px=point)
+    except (TypeError, ValueError):
+        raise typer.BadParameter(f"expected X,Y in pixels, got {text!r}") from None
+    return point
 
 
 def analyze(
@@ -89,6 +99,14 @@ def analyze(
             help="JSON with endo and epi contours or landmarks at ED, by slice name, in place of placing them.",
         ),
     ] = None,
+    rv_insertion: Annotated[
+        Point | None,
+        typer.Option(
+            parser=parse_point,
+            metavar="X,Y",
+            help="Anterior insertion of the right ventricle in pixels, for every slice, in place of the network's.",
+        ),
+    ] = None,
     pixel_spacing_mm: PixelSpacingOption = None,
     keep_ids: KeepIdsOption = False,
     localizer_weights: WeightsOption = None,
@@ -111,6 +129,7 @@ def analyze(
         "min_confidence": min_confidence,
         "box": None if box is None else list(box),
         "contours": None if contours is None else contours.name,
+        "rv_insertion": None if rv_insertion is None else list(rv_insertion),
         "pixel_spacing_mm": None if pixel_spacing_mm is None else list(pixel_spacing_mm),
         "keep_ids": keep_ids,
         "localizer_weights": None if localizer_weights is None else localizer_weights.name,
@@ -125,7 +144,7 @@ def analyze(
         raise typer.BadParameter("holds the walls of one study; give one study with it", param_hint="--contours")
     with options_not_input():
         walls = None if contours is None else read_contours(contours)
-    config = AnalysisConfig(min_confidence, box, walls)
+    config = AnalysisConfig(min_confidence, box, walls, rv_insertion)
     with (
         results_folder(output, overwrite) as root,
         log_file(root / RUN_LOG),
@@ -197,7 +216,7 @@ def _command(inputs: Sequence[Path], output: Path, settings: Mapping[str, Any]) 
             command += [option]
         elif name == "export":
             command += [word for form in value for word in (option, form)]
-        elif name == "box" and value is not None:
+        elif name in {"box", "rv_insertion"} and value is not None:
             command += [option, ",".join(f"{number:g}" for number in value)]
         elif isinstance(value, list):
             command += [option, *(f"{number:g}" for number in value)]

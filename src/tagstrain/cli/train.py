@@ -10,7 +10,7 @@ import typer
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="Network to train: localizer, rnncnn, tracker or placer.")],
+    task: Annotated[str, typer.Argument(help="Network to train: localizer, rnncnn, tracker, placer or insertion.")],
     architecture: Annotated[
         str, typer.Option(help="Network of the localizer: unet (ours) or original (the predecessor's).")
     ] = "unet",
@@ -27,7 +27,7 @@ def train(
         str | None, typer.Option(help="Weights to start from: a safetensors file, or 'shipped'.  [default: random]")
     ] = None,
     tracker_weights: Annotated[
-        Path | None, typer.Option(help="Tracker whose motion the placer reads.  [default: the shipped one]")
+        Path | None, typer.Option(help="Tracker whose motion placer and insertion read.  [default: the shipped one]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,

@@ -2,6 +2,7 @@
 
 from tagstrain.data.archive import ArchiveIdentity, SourceImage, SourceSeries
 from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
+from tagstrain.data.insertion import LOW_INSERTION_CONFIDENCE, Insertion, Point
 from tagstrain.data.landmarks import LandmarkTracks, PointTracks
 from tagstrain.data.results import (
     Box,
@@ -16,13 +17,16 @@ from tagstrain.data.results import (
 from tagstrain.data.study import LoadedSlice, SliceSource, Study
 
 __all__ = [
+    "LOW_INSERTION_CONFIDENCE",
     "ArchiveIdentity",
     "Box",
+    "Insertion",
     "LandmarkTracks",
     "LoadedSlice",
     "Localization",
     "Peak",
     "PixelSpacing",
+    "Point",
     "PointTracks",
     "Provenance",
     "SliceFailure",

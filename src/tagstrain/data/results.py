@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data.cine import TaggedCine
+from tagstrain.data.insertion import Insertion
 from tagstrain.data.landmarks import MIDWALL_RING, LandmarkTracks
 
 BOX_MARGIN = 0.30
@@ -119,7 +120,9 @@ class SliceResult:
     strain: StrainResult
     warnings: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
-    """Wall time by stage: ``read``, ``localize``, ``place``, ``track``, ``strain``."""
+    """Wall time by stage: ``read``, ``localize``, ``place``, ``track``, ``insertion``, ``strain``."""
+    insertion: Insertion | None = None
+    """Anterior insertion of the right ventricle; None where nothing looked for it."""
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from tagstrain.data import (
     Box,
     LandmarkTracks,
     Localization,
+    Point,
     SliceFailure,
     SliceResult,
     SliceSource,
@@ -26,6 +27,8 @@ from tagstrain.data import (
 )
 from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
 from tagstrain.geometry.original_crop import IMAGE_SIZE
+from tagstrain.inference.insertion import find_insertion, insertion_warnings
+from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Models, Preprocessing, load_models
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
@@ -58,6 +61,9 @@ class AnalysisConfig:
     walls: Mapping[str, NDArray[np.float64]] | None = None
     """ED landmarks ``(spoke, ring, 2)`` [px] by slice name, given by the user (`read_contours`) in place of placing."""
 
+    rv_insertion_px: Point | None = None
+    """Anterior RV insertion given by the user for every slice, in place of the network's."""
+
     def wall_of(self, slice_name: str) -> NDArray[np.float64] | None:
         """The user's wall for a slice, if there is one."""
         walls = self.walls or {}
@@ -70,6 +76,8 @@ class AnalysisConfig:
             np.isfinite(self.box).all() and self.box.x2 > self.box.x1 and self.box.y2 > self.box.y1
         ):
             raise ValueError(f"box: expected x1 < x2 and y1 < y2, got {tuple(self.box)}")
+        if self.rv_insertion_px is not None and not np.isfinite(self.rv_insertion_px).all():
+            raise ValueError(f"rv_insertion_px: expected two numbers, got {self.rv_insertion_px}")
 
 
 def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | None = None) -> SliceResult:
@@ -80,13 +88,15 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     Raises
     ------
     LocalizationError
-        If no left ventricle was found with enough confidence, or its box cannot be cropped.
+        If no left ventricle was found with enough confidence, its box cannot be cropped, or what the user gave does
+        not lie in the image.
     TrackingError
         If the landmarks give no finite strain.
     """
     config = config or AnalysisConfig()
     timings_s: dict[str, float] = {}
     wall_px = config.wall_of(cine.name)
+    sight = None
     if wall_px is None:
         with _timed(timings_s, "localize"):
             localization = locate(cine, models, config)
@@ -100,7 +110,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     else:
         if wall_px is None:
             with _timed(timings_s, "place"):
-                wall_px = models.placer.place(cine, localization)
+                wall_px, sight = models.placer.place(cine, localization)
             if config.box is None:
                 # Two networks have seen the heart by now: the box around what they found is better than the first's.
                 localization = _around(wall_px, cine, localization.confidence)
@@ -109,12 +119,16 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
             landmarks = LandmarkTracks.from_points(tracks, n_rings=wall_px.shape[1])
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
+    with _timed(timings_s, "insertion"):
+        placement = Placement(landmarks.points_px[landmarks.ed_frame], sight)
+        insertion = find_insertion(cine, placement, models.insertion, config.rv_insertion_px)
     warnings = (
         *cine.warnings,
         *_original_warnings(cine, localization, models),
         *_warnings(cine, landmarks, strain, config),
+        *insertion_warnings(insertion),
     )
-    return SliceResult(cine, localization, landmarks, strain, warnings, timings_s)
+    return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion)
 
 
 def analyze_slices(

@@ -1,13 +1,19 @@
-"""The exchangeable parts of the pipeline: `Localizer`, `Placer` and `Tracker`; `PlacerAndTracker` is the two in one."""
+"""The exchangeable parts of the pipeline: `Localizer`, `Placer`, `Tracker`, `InsertionFinder`.
+
+`PlacerAndTracker` is placer and tracker in one.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import LandmarkTracks, Localization, PointTracks, TaggedCine
+from tagstrain.data import Insertion, LandmarkTracks, Localization, PointTracks, TaggedCine
+
+if TYPE_CHECKING:  # it loads torch
+    from tagstrain.inference.motion_sight import MotionSight
 
 
 class Localizer(Protocol):
@@ -18,11 +24,28 @@ class Localizer(Protocol):
         ...
 
 
+class Placement(NamedTuple):
+    """The wall of the left ventricle at ED."""
+
+    wall_px: NDArray[np.float64]
+    """Landmarks ``(spoke, ring, 2)`` in pixels of the original image."""
+    sight: MotionSight | None = None
+    """What a placer that tracks before it places saw of the wall; None from any other."""
+
+
 class Placer(Protocol):
     """Places the landmark grid on the wall of the left ventricle at ED."""
 
-    def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
-        """ED landmarks ``(spoke, ring, 2)`` in pixels of the original image."""
+    def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+        """Find the wall in and around a box."""
+        ...
+
+
+class InsertionFinder(Protocol):
+    """Finds where the right ventricle meets the left one in front."""
+
+    def find(self, cine: TaggedCine, placement: Placement) -> Insertion:
+        """The insertion on the epicardium of a placed wall; always one, its confidence says what it is worth."""
         ...
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import tagstrain
 from tagstrain.data import Provenance
 from tagstrain.errors import TagstrainError
-from tagstrain.inference.interfaces import Localizer, Placer, PlacerAndTracker, Tracker
+from tagstrain.inference.interfaces import InsertionFinder, Localizer, Placer, PlacerAndTracker, Tracker
 
 if TYPE_CHECKING:  # they load torch, which a command that runs no network must not wait for
     from tagstrain.inference.localize import ViewLocalizer
@@ -57,6 +57,8 @@ class Models:
     provenance: Provenance
     at_once: PlacerAndTracker | None = None
     """Gives the landmarks of all frames in place of ``placer`` and ``tracker``; the localizer's box is then kept."""
+    insertion: InsertionFinder | None = None
+    """Finds the anterior RV insertion; None in the predecessor's pipeline, which has none."""
 
 
 def load_models(
@@ -68,7 +70,8 @@ def load_models(
 ) -> Models:
     """Load the networks of a full analysis.
 
-    Whichever tracker of ours follows the landmarks, they are placed by the motion that the flow tracker sees.
+    Whichever tracker of ours follows the landmarks, they are placed by the motion that the flow tracker sees, which
+    also shows where the right ventricle inserts.
 
     With weights of the predecessor for both networks and ``"rnncnn"`` this is the predecessor's pipeline: frame 0 in
     raw grey levels gives the box, the crop around it the landmarks of all frames. Each network decides for itself, so
@@ -96,6 +99,7 @@ def load_models(
     asked = _preprocessing(preprocessing)
     _refuse_weights_for_harp(name, tracker_weights)
     from tagstrain.inference.flow import FlowTracker
+    from tagstrain.inference.motion_insertion import MotionInsertionFinder
     from tagstrain.inference.original import OriginalRnnCnn
     from tagstrain.inference.placer import MotionPlacer
 
@@ -111,15 +115,16 @@ def load_models(
             return Models(localizer, rnncnn, rnncnn, provenance, rnncnn)
     flow = FlowTracker.from_weights(tracker_weights if name is TrackerName.FLOW else None, chosen)
     placer = MotionPlacer.from_weights(flow, None, chosen)
-    weights |= {"tracker": str(flow.info), "placer": str(placer.info)}
+    insertion = MotionInsertionFinder.from_weights(flow, None, chosen)
+    weights |= {"tracker": str(flow.info), "placer": str(placer.info), "insertion": str(insertion.info)}
     provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared)
     if name is TrackerName.RNNCNN:
-        return Models(localizer, placer, rnncnn, provenance)
+        return Models(localizer, placer, rnncnn, provenance, insertion=insertion)
     if name is TrackerName.HARP:
         from tagstrain.inference.harp import HarpTracker
 
-        return Models(localizer, placer, HarpTracker(), provenance)
-    return Models(localizer, placer, flow, provenance)
+        return Models(localizer, placer, HarpTracker(), provenance, insertion=insertion)
+    return Models(localizer, placer, flow, provenance, insertion=insertion)
 
 
 def load_localizer(

@@ -13,6 +13,7 @@ from tagstrain.data import Box, LandmarkTracks, Localization, PointTracks, Tagge
 from tagstrain.errors import InputError
 from tagstrain.geometry import CropTransform, OriginalCrop
 from tagstrain.geometry.original_crop import center_offset_xy, centered
+from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Preprocessing
 from tagstrain.inference.rnncnn import carry_to_points
 from tagstrain.networks import localizer as localizer_network
@@ -116,10 +117,10 @@ class OriginalRnnCnn:
         points = self._landmarks_px(cine, cine.n_frames, localization.box)
         return LandmarkTracks(points, np.full(points.shape[:-1], np.nan), cine.ed_frame)
 
-    def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
-        """ED landmarks ``(spoke, ring, 2)``, for another tracker. Raises LocalizationError as above."""
+    def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+        """ED landmarks, for another tracker. Raises LocalizationError as above."""
         landmarks_px = self._landmarks_px(cine, cine.ed_frame + 1, localization.box)
-        return np.asarray(landmarks_px[cine.ed_frame])
+        return Placement(np.asarray(landmarks_px[cine.ed_frame]))
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of any points, which move as the network's landmarks around them do.

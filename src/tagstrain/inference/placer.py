@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tagstrain.data import Box, Localization, TaggedCine
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.geometry import CropTransform, wall_grid
 from tagstrain.inference.flow import SYMMETRIES, FlowTracker
+from tagstrain.inference.interfaces import Placement
+from tagstrain.inference.motion_sight import look
 from tagstrain.networks import preprocessing
-from tagstrain.networks.placer import CAVITY, HEART, PlacerNet, contours_of, placer_channels
+from tagstrain.networks.placer import CAVITY, HEART, PlacerNet, contours_of
 from tagstrain.networks.symmetry import unturn_images
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
@@ -43,27 +43,28 @@ class MotionPlacer:
         assert isinstance(network, PlacerNet)
         return cls(network, info, tracker, device)
 
-    def place(self, cine: TaggedCine, localization: Localization) -> NDArray[np.float64]:
-        """ED landmarks ``(spoke, ring, 2)`` in pixels of the image; spoke 0 points along +x, spokes turn towards +y."""
+    def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+        """The wall, its spoke 0 along +x and its spokes turning towards +y, with what was seen in the last crop."""
         box = localization.box
         rows, columns = cine.frames.shape[1:]
         for _ in range(MAX_PASSES):
-            landmarks_px = self._look(cine, box)
-            found = Box.around(landmarks_px.reshape(-1, 2)).within(rows, columns)
+            placement = self._placed(cine, box)
+            found = Box.around(placement.wall_px.reshape(-1, 2)).within(rows, columns)
             if found.iou(box) > SETTLED_IOU:
                 break
             box = found
-        return landmarks_px
+        return placement
 
-    def _look(self, cine: TaggedCine, box: Box) -> NDArray[np.float64]:
-        """Landmarks seen in one crop around a box."""
+    def _placed(self, cine: TaggedCine, box: Box) -> Placement:
+        """The wall seen in one crop around a box."""
         spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
         side_mm = max((box.x2 - box.x1) * spacing[0], (box.y2 - box.y1) * spacing[1], 40.0)
         crop = CropTransform(box.center_xy, side_mm, preprocessing.TRACKER_CROP_SIZE, spacing)
-        frames, flow = self.tracker.dense(cine, crop, SYMMETRIES)
+        sight = look(self.tracker, cine, crop)
         with torch.inference_mode():
-            views = self.network(placer_channels(frames, flow))
+            views = self.network(sight.channels)
             upright = [unturn_images(view, symmetry) for view, symmetry in zip(views, SYMMETRIES, strict=True)]
             logits = torch.stack(upright).mean(dim=0, keepdim=True)
             contours = contours_of(logits, N_SPOKES)[0].cpu().double().numpy()
-        return wall_grid(crop.to_image(contours[CAVITY]), crop.to_image(contours[HEART]), N_RINGS)
+        wall_px = wall_grid(crop.to_image(contours[CAVITY]), crop.to_image(contours[HEART]), N_RINGS)
+        return Placement(wall_px, sight)

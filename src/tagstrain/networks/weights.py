@@ -18,6 +18,7 @@ from torch import nn
 
 from tagstrain.errors import InputError
 from tagstrain.networks.flow import FlowNet
+from tagstrain.networks.insertion import InsertionNet
 from tagstrain.networks.localization_unet import LocalizationUNet
 from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.placer import PlacerNet
@@ -28,6 +29,7 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
     "rnncnn": {"rnncnn": LandmarkRnnCnn},
     "tracker": {"tracker": FlowNet},
     "placer": {"placer": PlacerNet},
+    "insertion": {"insertion": InsertionNet},
 }
 """What can do a task, ours first, by the name in its weights file."""
 _SCALE = ".scale"

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-Task = Literal["localizer", "rnncnn", "tracker", "placer"]
+Task = Literal["localizer", "rnncnn", "tracker", "placer", "insertion"]
 Architecture = Literal["unet", "original"]
-TASKS: tuple[Task, ...] = ("localizer", "rnncnn", "tracker", "placer")
+TASKS: tuple[Task, ...] = ("localizer", "rnncnn", "tracker", "placer", "insertion")
+READS_MOTION: tuple[Task, ...] = ("placer", "insertion")
+"""Tasks whose examples are what a tracker saw."""
 ARCHITECTURES: tuple[Architecture, ...] = ("unet", "original")
 
 
@@ -33,7 +35,7 @@ class TrainingConfig:
     """Share of every batch that is simulated when files are given."""
     preset: str = "default"
     tracker_weights: str | None = None
-    """Of the tracker whose motion the placer reads; None for the shipped ones."""
+    """Of the tracker whose motion placer and insertion read; None for the shipped ones."""
     init: str | None = None
     """Weights to start from: a file, or ``"shipped"``; None for random ones."""
     seed: int = 1
@@ -65,6 +67,8 @@ class TrainingConfig:
             raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {self.task!r}")
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
+        if self.task == "insertion" and self.data:
+            raise ValueError("data: files hold no right ventricle; the insertion network trains on the simulator alone")
         if not 0 <= self.simulation_share <= 1:
             raise ValueError(f"simulation_share: expected 0 to 1, got {self.simulation_share}")
         if self.replay < 1 or self.batch_size % self.replay:

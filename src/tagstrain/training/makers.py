@@ -7,6 +7,8 @@ from pathlib import Path
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import ExampleMaker, LandmarkExamples, LocalizerExamples, TrackerExamples
 from tagstrain.training.files import FileExamples
+from tagstrain.training.insertion_examples import InsertionExamples
+from tagstrain.training.insertion_module import InsertionTraining
 from tagstrain.training.landmark_module import LandmarkTraining
 from tagstrain.training.localizer_modules import LocalizationUNetTraining, LocalizerTraining
 from tagstrain.training.modules import NetworkTraining
@@ -19,6 +21,7 @@ MONITORED = {
     "localizer": "val_iou_loss",
     "tracker": "val_rmse_mm",
     "placer": "val_rmse_mm",
+    "insertion": "val_error_deg",
 }
 """What the best checkpoint has least of."""
 
@@ -27,6 +30,8 @@ def example_maker(config: TrainingConfig) -> ExampleMaker:
     """Simulated examples for the run's task."""
     if config.task == "placer":
         return _placer_examples(config)
+    if config.task == "insertion":
+        return InsertionExamples(config.preset, _tracker_weights(config))
     makers: dict[str, type[LandmarkExamples] | type[LocalizerExamples] | type[TrackerExamples]] = {
         "rnncnn": LandmarkExamples,
         "localizer": LocalizerExamples,
@@ -41,16 +46,21 @@ def file_examples(config: TrainingConfig) -> FileExamples:
 
 
 def _placer_examples(config: TrainingConfig) -> PlacerExamples:
-    return PlacerExamples(config.preset, Path(config.tracker_weights) if config.tracker_weights else None)
+    return PlacerExamples(config.preset, _tracker_weights(config))
+
+
+def _tracker_weights(config: TrainingConfig) -> Path | None:
+    return Path(config.tracker_weights) if config.tracker_weights else None
 
 
 def training_module(config: TrainingConfig) -> NetworkTraining:
     """Network of a run, untrained, with its loss."""
     if config.task == "localizer":
         return LocalizationUNetTraining(config) if config.architecture == "unet" else LocalizerTraining(config)
-    modules: dict[str, type[LandmarkTraining] | type[TrackerTraining] | type[PlacerTraining]] = {
+    modules: dict[str, type[LandmarkTraining | TrackerTraining | PlacerTraining | InsertionTraining]] = {
         "rnncnn": LandmarkTraining,
         "tracker": TrackerTraining,
         "placer": PlacerTraining,
+        "insertion": InsertionTraining,
     }
     return modules[config.task](config)

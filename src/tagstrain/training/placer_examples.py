@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tagstrain.networks.placer import N_ROTATION_CHANNELS, N_VECTOR_CHANNELS, PL
 from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
-from tagstrain.simulation.scene import sample_scenes, stack_scenes
+from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 from tagstrain.training.examples import FRAME_INTERVAL_MS, Batch, drawn_crop_mm
 
 _GROUPS = (
@@ -47,6 +48,8 @@ class PlacerExamples:
     shift = 0.25
     zoom = 0.25
     group_dropout = 0.08
+    point_names: tuple[str, ...] = ("landmarks",)
+    """Entries of a batch that are points and move with the image."""
 
     def __init__(self, preset: str, tracker_weights: Path | None = None) -> None:
         self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
@@ -54,13 +57,7 @@ class PlacerExamples:
         self._tracker: FlowNet | None = None
 
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
-        scene = stack_scenes(sample_scenes(self.config, n, seed), device)
-        rng = np.random.default_rng([seed, 1])
-        middle, diameter, side, offset = drawn_crop_mm(scene, self.scale, self.shift, rng)
-        # A quarter of the wall may be cut off by the crop, never more.
-        reach = (side[:, None] / 2 - 0.35 * diameter[:, None]).clamp_min(0)
-        offset = torch.minimum(torch.maximum(offset, -reach), reach)
-        view = View(middle + offset, side, preprocessing.TRACKER_CROP_SIZE)
+        scene, view = self.drawn(n, seed, device)
         cines = render(scene, view)
         times_ms = cines.frame_times_ms - cines.frame_times_ms[:, :1]
         return {
@@ -68,6 +65,16 @@ class PlacerExamples:
             "landmarks": cines.landmarks_px[:, 0],
             "pixel_mm": cines.pixel_mm,
         }
+
+    def drawn(self, n: int, seed: int, device: torch.device) -> tuple[Scene, View]:
+        """Scenes of the seed and the crops in which they are seen."""
+        scene = stack_scenes(sample_scenes(self.config, n, seed), device)
+        rng = np.random.default_rng([seed, 1])
+        middle, diameter, side, offset = drawn_crop_mm(scene, self.scale, self.shift, rng)
+        # A quarter of the wall may be cut off by the crop, never more.
+        reach = (side[:, None] / 2 - 0.35 * diameter[:, None]).clamp_min(0)
+        offset = torch.minimum(torch.maximum(offset, -reach), reach)
+        return scene, View(middle + offset, side, preprocessing.TRACKER_CROP_SIZE)
 
     @torch.no_grad()
     def channels(self, frames: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
@@ -79,7 +86,7 @@ class PlacerExamples:
         return placer_channels(frames, self._tracker(frames, times_ms))
 
     def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        images, points = _transformed(batch["images"].float(), batch["landmarks"], rng, self.zoom)
+        images, moved = _transformed(batch["images"].float(), rng, self.zoom)
         n, device = len(images), images.device
 
         def draw(shape: tuple[int, ...], sd: float) -> torch.Tensor:
@@ -92,7 +99,7 @@ class PlacerExamples:
         for group in _GROUPS:
             dropped = torch.tensor(rng.random(n) < self.group_dropout, device=device)
             images[dropped, group] = 0
-        return {**batch, "images": images, "landmarks": points}
+        return {**batch, "images": images, **{name: moved(batch[name]) for name in self.point_names}}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Nothing to do: the channels are made from the whole cine already."""
@@ -100,9 +107,9 @@ class PlacerExamples:
 
 
 def _transformed(
-    channels: torch.Tensor, points_px: torch.Tensor, rng: np.random.Generator, zoom: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Channels and points turned by any angle, mirrored, scaled and shifted, each example anew."""
+    channels: torch.Tensor, rng: np.random.Generator, zoom: float
+) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    """Channels turned by any angle, mirrored, scaled and shifted, each example anew, and how their points move."""
     n, device = len(channels), channels.device
     angle = rng.uniform(0, 2 * math.pi, n)
     mirror = np.where(rng.random(n) < 0.5, -1.0, 1.0)
@@ -122,6 +129,10 @@ def _transformed(
     rest = moved[:, N_VECTOR_CHANNELS + N_ROTATION_CHANNELS :].clone()
     rest[:, -2:] -= _SPREAD_GAIN * torch.tensor(np.log(scale), dtype=torch.float32, device=device)[:, None, None, None]
     half = preprocessing.TRACKER_CROP_SIZE / 2
-    unit = (points_px + 0.5) / half - 1
-    placed = torch.einsum("bij,b...j->b...i", inverse, unit - shift.view(-1, *([1] * (unit.dim() - 2)), 2))
-    return torch.cat([vectors, rotation, rest], dim=1), (placed + 1) * half - 0.5
+
+    def points(points_px: torch.Tensor) -> torch.Tensor:
+        unit = (points_px + 0.5) / half - 1
+        placed = torch.einsum("bij,b...j->b...i", inverse, unit - shift.view(-1, *([1] * (unit.dim() - 2)), 2))
+        return (placed + 1) * half - 0.5
+
+    return torch.cat([vectors, rotation, rest], dim=1), points

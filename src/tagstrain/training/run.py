@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tagstrain import __version__
 from tagstrain.errors import InputError
 from tagstrain.networks.weights import load_weights, save_weights, stored_settings
-from tagstrain.training.config import TrainingConfig
+from tagstrain.training.config import READS_MOTION, TrainingConfig
 from tagstrain.training.makers import MONITORED, example_maker, file_examples, training_module
 from tagstrain.training.stream import TrainingBatches
 
@@ -107,7 +107,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     module = training_module(config)
-    if config.task == "placer":
+    if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)  # before a worker finds out that they are missing
     if config.init is not None:
         network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)

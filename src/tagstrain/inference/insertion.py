@@ -1,0 +1,72 @@
+"""The anterior RV insertion of a slice, from the user or a network: `find_insertion`, `anterior_of`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data import Insertion, Point, TaggedCine
+from tagstrain.errors import LocalizationError
+from tagstrain.inference.interfaces import InsertionFinder, Placement
+
+_FRONT_AND_UP = np.array([0.0, -1.0, 1.0]) / np.sqrt(2)  # DICOM's LPS
+_LEAST_RISE = 0.3
+"""Share of the way between the insertions along front and up below which the slice is no usual short axis."""
+
+
+def find_insertion(
+    cine: TaggedCine, placement: Placement, finder: InsertionFinder | None, given_px: Point | None
+) -> Insertion | None:
+    """The anterior insertion on the epicardium of a placed wall: the user's, else the finder's where there is one.
+
+    Raises
+    ------
+    LocalizationError
+        If the user's point lies outside the image or has no direction from the wall's middle.
+    """
+    if given_px is None:
+        return None if finder is None else finder.find(cine, placement)
+    rows, columns = cine.frames.shape[1:]
+    try:
+        if not (-0.5 <= given_px.x <= columns - 0.5 and -0.5 <= given_px.y <= rows - 0.5):
+            raise ValueError("it is not in the image")
+        return Insertion.given(placement.wall_px[:, -1], cine.spacing_xy_mm, given_px)
+    except ValueError as error:
+        raise LocalizationError(
+            f"The RV insertion given by the user, ({given_px.x:g}, {given_px.y:g}), cannot be used: {error}."
+        ) from None
+
+
+def insertion_warnings(insertion: Insertion | None) -> Iterator[str]:
+    """How far values by segment can be trusted, in words."""
+    if insertion is None:
+        return
+    if insertion.is_given:
+        yield "The anterior RV insertion was given by the user"
+    elif not insertion.is_reliable:
+        yield (
+            f"The anterior RV insertion is not certain (confidence {insertion.confidence:.2f}): values by segment may "
+            "be those of a neighboring one; values of the whole slice are not affected. Give it with --rv-insertion X,Y"
+        )
+
+
+def anterior_of(points_px: NDArray[np.float64], affine: NDArray[np.float64] | None) -> tuple[int, bool]:
+    """Which of two insertions ``(2, 2)`` is the anterior one, and whether the patient's orientation says so.
+
+    In the patient the anterior insertion lies in front of and above the inferior one: the two directions are taken
+    together, for how much of each depends on how the heart lies. Where the orientation is not known or does not tell,
+    the picture is taken to be displayed as usual, seen from the apex with the anterior wall up: the upper one.
+
+    Parameters
+    ----------
+    affine
+        ``(4, 4)`` map from ``(column, row, 0, 1)`` to patient coordinates [mm], DICOM's LPS; None where not known.
+    """
+    if affine is not None:
+        way_mm = affine[:3, :2] @ (points_px[0] - points_px[1])
+        rise = float(way_mm @ _FRONT_AND_UP) / max(float(np.linalg.norm(way_mm)), 1e-9)
+        if abs(rise) >= _LEAST_RISE:
+            return (0 if rise > 0 else 1), True
+    return int(points_px[1, 1] < points_px[0, 1]), False
