@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from saved_results import PROVENANCE, edit_json, short_axis_slices, write_results
-from tagstrain.data import SliceFailure
+from tagstrain.data import Insertion, SliceFailure
 from tagstrain.errors import InputError
 from tagstrain.report.heart_images import HEART_IMAGES, HeartImages
 from tagstrain.report.saved_study import MAX_SLICES, read_saved_study
@@ -52,14 +53,25 @@ def test_pictures_are_right_to_half_a_step_within_the_display_range() -> None:
     assert_allclose(images.to_gray_levels(), shown.clip(dark, bright), atol=0.5 * step + 1e-4)
 
 
-def test_insertion_quality_and_warnings_are_read_where_they_were_written(tmp_path: Path) -> None:
+def test_quality_is_read_where_it_was_written(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "a", short_axis_slices(4))
     quality = {"grade": "usable", "reasons": ["tags end early"]}
-    edit_json(folder, {"quality": quality, "insertion": {"angle_rad": -2.0, "is_reliable": True}})
-    study = read_saved_study(folder)
-    assert study.qualities == {"basal": quality}
-    assert study.insertions["basal"] == (-2.0, True)
-    assert "mid" not in study.insertions
+    edit_json(folder, {"quality": quality})
+    assert read_saved_study(folder).qualities == {"basal": quality}
+
+
+def test_insertion_stays_at_its_place_in_the_part_of_the_image(tmp_path: Path) -> None:
+    basal, mid, _ = short_axis_slices(4)
+    epicardium_px = basal.landmarks.points_px[0, :, -1]
+    written = Insertion.towards(epicardium_px, basal.cine.spacing_xy_mm, -2.0, 0.75)
+    folder = write_results(tmp_path / "a", [replace(basal, insertion=written), mid])
+    read, without = read_saved_study(folder).results.slices
+    assert without.insertion is None
+    assert read.insertion is not None
+    assert (read.insertion.angle_rad, read.insertion.confidence) == (-2.0, 0.75)
+    assert np.isnan(read.insertion.inferior_angle_rad)
+    moved_px = read.landmarks.points_px[0, :, -1] - epicardium_px
+    assert_allclose(np.subtract(read.insertion.point_px, written.point_px), moved_px.mean(axis=0), atol=1e-3)
 
 
 def test_results_that_cannot_be_used_say_what_to_do(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 
 from contracting_slice import INNER_MM, OUTER_MM
 from saved_results import edit_json, short_axis_slices, write_results
-from tagstrain.data import SliceFailure, SliceLevel
+from tagstrain.data import Insertion, Point, SliceFailure, SliceLevel
 from tagstrain.inference.mechanics import ventricle_mechanics
 from tagstrain.report.bulls_eye import SEGMENT_NAMES, bulls_eye_wedges
 from tagstrain.report.page_text import number_text, percent_text
@@ -121,12 +121,11 @@ def test_grades_reasons_intervals_and_failures_are_said(tmp_path: Path) -> None:
 
 
 def test_segments_are_doubtful_unless_the_insertion_is_known_well(tmp_path: Path) -> None:
-    folder = write_results(tmp_path / "a", short_axis_slices(4)[:1])
-    assert "Where the segments start is not certain" in words(page_of(folder))
-    edit_json(folder, {"insertion": {"angle_rad": 0.3, "is_reliable": False}})
-    assert "Where the segments start is not certain" in words(page_of(folder))
-    edit_json(folder, {"insertion": {"angle_rad": 0.3, "is_reliable": True}})
-    assert "Where the segments start is not certain" not in words(page_of(folder))
+    result = short_axis_slices(4)[0]
+    for name, confidence, is_doubtful in (("none", None, True), ("low", 0.4, True), ("high", 0.9, False)):
+        insertion = None if confidence is None else Insertion(Point(40.0, 30.0), 0.3, confidence)
+        folder = write_results(tmp_path / name, [replace(result, insertion=insertion)])
+        assert ("Where the segments start is not certain" in words(page_of(folder))) is is_doubtful
 
 
 def test_names_are_shown_as_text(tmp_path: Path) -> None:

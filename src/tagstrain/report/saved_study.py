@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from tagstrain.data import (
     Box,
+    Insertion,
     LandmarkTracks,
     Localization,
     PixelSpacing,
+    Point,
     PointTracks,
     Provenance,
     SliceFailure,
@@ -36,14 +38,6 @@ MAX_SLICES = 30
 _ANALYZE_AGAIN = "Analyze the study again with 'tagstrain analyze'"
 
 
-class SavedInsertion(NamedTuple):
-    """Anterior insertion of the right ventricle in one slice."""
-
-    angle_rad: float
-    """Direction from the ventricle's center, from +x towards +y of the image."""
-    is_reliable: bool
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class SavedStudy:
     """The results of one study as its files hold them."""
@@ -52,8 +46,6 @@ class SavedStudy:
     """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part."""
     qualities: Mapping[str, Mapping[str, Any]]
     """The ``quality`` record of every slice that was assessed, by slice name."""
-    insertions: Mapping[str, SavedInsertion]
-    """Of every slice in which one was found or given, by slice name."""
     warnings: tuple[str, ...]
     """About the study as a whole."""
     conventions: Mapping[str, str]
@@ -83,11 +75,6 @@ def read_saved_study(folder: Path) -> SavedStudy:
                 tuple(SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]),
             ),
             qualities={entry["name"]: entry["quality"] for entry in record["slices"] if entry.get("quality")},
-            insertions={
-                entry["name"]: SavedInsertion(entry["insertion"]["angle_rad"], entry["insertion"]["is_reliable"])
-                for entry in record["slices"]
-                if entry.get("insertion")
-            },
             warnings=tuple(record.get("warnings", ())),
             conventions=record["conventions"],
         )
@@ -144,6 +131,19 @@ def _read_slice(entry: Mapping[str, Any], file: h5py.File) -> SliceResult:
         landmarks,
         slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms),
         tuple(entry["warnings"]),
+        insertion=None if entry["insertion"] is None else _read_insertion(entry["insertion"], corner_px),
+    )
+
+
+def _read_insertion(record: Mapping[str, Any], corner_px: NDArray[np.float64]) -> Insertion:
+    """The insertion of the right ventricle, in pixels of the part of the image."""
+    inferior_rad = record["inferior_angle_rad"]
+    return Insertion(
+        Point(*(np.array(record["point_px"]) - corner_px).tolist()),
+        record["angle_rad"],
+        record["confidence"],
+        record["is_given"],
+        np.nan if inferior_rad is None else inferior_rad,
     )
 
 

@@ -55,9 +55,8 @@ def render_page(study: SavedStudy) -> str:
         If the slices were not imaged over the same time.
     """
     results = study.results
-    angles_rad = {name: insertion.angle_rad for name, insertion in study.insertions.items()}
     try:
-        mechanics = ventricle_mechanics(results.slices, angles_rad) if results.slices else None
+        mechanics = ventricle_mechanics(results.slices) if results.slices else None
     except ValueError as error:
         problem = f"allows no report: {error}"
         raise InputError(RESULTS_JSON, problem, "Analyze its slices as separate studies") from error
@@ -86,7 +85,7 @@ def _function_parts(study: SavedStudy, mechanics: StudyMechanics) -> dict[str, A
         "key_figures": key_figures(mechanics),
         "bulls_eyes": bulls_eyes(mechanics),
         "are_segments_reliable": all(
-            result.name in study.insertions and study.insertions[result.name].is_reliable for result in slices
+            result.insertion is not None and result.insertion.is_reliable for result in slices
         ),
         "charts": charts,
         "legend": chart_legend(mechanics, names),
