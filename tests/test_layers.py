@@ -25,8 +25,20 @@ ALLOWED = {
     "networks": {"geometry", "mechanics", "data", "io", "simulation"},
     "training": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "inference": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
-    "report": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference"},
-    "cli": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "report"},
+    "quality": {"geometry", "mechanics", "data", "io", "inference"},
+    "report": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "quality"},
+    "cli": {
+        "geometry",
+        "mechanics",
+        "data",
+        "io",
+        "simulation",
+        "networks",
+        "training",
+        "inference",
+        "quality",
+        "report",
+    },
 }
 """What each layer may import besides itself, `tagstrain` and `tagstrain.errors`."""
 
