@@ -25,10 +25,23 @@ ALLOWED = {
     "networks": {"geometry", "mechanics", "data", "io", "simulation"},
     "training": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "inference": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
-    "report": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference"},
+    "quality": {"geometry", "mechanics", "data", "io", "inference"},
+    "report": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "quality"},
     "plots": {"geometry", "mechanics", "data", "report"},
     "link": {"data", "io"},
-    "cli": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "report", "link"},
+    "cli": {
+        "geometry",
+        "mechanics",
+        "data",
+        "io",
+        "simulation",
+        "networks",
+        "training",
+        "inference",
+        "quality",
+        "report",
+        "link",
+    },
 }
 """What each layer may import besides itself, `tagstrain` and `tagstrain.errors`."""
 

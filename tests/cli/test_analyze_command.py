@@ -95,7 +95,7 @@ def test_a_study_gives_its_folder_and_the_record_of_the_run(
     assert record["exit_code"] == 0
     assert record["settings"]["min_confidence"] == 0.5
     assert record["provenance"]["weights"] == {"localizer": "1 sha256:00"}
-    stages = {"read", "localize", "place", "track", "insertion", "strain", "write"}
+    stages = {"read", "localize", "place", "track", "insertion", "strain", "quality", "write"}
     assert set(record["mean_time_per_slice_s"]) == stages
     (study,) = record["studies"]
     assert (study["status"], study["folder"], study["n_slices"]) == ("done", "case", 2)
@@ -106,6 +106,34 @@ def test_a_study_gives_its_folder_and_the_record_of_the_run(
         assert name in printed
     assert "-18.0" in printed  # (0.8**2 - 1) / 2, at the smallest size
     assert "not for diagnostic use" in printed
+
+
+def test_a_slice_that_is_not_good_is_said_everywhere(
+    analyze: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(write_rows(tmp_path / "case.h5")) == 0
+    shown = capsys.readouterr()
+    assert "reject" in shown.out  # in the table
+    assert "row_00000: quality reject:" in shown.err
+    assert "no tag lines were found around the wall" in " ".join(shown.err.split())
+    assert "quality reject" in (tmp_path / "out" / "run.log").read_text()
+    study = json.loads((tmp_path / "out" / "case" / "results.json").read_text())
+    assert study["slices"][0]["quality"]["grade"] == "reject"
+    assert study["warnings"] == []
+    assert study["slices"][0]["peaks"]["circumferential_mean"]["green_lagrange"]["value"] == pytest.approx(-0.18)
+
+
+def test_levels_that_do_not_fit_are_said_once_for_the_study(
+    analyze: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tagstrain.cli.analysis_run.SliceOrder.doubts", lambda self: iter(["levels may be mixed up"]))
+    assert analyze(write_rows(tmp_path / "case.h5", (False, False))) == 0
+    assert capsys.readouterr().err.count("Warning: case: levels may be mixed up") == 1
+    study = json.loads((tmp_path / "out" / "case" / "results.json").read_text())
+    assert study["warnings"] == ["levels may be mixed up"]
 
 
 def test_strain_in_the_files_is_that_of_the_motion(analyze: Callable[..., int], tmp_path: Path) -> None:
@@ -268,7 +296,7 @@ def test_an_output_that_is_not_writable_is_an_error(
 def test_an_interrupted_run_leaves_nothing(
     analyze: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(self: StudyWriter, result: object) -> None:
+    def interrupt(self: StudyWriter, *arguments: object) -> None:
         raise KeyboardInterrupt
 
     path = write_rows(tmp_path / "case.h5")
@@ -318,7 +346,7 @@ def test_memory_does_not_grow_with_the_number_of_slices(analyze: Callable[..., i
 def test_a_full_disk_is_told_in_words(
     analyze: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fill(self: StudyWriter, result: object) -> None:
+    def fill(self: StudyWriter, *arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     path = write_rows(tmp_path / "case.h5")

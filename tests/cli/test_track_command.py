@@ -59,6 +59,7 @@ def test_given_points_come_back_as_trajectories(
         assert file["landmark_sigma"].shape == (3, N_FRAMES, 5)
         np.testing.assert_array_equal(file["quality_failed"][:], [0, 0, 1])
         assert np.isnan(file["quality_confidence"][:]).all()
+        assert "quality_grade" not in file
         np.testing.assert_allclose(file["bbox_corners"][0], (4, 6.6, 36, 35.4), atol=1e-9)
         np.testing.assert_allclose(file["px_spaces"][:2], 1.5)
         np.testing.assert_array_equal(file["es_frame_idx"][:2], 3)
@@ -80,6 +81,8 @@ def test_without_given_points_the_landmarks_are_placed(truth: Path, tmp_path: Pa
         assert file["landmark_coords"].shape == (3, N_FRAMES, 2, 168)
         np.testing.assert_array_equal(file["quality_failed"][:], [0, 1, 0])
         np.testing.assert_allclose(file["quality_confidence"][:], [0.9, np.nan, 0.9])
+        np.testing.assert_array_equal(file["quality_grade"][:], [0, np.nan, 0])  # a disc without tags: rejected
+        assert np.isnan(file["quality_predicted_error_mm"][:]).all()  # the fake tracker was never calibrated
         np.testing.assert_array_equal(file["es_frame_idx"][:], [3, -1, 3])
 
 

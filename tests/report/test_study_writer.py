@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from numpy.testing import assert_allclose
 
+from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, Provenance, SliceFailure, SliceResult
 from tagstrain.inference.strain import slice_strain
 from tagstrain.report.results import StudyWriter
@@ -123,7 +123,9 @@ def test_csv_is_tidy(tmp_path: Path) -> None:
     short, long = write_study(tmp_path)
     with (tmp_path / "strain.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["study", "slice", "frame", "time_ms", "component", "region", "measure", "value"]
+    assert list(rows[0])[:8] == ["study", "slice", "frame", "time_ms", "component", "region", "measure", "value"]
+    assert list(rows[0])[8:] == ["quality", "low_80", "high_80", "low_95", "high_95"]
+    assert not any(row["quality"] or row["low_80"] for row in rows)  # not assessed
     assert len(rows) == (6 + 23) * (8 + 7) * 2
     table = {(r["slice"], int(r["frame"]), r["region"], r["measure"]): r for r in rows}
     assert len(table) == len(rows)

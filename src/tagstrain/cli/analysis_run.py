@@ -21,6 +21,7 @@ from tagstrain.errors import InputError, OutputError, TagstrainError
 from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices
 from tagstrain.io import atomic_file, atomic_folder, prepare_output, read_study
 from tagstrain.io.contours import ANY_SLICE
+from tagstrain.quality import Grade, SliceOrder, SliceQuality, assess
 from tagstrain.report.exports import ExportFormat, StudyExports
 from tagstrain.report.results import StudyWriter
 
@@ -101,22 +102,31 @@ class AnalysisRun:
             StudyWriter(folder, study.key, source, models.provenance, study.identity) as writer,
             StudyExports(folder, study, source, models, self.exports) as exports,
         ):
+            order = SliceOrder()
             for slice_outcome in analyze_slices(study, models, self.config):
                 outcome.n_slices += 1
-                self.table.add(study.key, slice_outcome)
                 if isinstance(slice_outcome, SliceFailure):
+                    self.table.fail(study.key, slice_outcome)
                     writer.fail(slice_outcome)
                     exports.fail(slice_outcome)
                     outcome.failures.append(slice_outcome)
                     self.print_error(f"{study.key}, {slice_outcome.name}: {slice_outcome.reason}")
                 else:
                     start = perf_counter()
-                    self._write(folder, writer, slice_outcome)
-                    for warning in (*slice_outcome.warnings, *exports.add(slice_outcome)):
-                        _log.warning("%s, %s: %s", study.key, slice_outcome.name, warning)
-                        self.print_warning(f"{study.key}, {slice_outcome.name}: {warning}")
-                    self.record.times.add({**slice_outcome.timings_s, "write": perf_counter() - start})
+                    quality = assess(slice_outcome, models.tracker)
+                    order.add(slice_outcome)
+                    assessed = perf_counter()
+                    self.table.add(study.key, slice_outcome, quality)
+                    self._write(folder, writer, slice_outcome, quality)
+                    not_made = exports.add(slice_outcome, quality)
+                    for warning in (*slice_outcome.warnings, *_quality_warnings(quality), *not_made):
+                        self._warn(f"{study.key}, {slice_outcome.name}: {warning}")
+                    own_s = {"quality": assessed - start, "write": perf_counter() - assessed}
+                    self.record.times.add({**slice_outcome.timings_s, **own_s})
                 self.progress.advance(task)
+            for doubt in order.doubts():
+                writer.warn(doubt)
+                self._warn(f"{study.key}: {doubt}")
         if self.figures:
             self._write_report(study.key)
 
@@ -127,12 +137,16 @@ class AnalysisRun:
         try:
             write_report(self.root / key)
         except InputError as error:
-            _log.warning("%s: no report: %s", key, error)
-            self.print_warning(f"{key}: no report: {error}")
+            self._warn(f"{key}: no report: {error}")
 
-    def _write(self, folder: Path, writer: StudyWriter, result: SliceResult) -> None:
+    def _warn(self, message: str) -> None:
+        """Say a warning on the screen and in the log."""
+        _log.warning("%s", message)
+        self.print_warning(message)
+
+    def _write(self, folder: Path, writer: StudyWriter, result: SliceResult, quality: SliceQuality) -> None:
         """Write a slice's numbers and pictures."""
-        writer.add(result)
+        writer.add(result, quality)
         if self.figures:
             # Imported here: matplotlib takes longer to load than a run without figures should wait.
             from tagstrain.report.animation import write_animation
@@ -149,6 +163,12 @@ class AnalysisRun:
             candidate = f"{key}_{number}"
         self._taken.add(candidate.casefold())
         return candidate
+
+
+def _quality_warnings(quality: SliceQuality) -> Iterator[str]:
+    """Why a slice is not good."""
+    if quality.grade is not Grade.GOOD:
+        yield f"quality {quality.grade}: {'; '.join(quality.reasons)}"
 
 
 @contextmanager

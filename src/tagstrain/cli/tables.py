@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tagstrain.data import SliceFailure, SliceResult
+from tagstrain.quality import SliceQuality
 from tagstrain.report.curves import peak_strains
 
 MAX_ROWS = 30
@@ -15,20 +16,25 @@ MAX_ROWS = 30
 
 
 class SliceTable:
-    """ES time and peak strains of the slices, up to `MAX_ROWS` of them, so that memory does not grow with a file."""
+    """ES time, peak strains and grade of up to `MAX_ROWS` slices, so that memory does not grow with a file."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, ...]] = []
         self._n_more = 0
 
-    def add(self, study: str, outcome: SliceResult | SliceFailure) -> None:
+    def add(self, study: str, result: SliceResult, quality: SliceQuality) -> None:
         """Add a slice."""
-        if len(self._rows) >= MAX_ROWS:
-            self._n_more += 1
-        elif isinstance(outcome, SliceFailure):
-            self._rows.append((study, outcome.name, "failed", "", "", ""))
+        self._append((study, result.name, *_strain_cells(result), str(quality.grade)))
+
+    def fail(self, study: str, failure: SliceFailure) -> None:
+        """Add a slice that could not be analyzed."""
+        self._append((study, failure.name, "failed", "", "", "", ""))
+
+    def _append(self, row: tuple[str, ...]) -> None:
+        if len(self._rows) < MAX_ROWS:
+            self._rows.append(row)
         else:
-            self._rows.append((study, outcome.name, *_strain_cells(outcome)))
+            self._n_more += 1
 
     def render(self) -> Table:
         """The table."""
@@ -40,6 +46,7 @@ class SliceTable:
             table.add_column(header, overflow="fold")
         for header in ("ES time (ms)", "Circ. (%)", "Circ. mid-wall (%)", "Radial (%)"):
             table.add_column(header, justify="right")
+        table.add_column("Quality")
         for row in self._rows:
             table.add_row(*row)
         return table

@@ -12,11 +12,17 @@ from tagstrain.cli.analysis_run import progress_bar
 from tagstrain.cli.exits import ExitCode, finish, options_not_input
 from tagstrain.cli.messages import print_error
 from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, WeightsOption
+from tagstrain.data import SliceResult
 from tagstrain.errors import OutputError
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
+from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models, load_tracker
 from tagstrain.inference.track_rows import TrackedRow, row_shape, track_given_rows, track_placed_rows
 from tagstrain.io import LandmarkFileWriter
+from tagstrain.quality import Grade, assess
+
+GRADE_NUMBERS = {Grade.GOOD: 2.0, Grade.USABLE: 1.0, Grade.REJECT: 0.0}
+"""Grades in the column ``quality_grade``, which holds numbers."""
 
 
 def track(
@@ -43,7 +49,8 @@ def track(
 ) -> None:
     """Track points through every row of a file.
 
-    Rows that fail are NaN and have quality_failed = 1.
+    Rows that fail are NaN and have quality_failed = 1. Where landmarks were placed, quality_grade is 2 for good, 1 for
+    usable and 0 for slices to be rejected.
     """
     if output.exists() and input_file.exists() and output.samefile(input_file):
         raise OutputError(f"{output}: is the input itself. Choose another output")
@@ -52,15 +59,16 @@ def track(
     with LandmarkFileWriter(output, n_frames, overwrite) as writer, progress_bar(quiet) as progress:
         if given_ed:
             with options_not_input():
-                follower = load_tracker(tracker.value, device.value, tracker_weights, preprocessing)
+                follower: Tracker = load_tracker(tracker.value, device.value, tracker_weights, preprocessing)
             rows = track_given_rows(input_file, follower, pixel_spacing_mm)
         else:
             with options_not_input():
                 models = load_models(tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
+            follower = models.tracker
             rows = track_placed_rows(input_file, models, AnalysisConfig(min_confidence), pixel_spacing_mm)
         task = progress.add_task(input_file.name, total=None)
         for row in rows:
-            _write(writer, row, n_points)
+            _write(writer, row, n_points, follower)
             n_rows += 1
             if row.failure is not None:
                 n_failed += 1
@@ -71,9 +79,11 @@ def track(
     finish(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
 
 
-def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int) -> None:
+def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int, tracker: Tracker) -> None:
     """Write a row; one that failed is all NaN."""
     quality = {"confidence": row.confidence, "failed": float(row.failure is not None)}
+    if row.result is not None:
+        quality |= _quality_columns(row.result, tracker)
     if row.tracks is None:
         unknown = np.full((writer.n_frames, n_points, 2), np.nan)
         writer.append(unknown, None, None, 0, sigma_px=unknown[..., 0], quality=quality)
@@ -88,3 +98,14 @@ def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int) -> None:
             quality=quality,
             frame_times_ms=row.frame_times_ms,
         )
+
+
+def _quality_columns(result: SliceResult, tracker: Tracker) -> dict[str, float]:
+    """The judgment on a slice whose landmarks were placed, as numbers."""
+    quality = assess(result, tracker)
+    return {
+        "grade": GRADE_NUMBERS[quality.grade],
+        "predicted_error_mm": quality.predicted_error_mm,
+        "predicted_circumferential_error": quality.predicted_circumferential_error,
+        "predicted_regional_circumferential_error": quality.predicted_regional_circumferential_error,
+    }

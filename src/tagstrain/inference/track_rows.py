@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import Box, PixelSpacing, PointTracks
+from tagstrain.data import Box, PixelSpacing, PointTracks, SliceResult
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, TagstrainError, TrackingError
 from tagstrain.inference.analyze import AnalysisConfig, analyze_slice
@@ -34,6 +34,8 @@ class TrackedRow:
     es_frame: int | None = None
     ed_frame: int = 0
     failure: str | None = None
+    result: SliceResult | None = None
+    """All that was measured, where the landmarks were placed."""
 
 
 def row_shape(path: Path, given_ed: bool) -> tuple[int, int]:
@@ -114,4 +116,5 @@ def track_placed_rows(
             cine.frame_times_ms,
             result.strain.es_frame,
             cine.ed_frame,
+            result=result,
         )

@@ -26,6 +26,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from tagstrain.data import Peak, Provenance, SliceFailure, SliceResult, SourceSeries, StrainResult, TaggedCine
+from tagstrain.quality import SliceQuality
 from tagstrain.report import dicom_codes as codes
 from tagstrain.report.curves import peak_strains
 from tagstrain.report.dicom_study import REPORT_SERIES, SOFTWARE, DicomStudy, source_instances
@@ -79,11 +80,13 @@ class StrainReport:
         self._first: TaggedCine | None = None
         self._comments = [study.provenance.disclaimer, *(f"{name}: {CONVENTIONS[name]}." for name in _TOLD)]
 
-    def add(self, result: SliceResult, source: SourceSeries) -> None:
-        """Take a slice's measurements."""
+    def add(self, result: SliceResult, source: SourceSeries, quality: SliceQuality | None = None) -> None:
+        """Take a slice's measurements, and say how far they can be trusted."""
         self._first = self._first or result.cine
         self._groups.append(_measurement_group(result, source, self._study.provenance))
         self._evidence += self._study.source_images(result.cine, source)
+        if quality is not None:
+            self._comments.append(f"Slice {result.name}: quality {'; '.join((quality.grade, *quality.reasons))}.")
         self._comments += [f"Slice {result.name}: {warning}." for warning in result.warnings]
 
     def fail(self, failure: SliceFailure) -> None:

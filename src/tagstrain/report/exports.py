@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from tagstrain.data import SliceFailure, SliceResult, Study
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.models import Models
+from tagstrain.quality import SliceQuality
 
 
 class ExportFormat(StrEnum):
@@ -38,8 +39,13 @@ def require_export_packages(formats: Collection[ExportFormat]) -> None:
 class ExportWriter(Protocol):
     """Writes one format; gets every slice of a study, in input order, and holds none."""
 
-    def add(self, result: SliceResult) -> Sequence[str]:
-        """Write a slice; returns what could not be made, in words."""
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> Sequence[str]:
+        """Write a slice, and its quality where the format has a place for it.
+
+        Returns
+        -------
+            What could not be made, in words.
+        """
         ...
 
     def fail(self, failure: SliceFailure) -> None:
@@ -86,9 +92,9 @@ class StudyExports:
     ) -> None:
         self._files.close()
 
-    def add(self, result: SliceResult) -> list[str]:
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> list[str]:
         """Write a slice in every format; returns what could not be made, in words."""
-        return [warning for writer in self._writers for warning in writer.add(result)]
+        return [warning for writer in self._writers for warning in writer.add(result, quality)]
 
     def fail(self, failure: SliceFailure) -> None:
         """Take note of a slice that could not be analyzed."""

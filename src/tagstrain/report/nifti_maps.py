@@ -14,6 +14,7 @@ from tagstrain.data import Provenance, SliceFailure, SliceResult, TaggedCine
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.wall_motion import WallMotion, wall_motion
+from tagstrain.quality import SliceQuality
 from tagstrain.report.results_json import CONVENTIONS
 
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -45,8 +46,8 @@ class NiftiMaps:
         self._tracker = tracker
         self._provenance = provenance
 
-    def add(self, result: SliceResult) -> list[str]:
-        """Write the maps of a slice; returns why they could not be made."""
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> list[str]:
+        """Write the maps of a slice, which have no place for its quality; returns why they could not be made."""
         try:
             motion = wall_motion(result.cine, result.landmarks, self._tracker)
         except TagstrainError as error:

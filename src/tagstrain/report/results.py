@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tagstrain.data import ArchiveIdentity, Provenance, SliceFailure, SliceResult
+from tagstrain.quality import SliceQuality
 from tagstrain.report.results_hdf5 import ResultsHdf5
 from tagstrain.report.results_json import ResultsJson
 from tagstrain.report.strain_csv import StrainCsv
@@ -56,11 +57,15 @@ class StudyWriter:
     ) -> None:
         self.close()
 
-    def add(self, result: SliceResult) -> None:
-        """Write a slice's results."""
-        self._hdf5.add(result)
-        self._json.add(result)
-        self._csv.add(result)
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> None:
+        """Write a slice's results, and how far they can be trusted where that was assessed."""
+        self._hdf5.add(result, quality)
+        self._json.add(result, quality)
+        self._csv.add(result, quality)
+
+    def warn(self, warning: str) -> None:
+        """Write a warning about the study as a whole."""
+        self._json.warn(warning)
 
     def fail(self, failure: SliceFailure) -> None:
         """Write that a slice could not be analyzed, and why."""

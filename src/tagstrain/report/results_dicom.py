@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tagstrain.data import SliceFailure, SliceResult
+from tagstrain.quality import SliceQuality
 from tagstrain.report.dicom_movie import write_movie
 from tagstrain.report.dicom_report import StrainReport
 from tagstrain.report.dicom_segmentation import write_segmentation
@@ -26,7 +27,7 @@ class ResultsDicom:
         self._report = StrainReport(study)
         self._n_slices = 0
 
-    def add(self, result: SliceResult) -> list[str]:
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> list[str]:
         """Write a slice; returns what could not be made, in words."""
         self._n_slices += 1
         source = referable_source(result.cine)
@@ -34,7 +35,7 @@ class ResultsDicom:
         write_movie(self._folder / f"{result.name}_movie.dcm", result, self._study, self._n_slices)
         if source is None:
             return ["Of DICOM only the movie was written: there are no DICOM images with valid identifiers to refer to"]
-        self._report.add(result, source)
+        self._report.add(result, source, quality)
         if source.frame_of_reference_uid is None or result.cine.affine is None:
             return ["No DICOM segmentation was written: the images do not say where they lie"]
         path = self._folder / f"{result.name}_segmentation.dcm"

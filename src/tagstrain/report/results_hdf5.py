@@ -13,6 +13,7 @@ from tagstrain.data import Box, Provenance, SliceResult
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import LocalizationError
 from tagstrain.geometry import OriginalCrop
+from tagstrain.quality import SliceQuality
 from tagstrain.report.heart_images import HeartImages
 
 _N_POINTS = N_SPOKES * N_RINGS
@@ -59,6 +60,13 @@ _COLUMNS = {
     "px_spaces": _Column((), "f8", "mm", "distance between rows"),
     "pixel_spacing_mm": _Column((2,), "f8", "mm", "distance between rows, between columns"),
     "localization_confidence": _Column((), "f4", "1", "0 (no ventricle seen) to 1; NaN where none is stated"),
+    "quality_grade": _Column((), "str", "", "good, usable or reject; empty where not assessed"),
+    "quality_reasons": _Column((), "str", "", "why, separated by semicolons"),
+    "predicted_error_mm": _Column((), "f4", "mm", "expected RMS error of the tracking; NaN where not known"),
+    "predicted_circumferential_error": _Column((), "f4", "1", "expected RMS error of mid-wall circumferential strain"),
+    "predicted_regional_circumferential_error": _Column((), "f4", "1", "the same for a sixth of the ring"),
+    "peak_circumferential_interval_80": _Column((2,), "f4", _FRACTION, "low, high of the mid-wall peak, 80 %"),
+    "peak_circumferential_interval_95": _Column((2,), "f4", _FRACTION, "low, high of the mid-wall peak, 95 %"),
 }
 
 
@@ -85,7 +93,7 @@ class ResultsHdf5:
         for name, column in _COLUMNS.items():
             _create(self._file, name, column)
 
-    def add(self, result: SliceResult) -> None:
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> None:
         """Write a slice.
 
         Raises
@@ -97,7 +105,7 @@ class ResultsHdf5:
         if result.landmarks.points_px.shape != expected:
             raise ValueError(f"landmarks: expected shape {expected}, got {result.landmarks.points_px.shape}")
         HeartImages.of(result).write(self._file, self._n_rows)
-        self._write(_row(result))
+        self._write({**_row(result), **({} if quality is None else _quality_row(quality))})
 
     def fail(self, name: str, reason: str) -> None:
         """Write a row without values, so that rows stay in input order."""
@@ -151,6 +159,19 @@ def _row(result: SliceResult) -> dict[str, Any]:
         "px_spaces": spacing.row_mm,
         "pixel_spacing_mm": np.array(spacing),
         "localization_confidence": np.nan if confidence is None else confidence,
+    }
+
+
+def _quality_row(quality: SliceQuality) -> dict[str, Any]:
+    """The judgment on a slice under the dataset names."""
+    return {
+        "quality_grade": str(quality.grade),
+        "quality_reasons": "; ".join(quality.reasons),
+        "predicted_error_mm": quality.predicted_error_mm,
+        "predicted_circumferential_error": quality.predicted_circumferential_error,
+        "predicted_regional_circumferential_error": quality.predicted_regional_circumferential_error,
+        "peak_circumferential_interval_80": np.array(quality.peak_circumferential_interval_80),
+        "peak_circumferential_interval_95": np.array(quality.peak_circumferential_interval_95),
     }
 
 

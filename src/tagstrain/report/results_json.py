@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data import ArchiveIdentity, Insertion, Provenance, SliceFailure, SliceResult
+from tagstrain.quality import SliceQuality
 from tagstrain.report.curves import peak_strains, strain_curves
 
 CONVENTIONS = {
@@ -30,6 +31,12 @@ CONVENTIONS = {
     "es_frame": "frame with the most negative mean circumferential strain",
     "affine": "(column, row, 0, 1) of the original image to patient coordinates (DICOM's LPS); null where not known",
     "frames": "counted from 0",
+    "quality": "grade good, usable or reject; predicted errors and intervals are calibrated on simulated cines alone",
+    "predicted_error_mm": "expected RMS distance of tracked points from where their tissue went",
+    "predicted_circumferential_error": "expected RMS error over frames of circumferential strain at mid-wall",
+    "predicted_regional_circumferential_error": "the same for a sixth of the ring",
+    "peak_circumferential_interval": "low, high: where the true peak at mid-wall (green_lagrange) lies in 80 or 95 of "
+    "100 slices",
     "missing": "null",
 }
 UNITS = {"points": "px", "spacing": "mm", "affine": "mm", "time": "ms", "strain": "1"}
@@ -58,12 +65,18 @@ class ResultsJson:
         self._failures = tempfile.SpooledTemporaryFile(max_size=1 << 20, mode="w+", encoding="utf-8")  # noqa: SIM115
         self._n_slices = 0
         self._n_failures = 0
+        self._warnings: list[str] = []
 
-    def add(self, result: SliceResult) -> None:
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> None:
         """Write a slice."""
-        self._file.write(",\n  " if self._n_slices else "\n  ")
-        self._file.write(_strict({"row": self._n_slices + self._n_failures, **slice_record(result)}))
+        record = {"row": self._n_slices + self._n_failures, **slice_record(result)}
+        record["quality"] = None if quality is None else quality_record(quality)
+        self._file.write((",\n  " if self._n_slices else "\n  ") + _strict(record))
         self._n_slices += 1
+
+    def warn(self, warning: str) -> None:
+        """Write a warning about the study as a whole."""
+        self._warnings.append(warning)
 
     def fail(self, failure: SliceFailure) -> None:
         """Write a slice that could not be analyzed."""
@@ -79,7 +92,8 @@ class ResultsJson:
         self._failures.seek(0)
         while text := self._failures.read(1 << 16):
             self._file.write(text)
-        self._file.write(f'\n ],\n "n_slices": {self._n_slices},\n "n_failures": {self._n_failures}\n}}\n')
+        self._file.write(f'\n ],\n "warnings": {_strict(self._warnings)}')
+        self._file.write(f',\n "n_slices": {self._n_slices},\n "n_failures": {self._n_failures}\n}}\n')
         self._failures.close()
         self._file.close()
 
@@ -125,6 +139,30 @@ def slice_record(result: SliceResult) -> dict[str, Any]:
 def patient_record(identity: ArchiveIdentity) -> dict[str, str]:
     """What is known of patient and study, by name."""
     return {name: value for name, value in asdict(identity).items() if value}
+
+
+def quality_record(quality: SliceQuality) -> dict[str, Any]:
+    """The judgment on a slice as plain JSON values; missing values are None."""
+    signals = {
+        name: value if isinstance(value, int) else plain(np.float64(value), _STRAIN_DECIMALS)
+        for name, value in asdict(quality.signals).items()
+    }
+    strains = {
+        name: plain(np.array(getattr(quality, name)), _STRAIN_DECIMALS)
+        for name in (
+            "predicted_circumferential_error",
+            "predicted_regional_circumferential_error",
+            "peak_circumferential_interval_80",
+            "peak_circumferential_interval_95",
+        )
+    }
+    return {
+        "grade": str(quality.grade),
+        "reasons": list(quality.reasons),
+        "predicted_error_mm": plain(np.float64(quality.predicted_error_mm), _LANDMARK_DECIMALS),
+        **strains,
+        "signals": signals,
+    }
 
 
 def plain(values: NDArray[np.floating] | np.floating, decimals: int) -> Any:

@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from tagstrain.data import SliceResult
+from tagstrain.quality import SliceQuality
 from tagstrain.report.strain_table import StrainRow, strain_rows
 
 
@@ -19,15 +20,18 @@ class StrainCsv:
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(StrainRow._fields)
 
-    def add(self, result: SliceResult) -> None:
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> None:
         """Write the curves of a slice."""
-        for row in strain_rows(self._key, result):
-            value = f"{row.value:.6f}" if isfinite(row.value) else ""
-            time_ms = f"{row.time_ms:.3f}"
-            self._writer.writerow(
-                (row.study, row.slice, row.frame, time_ms, row.component, row.region, row.measure, value)
-            )
+        for row in strain_rows(self._key, result, quality):
+            self._writer.writerow(_text(name, value) for name, value in row._asdict().items())
 
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
+
+
+def _text(name: str, value: str | float | None) -> str:
+    """A cell: strains with six decimals, empty where they are not known."""
+    if isinstance(value, float):
+        return f"{value:.{3 if name == 'time_ms' else 6}f}" if isfinite(value) else ""
+    return "" if value is None else str(value)

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tagstrain.data import Provenance, SliceFailure, SliceResult
+from tagstrain.quality import SliceQuality
 from tagstrain.report.results_json import CONVENTIONS
 from tagstrain.report.strain_table import StrainRow, strain_rows
 
-_NUMBERS = {"frame": pa.int32(), "time_ms": pa.float64(), "value": pa.float64()}
-_UNITS = {"time_ms": "ms", "value": "1"}
+_BOUNDS = ("low_80", "high_80", "low_95", "high_95")
+_NUMBERS = {"frame": pa.int32()} | dict.fromkeys(("time_ms", "value", *_BOUNDS), pa.float64())
+_UNITS = {"time_ms": "ms"} | dict.fromkeys(("value", *_BOUNDS), "1")
 _TOLD = ("strain", "green_lagrange", "linear", "ring_mean", "wall", "layer", "es_frame", "frames")
 
 
@@ -25,9 +27,9 @@ class StrainParquet:
         self._schema = _schema(source, provenance)
         self._writer = pq.ParquetWriter(path, self._schema)
 
-    def add(self, result: SliceResult) -> tuple[()]:
+    def add(self, result: SliceResult, quality: SliceQuality | None = None) -> tuple[()]:
         """Write the curves of a slice, all of which can be."""
-        columns = zip(*strain_rows(self._key, result), strict=True)
+        columns = zip(*strain_rows(self._key, result, quality), strict=True)
         arrays = [
             pa.array(column, field.type, from_pandas=True) for column, field in zip(columns, self._schema, strict=True)
         ]

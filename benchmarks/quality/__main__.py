@@ -1,0 +1,75 @@
+"""Calibrate the quality of slices on simulated cines, sound and spoiled, and test it on others.
+
+    python -m benchmarks.quality
+
+Writes results.md beside this file and the calibration that is shipped with the package. Analyzed cines stay in the
+work folder and are used again as long as the code and the weights that made them are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import tagstrain
+from benchmarks.quality.cases import FITTED, SEEDS, CaseKey, collect
+from benchmarks.quality.fit import fit_calibration
+from benchmarks.quality.table import results_markdown
+from benchmarks.quality.true_errors import judge_case
+from tagstrain.inference.models import DEFAULT_TRACKER, load_models
+
+HERE = Path(__file__).parent
+PACKAGE = Path(tagstrain.__file__).parent
+NUMBERS = {"calibration": 170, "second calibration": 110, "test": 90, "held back": 78, "second generator": 14}
+ASSET = PACKAGE / "quality" / "assets" / "calibration.json"
+
+
+def main() -> None:
+    """Make the cases, fit, test, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, number in NUMBERS.items():
+        parser.add_argument(_option(name), type=int, default=number, help=f"slices of the set '{name}'")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("build/quality"), help="folder for analyzed cines")
+    options = parser.parse_args()
+    numbers = {name: getattr(options, name.replace(" ", "_")) for name in SEEDS}
+    keys = [CaseKey(name, index) for name, n in numbers.items() for index in range(n)]
+    weights = dict(load_models(device="cpu").provenance.weights)
+    work = options.work / _made_by(weights)
+    failed: list[CaseKey] = []
+    judged = []
+    for key, case in zip(keys, collect(keys, work, options.processes), strict=True):
+        measured = judge_case(case)
+        if measured is None:
+            failed.append(key)
+        else:
+            judged.append(measured)
+    fitted = [case for case in judged if case.set_name in FITTED]
+    calibration = fit_calibration(fitted, DEFAULT_TRACKER.value, weights)
+    ASSET.write_text(json.dumps(calibration.to_json(), indent=1) + "\n")
+    command = " ".join(["python -m benchmarks.quality", *(f"{_option(k)} {n}" for k, n in numbers.items())])
+    text = results_markdown(judged, failed, calibration, command)
+    (HERE / "results.md").write_text(text)
+    print(text)
+
+
+def _option(set_name: str) -> str:
+    """Option that says how many slices of a set."""
+    return "--" + set_name.replace(" ", "-")
+
+
+def _made_by(weights: dict[str, str]) -> str:
+    """Digest of what a case depends on: the code that draws, analyzes and keeps it, and the weights."""
+    sources = [HERE / name for name in ("cases.py", "corruption.py", "shown_cine.py")]
+    for folder in ("simulation", "inference", "networks", "geometry", "mechanics"):
+        sources += sorted((PACKAGE / folder).rglob("*.py"))
+    digest = hashlib.sha256(json.dumps(weights, sort_keys=True).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    main()

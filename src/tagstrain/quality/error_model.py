@@ -1,0 +1,121 @@
+"""From signals to the error to be expected, and intervals of peak strain: `Calibration`, `load_calibration`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tagstrain.quality.flaws import Grade
+from tagstrain.quality.signals import Signals
+
+ASSET = "calibration.json"
+MODELS = ("position", "circumferential", "regional_circumferential")
+
+
+class Evidence(NamedTuple):
+    """A signal as the error model reads it: larger is worse."""
+
+    floor: float
+    """Values below say nothing more: as good as it gets, or noise of the signal itself."""
+    value: float
+
+
+class Interval(NamedTuple):
+    """Where a value lies with a stated probability."""
+
+    low: float
+    high: float
+
+
+def evidence(signals: Signals) -> dict[str, Evidence]:
+    """What the error model knows of a slice, by name; NaN where a signal could not be measured."""
+    return {
+        "sigma_mm": Evidence(0.1, signals.sigma_mm),
+        "closure_mm": Evidence(0.2, signals.closure_mm),
+        "cell_area_spread": Evidence(0.03, signals.cell_area_spread),
+        "roughness_mm": Evidence(0.1, signals.roughness_mm),
+        "jump_mm": Evidence(0.2, signals.jump_mm),
+        "wall_area_change": Evidence(0.05, signals.wall_area_change),
+        "largest_stretch": Evidence(0.03, signals.largest_stretch),
+        "end_drift_mm": Evidence(1.0, signals.end_drift_mm),
+        "missing_visibility": Evidence(0.1, 1 - signals.tag_visibility_mean),
+        "missing_visibility_ed": Evidence(0.1, 1 - signals.tag_visibility_ed),
+        "missing_visibility_to_es": Evidence(0.1, 1 - signals.tag_visibility_lowest),
+        "tag_unevenness": Evidence(0.1, 1 - signals.tag_evenness),
+        "missing_tag_directions": Evidence(1.0, 3 - signals.n_tag_directions),
+        "largest_gap": Evidence(1.0, signals.largest_gap),
+        "border_mm": Evidence(1.0, 6 - signals.border_distance_mm),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorModel:
+    """Expected error as a product of powers of the evidence, no power negative: worse evidence, larger error."""
+
+    scale: float
+    """Error where all evidence is 1."""
+    powers: Mapping[str, float]
+    """By name of the evidence; what is not named has no say."""
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0 or any(power < 0 for power in self.powers.values()):
+            raise ValueError(f"ErrorModel: expected a positive scale and no negative power, got {self}")
+
+    def predict(self, signals: Signals) -> float:
+        """Expected error; NaN where evidence that counts is missing."""
+        known = evidence(signals)
+        factors = [max(known[name].value, known[name].floor) ** power for name, power in self.powers.items()]
+        # max() would pass over a NaN that stands second.
+        missing = any(np.isnan(known[name].value) for name in self.powers)
+        return float("nan") if missing else self.scale * float(np.prod(factors))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was learned from simulated slices of known error."""
+
+    tracker: str
+    """Tracker that it holds for."""
+    weights: Mapping[str, str]
+    """Network to version and hash of the weights with which it was learned."""
+    position: ErrorModel
+    """RMS distance [mm] of tracked points from where their tissue went."""
+    circumferential: ErrorModel
+    """RMS over frames of the error of mid-wall circumferential strain, placing included."""
+    regional_circumferential: ErrorModel
+    """The same for a sixth of the ring, RMS over frames and sixths."""
+    interval_factors: Mapping[str, Mapping[str, float]]
+    """By grade, coverage in percent to half the width of the interval of peak strain, in expected circumferential
+    errors. Slices to be rejected have none."""
+    usable_below: float
+    """Expected circumferential error up to which a slice is usable; beyond, it is rejected."""
+    good_below: float
+    """The same for good."""
+
+    def interval(self, peak: float, coverage_percent: int, circumferential_error: float, grade: Grade) -> Interval:
+        """Interval of a peak mid-wall circumferential strain; NaN for a slice to be rejected."""
+        factor = self.interval_factors.get(grade, {}).get(str(coverage_percent), float("nan"))
+        return Interval(peak - factor * circumferential_error, peak + factor * circumferential_error)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Calibration:
+        """Read what `to_json` gave."""
+        models = {name: ErrorModel(**record[name]) for name in MODELS}
+        return cls(**{**record, **models})
+
+
+@cache
+def load_calibration() -> Calibration:
+    """The calibration that is shipped with the package (`benchmarks.quality` makes it)."""
+    text = (files("tagstrain.quality") / "assets" / ASSET).read_text(encoding="utf-8")
+    return Calibration.from_json(json.loads(text))

@@ -1,0 +1,132 @@
+"""What is wrong with a slice, in words: `find_flaws`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from tagstrain.data import SliceResult
+from tagstrain.quality.signals import Signals
+
+# Beyond these lies at most one in fifty of the sound simulated slices (benchmarks/quality).
+LARGEST_CLOSURE_MM = 3.0
+LARGEST_JUMP_MM = 1.1
+LARGEST_GAP = 2.5
+LARGEST_FOLDED_SHARE = 0.02
+LARGEST_AREA_CHANGE = 0.35
+LARGEST_STRETCH = 0.06
+LARGEST_AXIS_RATIO = 1.5
+LOWEST_VISIBILITY_ED = 0.5
+LOWEST_EVENNESS = 0.35
+
+CAVITY_RADIUS_MM = (5.0, 42.0)
+WALL_THICKNESS_MM = (4.0, 26.0)
+"""Beyond what is seen from small apical slices to severe dilatation, and from scars to severe hypertrophy.
+
+Lang et al., J Am Soc Echocardiogr 2015;28(1):1, doi:10.1016/j.echo.2014.10.003 (normal: cavity radius 19 to 29 mm,
+wall 6 to 10 mm); Maron and Maron, Lancet 2013;381:242, doi:10.1016/S0140-6736(12)60397-3 (wall above 30 mm is rare).
+A wall drawn on tags includes trabeculae.
+"""
+
+
+class Grade(StrEnum):
+    """How far the numbers of a slice can be used."""
+
+    GOOD = "good"
+    USABLE = "usable"
+    REJECT = "reject"
+
+
+class Flaw(NamedTuple):
+    """Something that a reader of the numbers should know, and the best grade that is possible with it."""
+
+    reason: str
+    best_grade: Grade
+
+
+def find_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
+    """Everything that is out of the ordinary, whatever error is expected from it."""
+    yield from _tag_flaws(signals, result)
+    yield from _motion_flaws(signals, result)
+    yield from _wall_flaws(signals)
+
+
+def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
+    """Whether there is a pattern to be followed, and for how long."""
+    times_ms = result.strain.frame_times_ms
+    if signals.n_tag_directions == 0:
+        yield Flaw("no tag lines were found around the wall", Grade.REJECT)
+        return
+    if signals.n_tag_directions == 1:
+        yield Flaw("tag lines run in one direction only: motion along them leaves no trace", Grade.USABLE)
+    if signals.tag_visibility_ed < LOWEST_VISIBILITY_ED:
+        yield Flaw(
+            f"the tags make up only {100 * signals.tag_visibility_ed:.0f} % of the wall's contrast at end-diastole",
+            Grade.USABLE,
+        )
+    if signals.tag_evenness < LOWEST_EVENNESS:
+        yield Flaw(
+            "part of what was taken for the wall holds hardly any tags: the wall may be wrong there, or its motion",
+            Grade.USABLE,
+        )
+    es_ms = float(times_ms[result.strain.es_frame])
+    if signals.tags_end_ms < es_ms:
+        yield Flaw(
+            f"tags are seen until {signals.tags_end_ms:.0f} ms only, end-systole is at {es_ms:.0f} ms", Grade.USABLE
+        )
+    elif signals.tags_end_ms < times_ms[-1]:
+        yield Flaw(f"tags are seen until {signals.tags_end_ms:.0f} ms; later strain is not measured", Grade.GOOD)
+
+
+def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
+    """Whether the motion is one that tissue can make."""
+    if signals.closure_mm > LARGEST_CLOSURE_MM:
+        yield Flaw(
+            f"followed to the last frame and back, landmarks miss their start by {signals.closure_mm:.1f} mm",
+            Grade.USABLE,
+        )
+    if signals.jump_mm > LARGEST_JUMP_MM:
+        time_ms = result.strain.frame_times_ms[signals.jump_frame]
+        yield Flaw(
+            f"the motion jumps by {signals.jump_mm:.1f} mm at {time_ms:.0f} ms: a mistriggered or missing frame, "
+            "or landmarks that were lost",
+            Grade.USABLE,
+        )
+    if signals.largest_gap > LARGEST_GAP:
+        yield Flaw(
+            f"frames are missing: the longest interval is {signals.largest_gap:.1f} times the usual", Grade.USABLE
+        )
+    if signals.folded_share > LARGEST_FOLDED_SHARE:
+        yield Flaw(
+            f"{100 * signals.folded_share:.0f} % of the wall is turned inside out: landmarks were lost", Grade.REJECT
+        )
+    if signals.largest_stretch > LARGEST_STRETCH:
+        yield Flaw(
+            f"the ring stretches by {100 * signals.largest_stretch:.0f} % beyond end-diastole: landmarks were lost, "
+            "or the frame taken as end-diastole is not",
+            Grade.USABLE,
+        )
+    if signals.wall_area_change > LARGEST_AREA_CHANGE:
+        yield Flaw(
+            f"the wall's area changes by {100 * signals.wall_area_change:.0f} %, more than that of muscle, which keeps "
+            "its volume",
+            Grade.USABLE,
+        )
+
+
+def _wall_flaws(signals: Signals) -> Iterator[Flaw]:
+    """Whether the wall is that of a heart, and all of it in the image."""
+    for name, value_mm, (low_mm, high_mm) in (
+        ("cavity's radius", signals.cavity_radius_mm, CAVITY_RADIUS_MM),
+        ("wall's thickness", signals.wall_thickness_mm, WALL_THICKNESS_MM),
+    ):
+        if not low_mm <= value_mm <= high_mm:
+            yield Flaw(f"the {name} of {value_mm:.0f} mm is not that of a heart", Grade.USABLE)
+    if signals.axis_ratio > LARGEST_AXIS_RATIO:
+        yield Flaw(
+            f"the heart is {signals.axis_ratio:.1f} times as long as wide: no short-axis slice, or a wrong wall",
+            Grade.USABLE,
+        )
+    if signals.border_distance_mm < 0:
+        yield Flaw("the border of the image cuts the heart", Grade.USABLE)

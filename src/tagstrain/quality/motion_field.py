@@ -1,0 +1,84 @@
+"""What the motion of the landmarks says about itself: area of the wall, smoothness, fold-overs, jumps, drift."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def cell_areas_mm2(landmarks_mm: NDArray[np.floating]) -> Array:
+    """Signed area of the cells between neighboring spokes and rings.
+
+    Parameters
+    ----------
+    landmarks_mm
+        Shape ``(..., spoke, ring, 2)``, spokes closed.
+
+    Returns
+    -------
+        Shape ``(..., spoke, ring - 1)``; one sign as long as neither spokes nor rings change order.
+    """
+    points = np.asarray(landmarks_mm, np.float64)
+    after = np.roll(points, -1, axis=-3)
+    first = after[..., 1:, :] - points[..., :-1, :]
+    second = points[..., 1:, :] - after[..., :-1, :]
+    return np.asarray((first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]) / 2)
+
+
+def wall_area_ratio(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
+    """Area of the wall over that at ED, shape ``(time,)``; near 1 for a slice that leaves its plane little."""
+    areas = np.nansum(cell_areas_mm2(landmarks_mm), axis=(1, 2))
+    return np.asarray(areas / areas[ed_frame])
+
+
+def cell_area_spread(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
+    """Spread of the cells' area ratios about their median, half of 16th to 84th percentile, shape ``(time,)``."""
+    areas = cell_areas_mm2(landmarks_mm)
+    ratio = (areas / areas[ed_frame]).reshape(len(areas), -1)
+    low, high = np.nanpercentile(ratio, [16, 84], axis=1)
+    return np.asarray((high - low) / 2)
+
+
+def folded_share(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
+    """Share of the cells that are turned inside out, shape ``(time,)``: tissue cannot pass through tissue."""
+    areas = cell_areas_mm2(landmarks_mm)
+    return np.asarray((areas * np.sign(areas[ed_frame]) <= 0).mean(axis=(1, 2)))
+
+
+def roughness_mm(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
+    """How far displacements lie from the mean of those of both neighboring spokes, RMS, shape ``(time,)``."""
+    points = np.asarray(landmarks_mm, np.float64)
+    moved = points - points[ed_frame]
+    beside = (np.roll(moved, 1, axis=1) + np.roll(moved, -1, axis=1)) / 2
+    return root_mean_square(moved - beside)
+
+
+def jump_mm(landmarks_mm: NDArray[np.floating], frame_times_ms: NDArray[np.floating]) -> Array:
+    """How far landmarks lie from the straight way between the frames before and after, RMS, shape ``(time - 2,)``.
+
+    A heart moves smoothly in time; a frame of another moment of the cycle does not lie on its way.
+    """
+    times = np.asarray(frame_times_ms, np.float64)
+    share = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2])).reshape(-1, 1, 1, 1)
+    points = np.asarray(landmarks_mm, np.float64)
+    between = points[:-2] + share * (points[2:] - points[:-2])
+    return root_mean_square(points[1:-1] - between)
+
+
+def end_drift_mm(landmarks_mm: NDArray[np.floating], ed_frame: int) -> float:
+    """How far the wall as a whole lies from its ED place in the last frame: a heart comes back."""
+    moved = np.asarray(landmarks_mm, np.float64)[-1] - landmarks_mm[ed_frame]
+    known = np.isfinite(moved).all(axis=-1)
+    return float(np.linalg.norm(moved[known].mean(axis=0))) if known.any() else float("nan")
+
+
+def root_mean_square(vectors: NDArray[np.floating]) -> Array:
+    """Root mean square length of known vectors ``(time, ..., 2)`` of every frame; NaN where none is known."""
+    squares = (np.asarray(vectors, np.float64) ** 2).sum(axis=-1)
+    known = np.isfinite(squares)
+    in_frame = tuple(range(1, squares.ndim))
+    total = np.where(known, squares, 0).sum(axis=in_frame)
+    count = known.sum(axis=in_frame)
+    return np.asarray(np.sqrt(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)))

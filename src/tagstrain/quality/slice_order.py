@@ -1,0 +1,71 @@
+"""Whether slices come from the levels that they are named after: `SliceOrder`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from tagstrain.data import SliceLevel, SliceResult
+
+LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
+TOLERANCES = {
+    (SliceLevel.BASAL, SliceLevel.APICAL): 1.05,
+    (SliceLevel.MID, SliceLevel.APICAL): 1.05,
+    (SliceLevel.BASAL, SliceLevel.MID): 1.15,
+}
+"""Outer radius of the second level over that of the first above which the two may have been mixed up."""
+ROTATION_TOLERANCE_DEG = 4.0
+
+
+class LevelEvidence(NamedTuple):
+    """What changes from base to apex."""
+
+    outer_radius_mm: float
+    """Mean radius of the epicardium at ED: it falls."""
+    rotation_deg: float
+    """Turn of the wall from ED to ES, from x towards y: base and apex turn opposite ways, the middle lies between."""
+
+
+@dataclass(slots=True)
+class SliceOrder:
+    """Gathers the slices of a study, of which it keeps two numbers each."""
+
+    _seen: dict[SliceLevel, list[LevelEvidence]] = field(default_factory=dict)
+
+    def add(self, result: SliceResult) -> None:
+        """Take in a slice."""
+        self._seen.setdefault(result.cine.level, []).append(level_evidence(result))
+
+    def doubts(self) -> Iterator[str]:
+        """What does not fit the order of the levels, in words."""
+        mean = {level: LevelEvidence(*np.mean(found, axis=0)) for level, found in self._seen.items()}
+        for (upper, lower), tolerance in TOLERANCES.items():
+            if upper in mean and lower in mean:
+                above_mm, below_mm = mean[upper].outer_radius_mm, mean[lower].outer_radius_mm
+                if below_mm > tolerance * above_mm:
+                    yield (
+                        f"slice levels may be mixed up: the heart's outer radius is {below_mm:.0f} mm in the {lower} "
+                        f"and {above_mm:.0f} mm in the {upper} slice"
+                    )
+        if set(LEVELS) <= mean.keys():
+            basal, middle, apical = (mean[level].rotation_deg for level in LEVELS)
+            low, high = min(basal, apical), max(basal, apical)
+            if not low - ROTATION_TOLERANCE_DEG <= middle <= high + ROTATION_TOLERANCE_DEG:
+                yield (
+                    f"slice levels may be mixed up: the mid slice turns by {middle:.0f} degrees, which does not lie "
+                    f"between basal ({basal:.0f}) and apical ({apical:.0f})"
+                )
+
+
+def level_evidence(result: SliceResult) -> LevelEvidence:
+    """Measure a slice."""
+    ed, es = result.strain.ed_frame, result.strain.es_frame
+    epi_mm = result.landmarks.points_px[[ed, es], :, -1] * result.cine.spacing_xy_mm
+    known = np.isfinite(epi_mm).all(axis=(0, 2))
+    from_middle = epi_mm[:, known] - epi_mm[:, known].mean(axis=1, keepdims=True)
+    at_ed, at_es = from_middle @ np.array([1, 1j])
+    turn = np.angle((at_es * at_ed.conj()).sum())
+    return LevelEvidence(float(np.abs(at_ed).mean()), float(np.degrees(turn)))

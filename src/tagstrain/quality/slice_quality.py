@@ -1,0 +1,87 @@
+"""The judgment on one slice: `assess` gives a `SliceQuality`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tagstrain.data import SliceResult
+from tagstrain.inference.interfaces import Tracker
+from tagstrain.quality.error_model import Calibration, Interval, load_calibration
+from tagstrain.quality.flaws import Grade, find_flaws
+from tagstrain.quality.signals import Signals, measure_signals
+
+
+@dataclass(frozen=True, slots=True)
+class SliceQuality:
+    """How far the numbers of a slice can be trusted; it never changes them."""
+
+    grade: Grade
+    reasons: tuple[str, ...]
+    """In words: what keeps the grade from being better, and what else a reader should know."""
+    signals: Signals
+    predicted_error_mm: float
+    """Expected RMS distance of tracked points from where their tissue went; NaN for trackers without calibration."""
+    predicted_circumferential_error: float
+    """Expected RMS error over frames of mid-wall circumferential strain (fraction), placing included; NaN likewise."""
+    predicted_regional_circumferential_error: float
+    """The same for a sixth of the ring, as a segment is; NaN likewise."""
+    peak_circumferential_interval_80: Interval
+    """Where the true peak of mid-wall circumferential strain (Green-Lagrange) lies with 80 % probability.
+
+    NaN where no error can be predicted, and for slices to be rejected, for which no interval would hold.
+    """
+    peak_circumferential_interval_95: Interval
+
+
+def assess(result: SliceResult, tracker: Tracker, calibration: Calibration | None = None) -> SliceQuality:
+    """Judge a slice by what can be measured on it.
+
+    Parameters
+    ----------
+    tracker
+        What followed the landmarks; it is asked to follow them back, which takes as long again.
+    calibration
+        The shipped one by default. It holds for its own tracker alone: for others no errors are expected and no
+        intervals given, and the best grade is usable.
+    """
+    return judge(result, measure_signals(result, tracker), tracker.name, calibration or load_calibration())
+
+
+def judge(result: SliceResult, signals: Signals, tracker_name: str, calibration: Calibration) -> SliceQuality:
+    """Grade, expected errors and intervals from signals that were measured before."""
+    is_calibrated = tracker_name == calibration.tracker
+    models = (calibration.position, calibration.circumferential, calibration.regional_circumferential)
+    error_mm, circumferential_error, regional_error = (
+        model.predict(signals) if is_calibrated else float("nan") for model in models
+    )
+    grade, reasons = Grade.GOOD, []
+    if not is_calibrated:
+        grade, reasons = Grade.USABLE, [f"no errors are predicted: tracker {tracker_name} was never calibrated"]
+    elif np.isnan(circumferential_error):
+        grade, reasons = Grade.USABLE, ["no errors are predicted: too little could be measured"]
+    elif circumferential_error > calibration.good_below:
+        grade = Grade.USABLE if circumferential_error <= calibration.usable_below else Grade.REJECT
+        points = 100 * circumferential_error
+        reasons = [f"the predicted error of circumferential strain is {points:.1f} percentage points"]
+    for flaw in find_flaws(signals, result):
+        reasons.append(flaw.reason)
+        grade = worse(grade, flaw.best_grade)
+    peak = float(np.nanmin(result.strain.circumferential_midwall))
+    return SliceQuality(
+        grade,
+        tuple(reasons),
+        signals,
+        error_mm,
+        circumferential_error,
+        regional_error,
+        calibration.interval(peak, 80, circumferential_error, grade),
+        calibration.interval(peak, 95, circumferential_error, grade),
+    )
+
+
+def worse(first: Grade, second: Grade) -> Grade:
+    """The worse of two grades."""
+    order = list(Grade)
+    return max(first, second, key=order.index)

@@ -1,0 +1,43 @@
+"""Size and shape of the wall at ED, and whether real hearts have them: `WallShape`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data import LandmarkTracks, TaggedCine
+
+
+class WallShape(NamedTuple):
+    """The ring of muscle at ED."""
+
+    cavity_radius_mm: float
+    """Mean distance of the endocardial landmarks from their middle."""
+    thickness_mm: float
+    """Mean length of a spoke."""
+    axis_ratio: float
+    """Longer over shorter axis of the epicardium, from its second moments; 1 is round."""
+
+
+def wall_shape(ed_landmarks_mm: NDArray[np.floating]) -> WallShape:
+    """Measure ED landmarks ``(spoke, ring, 2)``."""
+    points = np.asarray(ed_landmarks_mm, np.float64)
+    endo = points[:, 0] - np.nanmean(points[:, 0], axis=0)
+    across = points[:, -1] - points[:, 0]
+    epi = points[:, -1]
+    axes = np.linalg.eigvalsh(np.cov(epi[np.isfinite(epi).all(axis=-1)].T))
+    return WallShape(
+        cavity_radius_mm=float(np.nanmean(np.hypot(endo[:, 0], endo[:, 1]))),
+        thickness_mm=float(np.nanmean(np.hypot(across[:, 0], across[:, 1]))),
+        axis_ratio=float(np.sqrt(axes[1] / axes[0])) if axes[0] > 0 else float("inf"),
+    )
+
+
+def border_distance_mm(cine: TaggedCine, landmarks: LandmarkTracks) -> float:
+    """Least distance of any landmark from the border of the image over the cycle; negative outside."""
+    rows, columns = cine.frames.shape[1:]
+    points = landmarks.points_px
+    inward_px = np.minimum(points + 0.5, np.array([columns, rows]) - 0.5 - points)
+    return float(np.nanmin(inward_px * cine.spacing_xy_mm))

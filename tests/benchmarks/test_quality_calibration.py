@@ -1,0 +1,137 @@
+"""Calibration of quality: corruptions keep the truth with what they leave, and the fit finds what made the errors."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from benchmarks.quality.corruption import CORRUPTIONS, Corruption
+from benchmarks.quality.fit import PRECISION, fit_error_model, highest_threshold
+from benchmarks.quality.shown_cine import ShownCine
+from tagstrain.io.contours import ANY_SLICE
+from tagstrain.quality.error_model import evidence
+from tagstrain.quality.signals import Signals
+
+N_FRAMES, SIZE = 20, 96
+BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
+RNGS = [np.random.default_rng(seed) for seed in range(6)]
+
+
+def follow(points_px: np.ndarray) -> np.ndarray:
+    """Everything moves by one pixel a frame along x."""
+    shift = np.zeros((N_FRAMES, 1, 2))
+    shift[:, 0, 0] = np.arange(N_FRAMES)
+    return np.asarray(points_px) + shift
+
+
+@pytest.fixture
+def shown() -> ShownCine:
+    """Frame t is t everywhere but for one bright pixel, which moves with the tissue."""
+    frames = np.repeat(np.arange(N_FRAMES, dtype=np.float32)[:, None, None], SIZE, axis=1).repeat(SIZE, axis=2)
+    for t in range(N_FRAMES):
+        frames[t, 40, 40 + t] = 500
+    angle = 2 * np.pi * np.arange(24) / 24
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    wall = 40 + np.linspace(8, 16, 7)[None, :, None] * ring[:, None]
+    landmarks = follow(wall.reshape(-1, 2)).reshape(N_FRAMES, 24, 7, 2)
+    return ShownCine(frames, 40.0 * np.arange(N_FRAMES), 1.4, landmarks, follow, np.arange(N_FRAMES), np.zeros(2, int))
+
+
+def bright_pixel(shown: ShownCine, frame: int) -> np.ndarray:
+    """Where the bright pixel is, ``(x, y)``."""
+    return np.array(np.unravel_index(shown.frames[frame].argmax(), shown.frames[frame].shape))[::-1]
+
+
+@pytest.mark.parametrize("rng", RNGS)
+@pytest.mark.parametrize("name", ["missing frames", "cut by the image border"])
+def test_truth_stays_with_what_is_left(shown: ShownCine, name: str, rng: np.random.Generator) -> None:
+    spoiled = BY_NAME[name].spoil(shown, rng)
+    start = bright_pixel(spoiled, 0)
+    assert spoiled.frames[0].max() == 500
+    track = spoiled.true_tracks_px(start[None].astype(float))[:, 0]
+    for frame in range(len(spoiled.frames)):
+        if spoiled.frames[frame].max() == 500:  # it may move out of what is left
+            np.testing.assert_allclose(track[frame], bright_pixel(spoiled, frame))
+    np.testing.assert_allclose(spoiled.true_landmarks_px()[0], spoiled.ed_wall_px)
+    assert len(spoiled.cine.frame_times_ms) == len(spoiled.frames)
+
+
+@pytest.mark.parametrize("rng", RNGS)
+def test_missing_frames_leave_a_gap_in_time(shown: ShownCine, rng: np.random.Generator) -> None:
+    intervals = np.diff(BY_NAME["missing frames"].spoil(shown, rng).cine.frame_times_ms)
+    assert intervals.max() >= 3 * 40
+    assert (intervals == 40).sum() == len(intervals) - 1
+
+
+@pytest.mark.parametrize("rng", RNGS)
+def test_a_border_cuts_the_wall(shown: ShownCine, rng: np.random.Generator) -> None:
+    spoiled = BY_NAME["cut by the image border"].spoil(shown, rng)
+    rows, columns = spoiled.frames.shape[1:]
+    wall = spoiled.ed_wall_px
+    assert wall.min() < 0 or (wall > np.array([columns, rows]) - 1).any()
+
+
+@pytest.mark.parametrize("rng", RNGS)
+def test_mistriggered_frames_show_another_moment_and_the_truth_does_not(
+    shown: ShownCine, rng: np.random.Generator
+) -> None:
+    spoiled = BY_NAME["mistriggered frames"].spoil(shown, rng)
+    wrong = [t for t in range(N_FRAMES) if spoiled.frames[t, 0, 0] != t]
+    assert 1 <= len(wrong) <= 4
+    assert wrong[0] >= 2
+    np.testing.assert_array_equal(spoiled.true_landmarks_px(), shown.true_landmarks_px())
+
+
+def test_wrong_box_and_wrong_wall_go_to_the_pipeline_as_the_users(shown: ShownCine) -> None:
+    box = BY_NAME["wrong box"].spoil(shown, RNGS[0]).config.box
+    assert box is not None
+    assert box.center_xy != pytest.approx((40, 40), abs=2)
+    walls = BY_NAME["wrong wall"].spoil(shown, RNGS[0]).config.walls
+    assert walls is not None
+    assert np.abs(walls[ANY_SLICE] - shown.ed_wall_px).max() > 1
+    assert Corruption("none").spoil(shown, RNGS[0]).config.walls is None
+
+
+def drawn_signals(n: int, rng: np.random.Generator) -> list[Signals]:
+    """Signals that vary independently."""
+    values = {field.name: np.exp(rng.normal(0, 0.7, n)) for field in fields(Signals)}
+    signals = [Signals(**{name: float(each[k]) for name, each in values.items()}) for k in range(n)]  # type: ignore[arg-type]
+    return [replace(each, n_tag_directions=2) for each in signals]
+
+
+def test_the_fit_finds_the_powers_that_made_the_errors() -> None:
+    rng = np.random.default_rng(2)
+    signals = drawn_signals(400, rng)
+    known = [evidence(each) for each in signals]
+    errors = np.array(
+        [
+            0.3
+            * max(each["sigma_mm"].value, each["sigma_mm"].floor) ** 0.7
+            * max(each["jump_mm"].value, each["jump_mm"].floor) ** 0.4
+            for each in known
+        ]
+    ) * np.exp(rng.normal(0, 0.1, 400))
+    model = fit_error_model(signals, errors)
+    assert model.powers["sigma_mm"] == pytest.approx(0.7, abs=0.03)
+    assert model.powers["jump_mm"] == pytest.approx(0.4, abs=0.03)
+    assert sum(model.powers.values()) == pytest.approx(1.1, abs=0.1)
+    off = np.log([model.predict(each) for each in signals]) - np.log(errors)
+    assert np.std(off) < 0.2
+
+
+def test_a_signal_that_falls_with_the_error_gets_no_power() -> None:
+    signals = drawn_signals(100, np.random.default_rng(5))
+    errors = np.array([1 / each.closure_mm for each in signals])
+    assert fit_error_model(signals, errors).powers.get("closure_mm", 0) == 0
+
+
+def test_threshold_keeps_its_precision_and_stays_below_what_is_allowed() -> None:
+    expected = np.linspace(0.001, 0.03, 100)
+    assert highest_threshold(expected, np.full(100, 0.005), 0.02) == pytest.approx(expected[expected < 0.02].max())
+    late_failures = np.where(np.arange(100) < 50, 0.005, 0.05)
+    threshold = highest_threshold(expected, late_failures, 0.02)
+    assert np.mean(late_failures[expected <= threshold] < 0.02) >= PRECISION
+    assert threshold >= expected[49]
+    assert highest_threshold(expected, np.full(100, 0.05), 0.02) == 0

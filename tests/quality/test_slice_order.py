@@ -1,0 +1,72 @@
+"""Slices that were mixed up: sizes and rotations that do not fit their names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from beating_annulus import CENTER_PX, beating_slice, measured
+
+from tagstrain.data import SliceLevel, SliceResult
+from tagstrain.quality import SliceOrder
+from tagstrain.quality.slice_order import level_evidence
+
+SIZES_MM = {SliceLevel.BASAL: 30.0, SliceLevel.MID: 28.0, SliceLevel.APICAL: 22.0}
+TURNS_DEG = {SliceLevel.BASAL: -4.0, SliceLevel.MID: 2.0, SliceLevel.APICAL: 9.0}
+
+
+def turned_slice(level: SliceLevel, outer_mm: float, turn_deg: float) -> SliceResult:
+    """A slice that turns with its contraction."""
+    result = beating_slice(level=level, cavity_mm=outer_mm - 9, outer_mm=outer_mm)
+    offset = result.landmarks.points_px - CENTER_PX
+    course = np.zeros(len(offset))
+    course[result.strain.es_frame] = np.radians(turn_deg)
+    c, s = np.cos(course)[:, None, None], np.sin(course)[:, None, None]
+    turned = np.stack([c * offset[..., 0] - s * offset[..., 1], s * offset[..., 0] + c * offset[..., 1]], axis=-1)
+    return measured(result.cine, CENTER_PX + turned)
+
+
+def doubts(order: dict[SliceLevel, SliceLevel]) -> list[str]:
+    """What is said of a study whose slices are named after other levels."""
+    gathered = SliceOrder()
+    for name, really in order.items():
+        gathered.add(turned_slice(name, SIZES_MM[really], TURNS_DEG[really]))
+    return list(gathered.doubts())
+
+
+def exchanged(first: SliceLevel, second: SliceLevel) -> dict[SliceLevel, SliceLevel]:
+    """Three slices, two of which have each other's name."""
+    return {level: level for level in SIZES_MM} | {first: second, second: first}
+
+
+def test_evidence_is_the_outer_radius_and_the_turn() -> None:
+    radius_mm, rotation_deg = level_evidence(turned_slice(SliceLevel.APICAL, 22.0, 9.0))
+    assert radius_mm == pytest.approx(22)
+    assert rotation_deg == pytest.approx(9)
+
+
+def test_slices_in_order_raise_no_doubt() -> None:
+    assert doubts({level: level for level in SIZES_MM}) == []
+
+
+def test_base_and_apex_exchanged_are_told_by_their_size() -> None:
+    mixed = {
+        **{level: level for level in SIZES_MM},
+        SliceLevel.BASAL: SliceLevel.APICAL,
+        SliceLevel.APICAL: SliceLevel.BASAL,
+    }
+    found = doubts(mixed)
+    assert any("30 mm in the apical and 22 mm in the basal" in doubt for doubt in found)
+
+
+def test_middle_and_apex_exchanged_are_told_by_rotation_too() -> None:
+    mixed = {
+        **{level: level for level in SIZES_MM},
+        SliceLevel.MID: SliceLevel.APICAL,
+        SliceLevel.APICAL: SliceLevel.MID,
+    }
+    assert any("does not lie between basal" in doubt for doubt in doubts(mixed))
+
+
+def test_one_slice_alone_cannot_be_mixed_up() -> None:
+    assert doubts({SliceLevel.APICAL: SliceLevel.BASAL}) == []
+    assert doubts({SliceLevel.UNKNOWN: SliceLevel.BASAL, SliceLevel.MID: SliceLevel.MID}) == []

@@ -1,0 +1,233 @@
+"""From signals to a grade: what is measured, what is said, what it is worth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from beating_annulus import CENTER_PX, ScalingTracker, beating_slice, contraction, measured
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagstrain.data import LandmarkTracks, SliceResult, TaggedCine
+from tagstrain.errors import TrackingError
+from tagstrain.inference.models import DEFAULT_TRACKER
+from tagstrain.quality import Grade, SliceQuality, assess
+from tagstrain.quality.error_model import Calibration, ErrorModel, evidence, load_calibration
+from tagstrain.quality.signals import Signals, measure_signals
+from tagstrain.quality.slice_quality import judge, worse
+from tagstrain.quality.wall_shape import border_distance_mm, wall_shape
+
+CALIBRATION = Calibration(
+    tracker="flow",
+    weights={},
+    position=ErrorModel(1.0, {"sigma_mm": 0.5, "closure_mm": 0.5}),
+    circumferential=ErrorModel(0.01, {"sigma_mm": 1.0}),
+    regional_circumferential=ErrorModel(0.02, {"sigma_mm": 1.0}),
+    interval_factors={"good": {"80": 1.5, "95": 3.0}, "usable": {"80": 2.0, "95": 4.0}},
+    usable_below=0.02,
+    good_below=0.01,
+)
+
+
+def judged(result: SliceResult, **changes: float) -> SliceQuality:
+    """Judgment on a slice some of whose signals are replaced."""
+    signals = replace(measure_signals(result, ScalingTracker()), **changes)
+    return judge(result, signals, "flow", CALIBRATION)
+
+
+def test_a_sound_slice_is_good_and_says_nothing() -> None:
+    quality = assess(beating_slice(), ScalingTracker(), CALIBRATION)
+    assert quality.grade is Grade.GOOD
+    assert quality.reasons == ()
+    signals = quality.signals
+    assert signals.closure_mm == pytest.approx(0, abs=1e-9)
+    assert signals.sigma_mm == pytest.approx(0.45)
+    assert signals.localization_confidence == 0.9
+    assert signals.largest_gap == pytest.approx(1)
+    assert signals.wall_area_change == pytest.approx(1 - 0.83**2)
+
+
+def test_closure_is_how_far_the_way_back_misses() -> None:
+    signals = measure_signals(beating_slice(), ScalingTracker(error_px=2.0))
+    assert signals.closure_mm == pytest.approx(2.0 * 1.5)
+
+
+def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> None:
+    class GivesUp(ScalingTracker):
+        def track(self, cine: TaggedCine, ed_points_px: object) -> None:  # type: ignore[override]
+            raise TrackingError("no")
+
+    quality = assess(beating_slice(), GivesUp(), CALIBRATION)
+    assert np.isnan(quality.signals.closure_mm)
+    assert np.isnan(quality.predicted_error_mm)
+    assert quality.grade is Grade.GOOD  # this model of circumferential error does without
+    shipped = assess(beating_slice(), GivesUp())
+    assert shipped.grade is Grade.USABLE
+    assert "too little could be measured" in shipped.reasons[0]
+
+
+def test_intervals_lie_around_the_peak_and_hold_each_other() -> None:
+    result = beating_slice()
+    quality = judged(result, sigma_mm=0.8)
+    peak = result.strain.circumferential_midwall.min()
+    np.testing.assert_allclose(quality.peak_circumferential_interval_80, [peak - 0.012, peak + 0.012])
+    np.testing.assert_allclose(quality.peak_circumferential_interval_95, [peak - 0.024, peak + 0.024])
+    flawed = judged(result, sigma_mm=0.8, n_tag_directions=1)
+    np.testing.assert_allclose(flawed.peak_circumferential_interval_80, [peak - 0.016, peak + 0.016])
+
+
+@pytest.mark.parametrize(("sigma_mm", "grade"), [(0.99, "good"), (1.5, "usable"), (2.5, "reject")])
+def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
+    quality = judged(beating_slice(), sigma_mm=sigma_mm)
+    assert quality.grade == grade
+    assert (quality.reasons == ()) == (grade == "good")
+    assert np.isnan(quality.peak_circumferential_interval_80).any() == (grade == "reject")
+
+
+@pytest.mark.parametrize(
+    ("signal", "value", "grade", "words"),
+    [
+        ("n_tag_directions", 0, "reject", "no tag lines"),
+        ("n_tag_directions", 1, "usable", "one direction"),
+        ("tag_visibility_ed", 0.2, "usable", "20 % of the wall's contrast"),
+        ("tag_evenness", 0.1, "usable", "holds hardly any tags"),
+        ("tags_end_ms", 100.0, "usable", "until 100 ms only"),
+        ("tags_end_ms", 400.0, "good", "later strain is not measured"),
+        ("closure_mm", 9.0, "usable", "miss their start by 9.0 mm"),
+        ("jump_mm", 7.0, "usable", "jumps by 7.0 mm"),
+        ("largest_gap", 4.0, "usable", "4.0 times the usual"),
+        ("folded_share", 0.2, "reject", "20 % of the wall is turned inside out"),
+        ("largest_stretch", 0.2, "usable", "stretches by 20 %"),
+        ("wall_area_change", 0.6, "usable", "area changes by 60 %"),
+        ("cavity_radius_mm", 60.0, "usable", "radius of 60 mm is not that of a heart"),
+        ("wall_thickness_mm", 2.0, "usable", "thickness of 2 mm is not that of a heart"),
+        ("axis_ratio", 2.0, "usable", "2.0 times as long as wide"),
+        ("border_distance_mm", -3.0, "usable", "border of the image cuts the heart"),
+    ],
+)
+def test_every_flaw_is_said_and_limits_the_grade(signal: str, value: float, grade: str, words: str) -> None:
+    quality = judged(beating_slice(), **{signal: value})
+    assert any(words in reason for reason in quality.reasons), quality.reasons
+    assert quality.grade == grade
+
+
+def test_a_tracker_that_was_never_calibrated_is_usable_at_best_without_numbers() -> None:
+    quality = assess(beating_slice(), ScalingTracker(name="harp"), CALIBRATION)
+    assert quality.grade is Grade.USABLE
+    assert "harp was never calibrated" in quality.reasons[0]
+    assert np.isnan(quality.predicted_error_mm)
+    assert np.isnan(quality.predicted_regional_circumferential_error)
+    assert np.isnan(quality.peak_circumferential_interval_95).all()
+
+
+def test_lost_landmarks_and_a_heart_cut_by_the_border_are_found_in_images() -> None:
+    sound = beating_slice()
+    points = sound.landmarks.points_px.copy()
+    points[5, [3, 9]] = points[5, [9, 3]]
+    assert assess(measured(sound.cine, points), ScalingTracker(), CALIBRATION).grade is Grade.REJECT
+    narrow = replace(sound.cine, frames=np.ascontiguousarray(sound.cine.frames[:, :, :60]))
+    cut = assess(measured(narrow, sound.landmarks.points_px), ScalingTracker(), CALIBRATION)
+    assert "the border of the image cuts the heart" in cut.reasons
+
+
+def test_judging_changes_no_number() -> None:
+    result = beating_slice()
+    before = (result.cine.frames.copy(), result.landmarks.points_px.copy(), result.strain.circumferential.copy())
+    assess(result, ScalingTracker(error_px=1.0), CALIBRATION)
+    for now, then in zip(
+        (result.cine.frames, result.landmarks.points_px, result.strain.circumferential), before, strict=True
+    ):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("n_frames", [2, 3])
+def test_the_shortest_cines_can_be_judged(n_frames: int) -> None:
+    full = beating_slice()
+    cine = replace(full.cine, frames=full.cine.frames[:n_frames], frame_times_ms=full.cine.frame_times_ms[:n_frames])
+    quality = assess(measured(cine, full.landmarks.points_px[:n_frames]), ScalingTracker(), CALIBRATION)
+    assert np.isnan(quality.signals.jump_mm) == (n_frames == 2)
+    assert quality.grade in Grade
+
+
+def test_landmarks_that_are_not_known_leave_a_judgment() -> None:
+    full = beating_slice()
+    points = full.landmarks.points_px.copy()
+    points[:, 4] = np.nan
+    quality = assess(measured(full.cine, points), ScalingTracker(), CALIBRATION)
+    assert np.isfinite(quality.predicted_circumferential_error)
+    assert quality.signals.folded_share == 0
+
+
+def test_worse_of_two_grades() -> None:
+    assert worse(Grade.GOOD, Grade.REJECT) is Grade.REJECT
+    assert worse(Grade.USABLE, Grade.GOOD) is Grade.USABLE
+
+
+SOUND = measure_signals(beating_slice(), ScalingTracker())
+
+
+@given(
+    name=st.sampled_from(["sigma_mm", "closure_mm", "cell_area_spread", "jump_mm", "roughness_mm", "largest_gap"]),
+    values=st.tuples(st.floats(0, 50), st.floats(0, 50)),
+)
+def test_worse_evidence_never_means_a_smaller_error(name: str, values: tuple[float, float]) -> None:
+    model = load_calibration().circumferential
+    low, high = (model.predict(replace(SOUND, **{name: value})) for value in sorted(values))
+    assert 0 < low <= high
+
+
+@given(visibility=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_tags_that_are_seen_better_never_mean_a_larger_error(visibility: tuple[float, float]) -> None:
+    model = load_calibration().position
+    errors = [model.predict(replace(SOUND, tag_visibility_mean=v, tag_visibility_lowest=v)) for v in sorted(visibility)]
+    assert errors[0] >= errors[1]
+
+
+def test_model_is_a_product_of_powers_above_the_floors() -> None:
+    model = ErrorModel(2.0, {"sigma_mm": 0.5, "largest_gap": 2.0})
+    assert model.predict(replace(SOUND, sigma_mm=0.25, largest_gap=3.0)) == pytest.approx(2 * 0.5 * 9)
+    floor = evidence(SOUND)["sigma_mm"].floor
+    assert model.predict(replace(SOUND, sigma_mm=0.0, largest_gap=1.0)) == pytest.approx(2 * floor**0.5)
+    assert np.isnan(model.predict(replace(SOUND, sigma_mm=np.nan)))
+    with pytest.raises(ValueError, match="no negative power"):
+        ErrorModel(1.0, {"sigma_mm": -0.1})
+
+
+def test_shipped_calibration_is_for_the_default_tracker_and_survives_json() -> None:
+    shipped = load_calibration()
+    assert shipped.tracker == DEFAULT_TRACKER
+    assert Calibration.from_json(shipped.to_json()) == shipped
+    assert shipped.good_below < shipped.usable_below
+    assert set(shipped.interval_factors) == {Grade.GOOD, Grade.USABLE}
+    assert all(factors["80"] < factors["95"] for factors in shipped.interval_factors.values())
+    assert set(shipped.position.powers) | set(shipped.circumferential.powers) <= set(evidence(SOUND))
+
+
+def test_wall_shape_of_an_ellipse() -> None:
+    angle = 2 * np.pi * np.arange(24) / 24
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    ring = np.stack([20 * circle, 26 * circle, 32 * circle], axis=1)
+    shape = wall_shape(ring + np.array([5, 9]))
+    assert shape == pytest.approx((20, 12, 1))
+    assert wall_shape(ring * [1.3, 1]).axis_ratio == pytest.approx(1.3)
+
+
+def test_border_distance_is_to_the_edge_of_the_outermost_pixels() -> None:
+    result = beating_slice()
+    below_mm = (88 - 0.5 - CENTER_PX[1]) * 1.5  # nearest of the four sides
+    assert border_distance_mm(result.cine, result.landmarks) == pytest.approx(below_mm - 28)
+
+
+def test_signals_are_plain_numbers_with_units_in_their_names() -> None:
+    assert all(isinstance(getattr(SOUND, name), int | float) for name in Signals.__dataclass_fields__)
+
+
+def test_contraction_is_the_motion_of_the_tracker() -> None:
+    """The fakes agree: the tracker finds the landmarks that the slice has."""
+    result = beating_slice()
+    tracks = ScalingTracker().track(result.cine, result.landmarks.to_points().points_px[0])
+    again = LandmarkTracks.from_points(tracks)
+    np.testing.assert_allclose(again.points_px, result.landmarks.points_px)
+    assert len(contraction()) == result.cine.n_frames
