@@ -26,6 +26,7 @@ ALLOWED = {
     "training": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "inference": {"geometry", "mechanics", "data", "io", "simulation", "networks"},
     "report": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference"},
+    "plots": {"geometry", "mechanics", "data", "report"},
     "link": {"data", "io"},
     "cli": {"geometry", "mechanics", "data", "io", "simulation", "networks", "training", "inference", "report", "link"},
 }

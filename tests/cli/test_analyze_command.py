@@ -116,12 +116,13 @@ def test_strain_in_the_files_is_that_of_the_motion(analyze: Callable[..., int], 
     np.testing.assert_allclose(values, [(scale_at(t / 6) ** 2 - 1) / 2 for t in range(6)], atol=1e-6)
 
 
-def test_figures_are_written_per_slice(tmp_path: Path) -> None:
+def test_figures_are_written_per_slice_and_a_report_per_study(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "case.h5")
     assert run(["analyze", str(path), "-o", str(tmp_path / "out"), "--quiet"]) == 0
     folder = tmp_path / "out" / "case"
     assert (folder / "row_00000.gif").read_bytes().startswith(b"GIF89a")
     assert (folder / "row_00000.png").read_bytes().startswith(b"\x89PNG")
+    assert "not for diagnostic use" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_no_ventricle_fails_the_slice_and_the_others_finish(

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contracting_slice import contracting_slice
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from contracting_slice import contracting_slice
 from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, SliceResult
 from tagstrain.inference.strain import slice_strain
 from tagstrain.report.animation import write_animation
 from tagstrain.report.figures import write_summary_figure
-from tagstrain.report.panels import CinePanel, heart_view, ring_colors
+from tagstrain.report.heart_view import heart_view
+from tagstrain.report.panels import CinePanel, ring_colors
 
 
 def with_points(result: SliceResult, points_px: np.ndarray) -> SliceResult:

@@ -117,6 +117,18 @@ class AnalysisRun:
                         self.print_warning(f"{study.key}, {slice_outcome.name}: {warning}")
                     self.record.times.add({**slice_outcome.timings_s, "write": perf_counter() - start})
                 self.progress.advance(task)
+        if self.figures:
+            self._write_report(study.key)
+
+    def _write_report(self, key: str) -> None:
+        """Write a study's page from the results that stand by now; without it they are whole all the same."""
+        from tagstrain.report.study_page import write_report  # here for the same reason as the figures below
+
+        try:
+            write_report(self.root / key)
+        except InputError as error:
+            _log.warning("%s: no report: %s", key, error)
+            self.print_warning(f"{key}: no report: {error}")
 
     def _write(self, folder: Path, writer: StudyWriter, result: SliceResult) -> None:
         """Write a slice's numbers and pictures."""

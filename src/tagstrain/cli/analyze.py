@@ -76,7 +76,7 @@ def analyze(
     ] = False,
     timings: Annotated[bool, typer.Option("--timings", help="Print the time per stage.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
-    figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice.")] = True,
+    figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice, and a report per study.")] = True,
     export: Annotated[
         list[ExportFormat] | None,
         typer.Option(help="Further formats of the results; may be given several times.", show_default=False),

@@ -19,6 +19,7 @@ from tagstrain.cli.listen import listen
 from tagstrain.cli.messages import print_error
 from tagstrain.cli.predict import predict
 from tagstrain.cli.prepare_cim import prepare_cim
+from tagstrain.cli.report import report
 from tagstrain.cli.simulate import simulate
 from tagstrain.cli.track import track
 from tagstrain.cli.train import train
@@ -38,6 +39,7 @@ app.command()(analyze)
 app.command()(track)
 app.command()(evaluate)
 app.command()(info)
+app.command()(report)
 app.command()(simulate)
 app.command()(predict)
 app.command()(train)

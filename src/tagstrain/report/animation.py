@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tagstrain.data import SliceResult
+from tagstrain.report.heart_view import heart_view
 from tagstrain.report.panels import (
     FOOTER,
     INK,
@@ -20,7 +21,6 @@ from tagstrain.report.panels import (
     draw_circumferential,
     draw_radial,
     draw_ring_key,
-    heart_view,
     set_animated,
 )
 

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 
 from tagstrain import __version__
 from tagstrain.data import SliceResult
+from tagstrain.report.heart_view import heart_view
 from tagstrain.report.panels import (
     BOX,
     FOOTER,
@@ -20,7 +21,6 @@ from tagstrain.report.panels import (
     draw_circumferential,
     draw_radial,
     draw_ring_key,
-    heart_view,
 )
 
 _DPI = 130

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -15,9 +15,10 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
 from tagstrain import __version__
-from tagstrain.data import Box, Peak, SliceResult, StrainResult
+from tagstrain.data import Peak, SliceResult, StrainResult
 from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.report.curves import known_peak
+from tagstrain.report.heart_view import View
 
 INK = "#1b1f24"
 MUTED = "#6b7480"
@@ -27,18 +28,6 @@ BOX = "#ffd43b"
 FOOTER = f"tagstrain {__version__} · not for diagnostic use"
 _RINGS = ("#ff4d5e", "#ff8533", "#ffb81f", "#8cc63f", "#1fb5a0", "#2f97f0", "#8f7bff")
 _SCALE_BAR_MM = 10.0
-_WINDOW_MARGIN = 1.3
-_GRAY_PERCENTILES = (1.0, 99.7)
-
-
-class View(NamedTuple):
-    """The part of the image that is shown and how."""
-
-    rows: slice
-    columns: slice
-    xlim: tuple[float, float]
-    ylim: tuple[float, float]
-    gray_range: tuple[float, float]
 
 
 def ring_colors(n_rings: int) -> list[str]:
@@ -47,29 +36,6 @@ def ring_colors(n_rings: int) -> list[str]:
     positions = np.linspace(0, len(_RINGS) - 1, n_rings)
     mixed = np.stack([np.interp(positions, np.arange(len(_RINGS)), stops[:, c]) for c in range(3)], axis=-1)
     return [to_hex(color) for color in mixed]
-
-
-def heart_view(result: SliceResult, box: Box | None = None) -> View:
-    """A square (in mm) around everything the landmarks visit, and around ``box`` where one is given."""
-    spacing = result.cine.spacing_xy_mm
-    points = result.landmarks.points_px.reshape(-1, 2)
-    points = points[np.isfinite(points).all(axis=1)]
-    corners = np.reshape(result.localization.box if box is None else box, (2, 2))
-    if len(points) == 0 or box is not None:
-        points = np.concatenate([points, corners])
-    low, high = points.min(axis=0), points.max(axis=0)
-    margin = _WINDOW_MARGIN if box is None else 1.06
-    half_xy = np.max((high - low) * spacing) / 2 * margin / spacing
-    center = (low + high) / 2
-    (left, top), (right, bottom) = center - half_xy, center + half_xy
-    n_rows, n_columns = result.cine.frames.shape[1:]
-    # A pixel more on each side, so that interpolation does not end inside the panel.
-    rows = slice(max(0, int(np.floor(top)) - 1), min(n_rows, int(np.ceil(bottom)) + 2))
-    columns = slice(max(0, int(np.floor(left)) - 1), min(n_columns, int(np.ceil(right)) + 2))
-    shown = result.cine.frames[:, rows, columns]
-    gray = np.percentile(shown, _GRAY_PERCENTILES) if shown.size else np.array([0.0, 1.0])
-    dark, bright = float(gray[0]), float(gray[1])
-    return View(rows, columns, (left, right), (bottom, top), (dark, bright if bright > dark else dark + 1.0))
 
 
 class CinePanel:

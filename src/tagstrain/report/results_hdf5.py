@@ -13,6 +13,7 @@ from tagstrain.data import Box, Provenance, SliceResult
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import LocalizationError
 from tagstrain.geometry import OriginalCrop
+from tagstrain.report.heart_images import HeartImages
 
 _N_POINTS = N_SPOKES * N_RINGS
 _CHUNK_FRAMES = 20
@@ -95,6 +96,7 @@ class ResultsHdf5:
         expected = (result.cine.n_frames, N_SPOKES, N_RINGS, 2)
         if result.landmarks.points_px.shape != expected:
             raise ValueError(f"landmarks: expected shape {expected}, got {result.landmarks.points_px.shape}")
+        HeartImages.of(result).write(self._file, self._n_rows)
         self._write(_row(result))
 
     def fail(self, name: str, reason: str) -> None:

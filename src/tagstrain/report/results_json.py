@@ -28,10 +28,11 @@ CONVENTIONS = {
     "from +x towards +y around the mean of the epicardial ED landmarks; inferior_angle_rad is the septum's other end; "
     "confidence 0 to 1, below 0.5 values by segment are not reliable",
     "es_frame": "frame with the most negative mean circumferential strain",
+    "affine": "(column, row, 0, 1) of the original image to patient coordinates (DICOM's LPS); null where not known",
     "frames": "counted from 0",
     "missing": "null",
 }
-UNITS = {"points": "px", "spacing": "mm", "time": "ms", "strain": "1"}
+UNITS = {"points": "px", "spacing": "mm", "affine": "mm", "time": "ms", "strain": "1"}
 _LANDMARK_DECIMALS = 3
 _STRAIN_DECIMALS = 6
 
@@ -109,6 +110,8 @@ def slice_record(result: SliceResult) -> dict[str, Any]:
         "pixel_spacing_mm": {"row": spacing.row_mm, "column": spacing.column_mm},
         "n_frames": result.cine.n_frames,
         "frame_times_ms": plain(strain.frame_times_ms, 3),
+        "rr_interval_ms": result.cine.rr_interval_ms,
+        "affine": None if result.cine.affine is None else result.cine.affine.tolist(),
         "ed_frame": strain.ed_frame,
         "es_frame": strain.es_frame,
         "peaks": peaks,

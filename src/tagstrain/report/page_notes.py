@@ -1,0 +1,50 @@
+"""What a reader of the page should know before trusting its numbers, in words: `study_notes`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tagstrain.data import SliceLevel
+from tagstrain.mechanics.slice_deformation import SliceDeformation
+from tagstrain.mechanics.study_mechanics import StudyMechanics
+from tagstrain.report.saved_study import SavedStudy
+
+WHOLE_STUDY = "all slices"
+_INSERTION_ASSUMED = (
+    "the insertion of the right ventricle is not known in every slice: there, AHA segments start where it lies in a "
+    "picture as radiologists show it, so regional values may belong to a neighboring segment"
+)
+
+
+class Note(NamedTuple):
+    """One remark and the slice that it is about."""
+
+    subject: str
+    text: str
+
+
+def study_notes(study: SavedStudy, mechanics: StudyMechanics | None) -> list[Note]:
+    """Failures, warnings and grades of the slices, then what could not be measured or had to be assumed."""
+    results = study.results
+    notes = [Note(WHOLE_STUDY, warning) for warning in study.warnings]
+    notes += [Note(failure.name, f"not analyzed: {failure.reason}") for failure in results.failures]
+    for result in results.slices:
+        quality = study.qualities.get(result.name, {})
+        notes += [Note(result.name, f"quality {quality['grade']}: {reason}") for reason in quality.get("reasons", ())]
+        notes += [Note(result.name, warning) for warning in result.warnings]
+        if result.cine.level is SliceLevel.UNKNOWN:
+            notes.append(Note(result.name, "its level is not known, so it is in no bull's-eye"))
+    if mechanics is None:
+        return [*notes, Note(WHOLE_STUDY, "no slice could be analyzed, so there are no curves and no values")]
+    if any(slice_.segments and slice_.motion.insertion_angle_rad is None for slice_ in _deformations(mechanics)):
+        notes.append(Note(WHOLE_STUDY, _INSERTION_ASSUMED))
+    if mechanics.twist is None:
+        notes.append(Note(WHOLE_STUDY, mechanics.twist_missing))
+    if not study.qualities:
+        notes.append(Note(WHOLE_STUDY, "the quality of the slices was not assessed"))
+    return notes
+
+
+def _deformations(mechanics: StudyMechanics) -> list[SliceDeformation]:
+    """What every slice was measured from."""
+    return [slice_.deformation for slice_ in mechanics.slices]

@@ -1,0 +1,175 @@
+"""The tables of the page: the whole ventricle, its slices and its segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from tagstrain.data import SliceResult
+from tagstrain.mechanics.rotation import Twist
+from tagstrain.mechanics.slice_mechanics import SliceMechanics
+from tagstrain.mechanics.study_mechanics import StudyMechanics
+from tagstrain.mechanics.timing import CurveMeasures
+from tagstrain.report.bulls_eye import SEGMENT_NAMES
+from tagstrain.report.curves import peak_strains
+from tagstrain.report.page_text import UNKNOWN, number_text, percent_text
+from tagstrain.report.references import CIRCUMFERENTIAL_PEAK, TORSION_PEAK, ReferenceRange
+
+NOT_ASSESSED = "not assessed"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """One number of the whole ventricle."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text; the first cell of each names the row."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def key_figures(mechanics: StudyMechanics) -> list[KeyFigure]:
+    """What a reader looks for first."""
+    circumferential, radial = mechanics.circumferential.global_measures, mechanics.radial.global_measures
+    figures = [
+        KeyFigure(
+            "Peak circumferential strain",
+            percent_text(circumferential.peak),
+            f"at {number_text(circumferential.time_to_peak_ms)} ms; healthy {_range_text(CIRCUMFERENTIAL_PEAK)}",
+        ),
+        KeyFigure("Peak radial strain", percent_text(radial.peak), f"at {number_text(radial.time_to_peak_ms)} ms"),
+        KeyFigure("End-systole", number_text(mechanics.phases.es_ms, 0, " ms"), "after the R wave"),
+        KeyFigure(
+            "Circumferential strain rate",
+            number_text(circumferential.systolic_rate_per_s, 2, " /s"),
+            f"early diastole {number_text(circumferential.early_diastolic_rate_per_s, 2, ' /s')}",
+        ),
+    ]
+    twist = mechanics.twist
+    if twist is not None:
+        torsion = _torsion_deg_per_cm(twist)
+        note = f"torsion {number_text(torsion, 1, ' °/cm')}; healthy {_range_text(TORSION_PEAK)}"
+        if not isfinite(torsion):
+            note = "the distance between the slices is not known"
+        figures.append(KeyFigure("Twist, base to apex", number_text(twist.peak_twist_deg, 1, "°"), note))
+    return figures
+
+
+def ventricle_table(mechanics: StudyMechanics) -> Table:
+    """Everything measured over all slices together."""
+    circumferential, radial = mechanics.circumferential.global_measures, mechanics.radial.global_measures
+    dyssynchrony = mechanics.dyssynchrony
+    recovery = circumferential.diastolic_recovery
+    rows = [
+        ("Circumferential strain at end-systole", percent_text(circumferential.end_systolic)),
+        ("Radial strain at end-systole", percent_text(radial.end_systolic)),
+        ("Time to peak circumferential strain", _time_text(circumferential)),
+        ("Time to peak radial strain", _time_text(radial)),
+        ("Systolic strain rate, radial", number_text(radial.systolic_rate_per_s, 2, " /s")),
+        ("Early-diastolic strain rate, radial", number_text(radial.early_diastolic_rate_per_s, 2, " /s")),
+        ("Diastolic recovery", recovery.reason or percent_text(recovery.fraction, 0)),
+        ("Standard deviation of the segments' times to peak", number_text(dyssynchrony.time_to_peak_sd_ms, 0, " ms")),
+        ("Uniformity, circumferential (CURE)", number_text(dyssynchrony.circumferential_uniformity, 2)),
+        ("Uniformity, radial (RURE)", number_text(dyssynchrony.radial_uniformity, 2)),
+        ("Internal stretch fraction", number_text(dyssynchrony.internal_stretch_fraction, 2)),
+    ]
+    if mechanics.twist is not None:
+        untwist = mechanics.twist.peak_untwist_rate_deg_per_s
+        rows.append(("Peak untwist rate", number_text(untwist, 0, " °/s")))
+    return Table("Whole ventricle", ("Measure", "Value"), tuple(rows))
+
+
+def slice_table(
+    results: Sequence[SliceResult], mechanics: StudyMechanics, qualities: Mapping[str, Mapping[str, Any]]
+) -> Table:
+    """One row per slice, with its grade."""
+    header = (
+        "Slice",
+        "Quality",
+        "Circ. peak",
+        "Circ. at ES",
+        "Circ. rate, systole",
+        "Circ. rate, early diastole",
+        "Time to peak",
+        "Radial peak",
+        "Rotation at ES",
+        "Circ. peak, mid-wall chords",
+    )
+    rows = (
+        _slice_row(result, slice_, qualities.get(result.name))
+        for result, slice_ in zip(results, mechanics.slices, strict=True)
+    )
+    return Table("Slices", header, tuple(rows))
+
+
+def segment_table(mechanics: StudyMechanics) -> Table:
+    """One row per AHA segment that was imaged."""
+    header = ("Segment", "Circ. peak", "Circ. at ES", "Time to peak", "Post-systolic index", "Radial peak")
+    radial = mechanics.radial.segment_measures
+    rows = (
+        (
+            f"{number} {SEGMENT_NAMES[number]}",
+            percent_text(measures.peak),
+            percent_text(measures.end_systolic),
+            number_text(measures.time_to_peak_ms, 0, " ms"),
+            percent_text(measures.post_systolic_index, 0),
+            percent_text(radial[number].peak),
+        )
+        for number, measures in mechanics.circumferential.segment_measures.items()
+    )
+    return Table("AHA segments", header, tuple(rows))
+
+
+def _slice_row(result: SliceResult, slice_: SliceMechanics, quality: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Values of one slice."""
+    circumferential = slice_.circumferential.slice_mean
+    chords = peak_strains(result.strain)["circumferential_midwall"].green_lagrange
+    return (
+        result.name,
+        NOT_ASSESSED if quality is None else str(quality.get("grade", NOT_ASSESSED)),
+        percent_text(circumferential.peak),
+        percent_text(circumferential.end_systolic),
+        number_text(circumferential.systolic_rate_per_s, 2, " /s"),
+        number_text(circumferential.early_diastolic_rate_per_s, 2, " /s"),
+        number_text(circumferential.time_to_peak_ms, 0, " ms"),
+        percent_text(slice_.radial.slice_mean.peak),
+        number_text(float(slice_.deformation.slice_rotation_deg[slice_.es_frame]), 1, "°"),
+        UNKNOWN if chords is None else percent_text(chords.value) + _interval_text(quality),
+    )
+
+
+def _interval_text(quality: Mapping[str, Any] | None) -> str:
+    """The 95 % interval of the mid-wall peak, where one was stated."""
+    interval = None if quality is None else quality.get("peak_circumferential_interval_95")
+    if not interval or None in interval:
+        return ""
+    return f" (95 %: {number_text(100 * interval[0], 1)} to {number_text(100 * interval[1], 1)})"
+
+
+def _torsion_deg_per_cm(twist: Twist) -> float:
+    """Torsion at the peak of the twist; NaN where the distance of the slices is not known."""
+    return float(np.interp(twist.time_to_peak_ms, twist.frame_times_ms, twist.torsion_deg_per_cm))
+
+
+def _time_text(measures: CurveMeasures) -> str:
+    """Time to peak in ms, and in percent of the RR interval where that is known."""
+    text = number_text(measures.time_to_peak_ms, 0, " ms")
+    of_rr = percent_text(measures.time_to_peak_of_rr, 0)
+    return text if of_rr == UNKNOWN else f"{text} ({of_rr} of the RR interval)"
+
+
+def _range_text(reference: ReferenceRange) -> str:
+    """A reference range with its unit."""
+    return f"{number_text(reference.low, 1)} to {number_text(reference.high, 1, ' ' + reference.unit)}"

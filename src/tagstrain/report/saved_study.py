@@ -1,0 +1,156 @@
+"""A study read back from its ``results.json`` and ``results.h5``: `read_saved_study`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data import (
+    Box,
+    LandmarkTracks,
+    Localization,
+    PixelSpacing,
+    PointTracks,
+    Provenance,
+    SliceFailure,
+    SliceLevel,
+    SliceResult,
+    StudyResult,
+    TaggedCine,
+)
+from tagstrain.errors import InputError
+from tagstrain.inference.strain import slice_strain
+from tagstrain.report.heart_images import HeartImages
+
+RESULTS_JSON = "results.json"
+RESULTS_HDF5 = "results.h5"
+MAX_SLICES = 30
+"""More slices than any one heart has: results with more are a cohort in one file."""
+_ANALYZE_AGAIN = "Analyze the study again with 'tagstrain analyze'"
+
+
+class SavedInsertion(NamedTuple):
+    """Anterior insertion of the right ventricle in one slice."""
+
+    angle_rad: float
+    """Direction from the ventricle's center, from +x towards +y of the image."""
+    is_reliable: bool
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SavedStudy:
+    """The results of one study as its files hold them."""
+
+    results: StudyResult
+    """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part."""
+    qualities: Mapping[str, Mapping[str, Any]]
+    """The ``quality`` record of every slice that was assessed, by slice name."""
+    insertions: Mapping[str, SavedInsertion]
+    """Of every slice in which one was found or given, by slice name."""
+    warnings: tuple[str, ...]
+    """About the study as a whole."""
+    conventions: Mapping[str, str]
+
+
+def read_saved_study(folder: Path) -> SavedStudy:
+    """Read the results that ``tagstrain analyze`` wrote into a study's folder.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, or was written before the results held pictures of the heart; if there are
+        more than `MAX_SLICES`.
+    """
+    json_path, hdf5_path = folder / RESULTS_JSON, folder / RESULTS_HDF5
+    try:
+        with h5py.File(hdf5_path) as file:
+            _refuse_cohort(hdf5_path, len(file["slice_names"]))
+            record = _read_json(json_path)
+            slices = tuple(_read_slice(entry, file) for entry in record["slices"])
+        return SavedStudy(
+            results=StudyResult(
+                record["study"],
+                record["source"],
+                Provenance(**record["provenance"], disclaimer=record["disclaimer"]),
+                slices,
+                tuple(SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]),
+            ),
+            qualities={entry["name"]: entry["quality"] for entry in record["slices"] if entry.get("quality")},
+            insertions={
+                entry["name"]: SavedInsertion(entry["insertion"]["angle_rad"], entry["insertion"]["is_reliable"])
+                for entry in record["slices"]
+                if entry.get("insertion")
+            },
+            warnings=tuple(record.get("warnings", ())),
+            conventions=record["conventions"],
+        )
+    except OSError as error:
+        raise InputError(hdf5_path, f"cannot be read ({error})", _ANALYZE_AGAIN) from error
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(hdf5_path, f"does not hold what a report needs ({error})", _ANALYZE_AGAIN) from error
+
+
+def _refuse_cohort(path: Path, n_rows: int) -> None:
+    """Refuse results of a whole cohort in one file before reading them."""
+    if n_rows > MAX_SLICES:
+        raise InputError(
+            path,
+            f"holds {n_rows} slices, more than one heart has",
+            f"Reports are for studies of up to {MAX_SLICES} slices; read the numbers from strain.csv",
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read ``results.json``."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({error})", _ANALYZE_AGAIN) from error
+    if not isinstance(record, dict):
+        raise InputError(path, "does not hold the results of a study", _ANALYZE_AGAIN)
+    return record
+
+
+def _read_slice(entry: Mapping[str, Any], file: h5py.File) -> SliceResult:
+    """One slice, from its record in the JSON and its row in the HDF5."""
+    row, n_frames = entry["row"], entry["n_frames"]
+    images = HeartImages.read(file, row)
+    corner_px = np.array([images.first_column, images.first_row], np.float64)
+    points_px = np.moveaxis(file["landmark_predictions"][row, :n_frames].astype(np.float64), 1, 2) - corner_px
+    sigma_px = file["landmark_sigma"][row, :n_frames].astype(np.float64)
+    spacing = PixelSpacing(entry["pixel_spacing_mm"]["row"], entry["pixel_spacing_mm"]["column"])
+    cine = TaggedCine(
+        frames=images.to_gray_levels(),
+        frame_times_ms=file["frame_times_ms"][row, :n_frames],
+        pixel_spacing=spacing,
+        name=entry["name"],
+        level=SliceLevel(entry["level"]),
+        ed_frame=entry["ed_frame"],
+        affine=_moved(entry["affine"], corner_px),
+        source=entry["source"],
+        rr_interval_ms=entry["rr_interval_ms"],
+    )
+    landmarks = LandmarkTracks.from_points(PointTracks(points_px, sigma_px, cine.ed_frame))
+    return SliceResult(
+        cine,
+        Localization(Box(*(np.array(entry["box_px"]) - np.tile(corner_px, 2))), entry["localization_confidence"]),
+        landmarks,
+        slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms),
+        tuple(entry["warnings"]),
+    )
+
+
+def _moved(affine: list[list[float]] | None, corner_px: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Affine of the part of an image whose first pixel is ``(x, y)`` of the whole; None where there is none."""
+    if affine is None:
+        return None
+    to_whole = np.eye(4)
+    to_whole[:2, 3] = corner_px
+    return np.asarray(np.array(affine) @ to_whole)

@@ -1,0 +1,125 @@
+"""The report of a study, one HTML file that needs no network: `write_report`."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from tagstrain import __version__
+from tagstrain.errors import InputError
+from tagstrain.inference.mechanics import ventricle_mechanics
+from tagstrain.io import atomic_file
+from tagstrain.mechanics.study_mechanics import StudyMechanics
+from tagstrain.report.page_bulls_eyes import bulls_eyes
+from tagstrain.report.page_charts import REFERENCE_COLOR, chart_legend, strain_charts
+from tagstrain.report.page_cines import MISSING, STEPS_PER_PX, STEPS_PER_UNIT_STRAIN, cine_record
+from tagstrain.report.page_notes import study_notes
+from tagstrain.report.page_tables import key_figures, segment_table, slice_table, ventricle_table
+from tagstrain.report.panels import ring_colors
+from tagstrain.report.references import CIRCUMFERENTIAL_PEAK
+from tagstrain.report.saved_study import RESULTS_JSON, SavedStudy, read_saved_study
+from tagstrain.report.strain_colors import ColorScale, circumferential_scale, radial_scale
+
+REPORT_HTML = "report.html"
+_ASSETS = files("tagstrain.report") / "assets"
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a study's folder, from the results that are there; replaces an earlier one.
+
+    Raises
+    ------
+    InputError
+        If the results cannot be read (`read_saved_study`) or shown together.
+    """
+    page = render_page(read_saved_study(folder))
+    path = folder / REPORT_HTML
+    with atomic_file(path, overwrite=True) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def render_page(study: SavedStudy) -> str:
+    """The report as HTML.
+
+    Raises
+    ------
+    InputError
+        If the slices were not imaged over the same time.
+    """
+    results = study.results
+    angles_rad = {name: insertion.angle_rad for name, insertion in study.insertions.items()}
+    try:
+        mechanics = ventricle_mechanics(results.slices, angles_rad) if results.slices else None
+    except ValueError as error:
+        problem = f"allows no report: {error}"
+        raise InputError(RESULTS_JSON, problem, "Analyze its slices as separate studies") from error
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("study.html.j2").render(
+        study=results,
+        mechanics=mechanics,
+        notes=study_notes(study, mechanics),
+        conventions=study.conventions,
+        software_version=__version__,
+        css=_asset("page.css"),
+        script=_asset("page.js"),
+        plotly=_plotly_packed() if mechanics else "",
+        **({} if mechanics is None else _function_parts(study, mechanics)),
+    )
+
+
+def _function_parts(study: SavedStudy, mechanics: StudyMechanics) -> dict[str, Any]:
+    """What the page shows of a ventricle with at least one slice."""
+    slices = study.results.slices
+    names = [result.name for result in slices]
+    charts = strain_charts(mechanics, names)
+    return {
+        "key_figures": key_figures(mechanics),
+        "bulls_eyes": bulls_eyes(mechanics),
+        "are_segments_reliable": all(
+            result.name in study.insertions and study.insertions[result.name].is_reliable for result in slices
+        ),
+        "charts": charts,
+        "legend": chart_legend(mechanics, names),
+        "reference": CIRCUMFERENTIAL_PEAK,
+        "reference_color": REFERENCE_COLOR,
+        "ventricle_table": ventricle_table(mechanics),
+        "tables": [slice_table(slices, mechanics, study.qualities), segment_table(mechanics)],
+        "page_data": {
+            "slices": [cine_record(result, slice_) for result, slice_ in zip(slices, mechanics.slices, strict=True)],
+            "charts": {chart.key: chart.figure for chart in charts},
+            "scales": {
+                "circumferential": _scale_record(circumferential_scale()),
+                "radial": _scale_record(radial_scale()),
+            },
+            "ringColors": ring_colors(slices[0].landmarks.points_px.shape[2]),
+            "stepsPerPx": STEPS_PER_PX,
+            "stepsPerUnitStrain": STEPS_PER_UNIT_STRAIN,
+            "missing": MISSING,
+        },
+    }
+
+
+def _scale_record(scale: ColorScale) -> dict[str, Any]:
+    """A color scale for the page's script, in percent."""
+    return {"low": scale.low, "high": scale.high, "colors": scale.colors()}
+
+
+def _asset(name: str) -> str:
+    """A template, style sheet or script of the page."""
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+@cache
+def _plotly_packed() -> str:
+    """The plotting library, compressed: the page unpacks it, which keeps it below half its size."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode("utf-8"), 9, mtime=0)).decode("ascii")

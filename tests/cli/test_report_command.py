@@ -1,0 +1,69 @@
+"""``tagstrain report``: which pages it writes, and what it says where it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from saved_results import short_axis_slices, write_results
+from tagstrain.cli.exits import ExitCode
+from tagstrain.cli.main import run
+
+
+def test_every_study_of_a_run_gets_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        write_results(tmp_path / name, short_axis_slices(3, (40, 36))[:1], key=name)
+    (tmp_path / "other").mkdir()
+    assert run(["report", str(tmp_path)]) is ExitCode.DONE
+    pages = [tmp_path / name / "report.html" for name in ("one", "two")]
+    assert capsys.readouterr().out.split() == [str(page) for page in pages]
+    assert all("not for diagnostic use" in page.read_text(encoding="utf-8") for page in pages)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "report.html",
+        "results.h5",
+        "results.json",
+        "strain.csv",
+    ]
+
+
+def test_a_study_that_cannot_be_read_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        write_results(tmp_path / name, short_axis_slices(3, (40, 36))[:1])
+    (tmp_path / "one" / "results.h5").write_bytes(b"no HDF5")
+    assert run(["report", str(tmp_path)]) is ExitCode.SOME_FAILED
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(tmp_path / "two" / "report.html")]
+    assert "Error: one: results.h5: cannot be read" in captured.err
+    assert run(["report", str(tmp_path / "one")]) is ExitCode.UNREADABLE
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(tmp_path)]) is ExitCode.UNREADABLE
+    assert "holds no results.json" in capsys.readouterr().err
+
+
+def test_pdf_without_a_browser_says_so_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_results(tmp_path / "one", short_axis_slices(3, (40, 36))[:1])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(["report", str(folder), "--pdf"]) is ExitCode.ERROR
+    assert "--pdf needs Chromium" in capsys.readouterr().err
+    assert not (folder / "report.html").exists()
+
+
+def test_a_browser_that_fails_is_quoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_results(tmp_path / "one", short_axis_slices(3, (40, 36))[:1])
+    browser = tmp_path / "bin" / "chromium"
+    browser.parent.mkdir()
+    browser.write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n", encoding="utf-8")
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", str(browser.parent))
+    assert run(["report", str(folder), "--pdf"]) is ExitCode.ERROR
+    assert "chromium did not print it; it said: no display" in capsys.readouterr().err
+    assert not (folder / "report.pdf").exists()

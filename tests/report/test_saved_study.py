@@ -1,0 +1,88 @@
+"""What a report reads back is what the analysis found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from saved_results import PROVENANCE, edit_json, short_axis_slices, write_results
+from tagstrain.data import SliceFailure
+from tagstrain.errors import InputError
+from tagstrain.report.heart_images import HEART_IMAGES, HeartImages
+from tagstrain.report.saved_study import MAX_SLICES, read_saved_study
+
+
+def test_results_come_back_cut_to_the_heart(tmp_path: Path) -> None:
+    slices = short_axis_slices(7)
+    study = read_saved_study(write_results(tmp_path / "a", slices, SliceFailure("first", "nothing there")))
+    assert study.results.key == "case_7"
+    assert study.results.provenance == PROVENANCE
+    assert study.results.failures == (SliceFailure("first", "nothing there"),)
+    for read, written in zip(study.results.slices, slices, strict=True):
+        assert (read.name, read.cine.level, read.warnings) == (written.name, written.cine.level, written.warnings)
+        assert read.cine.rr_interval_ms == 900.0
+        assert_allclose(read.strain.circumferential, written.strain.circumferential, atol=1e-5)
+        assert_allclose(read.landmarks.sigma_px, written.landmarks.sigma_px, rtol=1e-6)
+
+
+def test_a_landmark_keeps_its_place_in_the_patient_and_on_the_picture(tmp_path: Path) -> None:
+    written = short_axis_slices(5)[1]
+    read = read_saved_study(write_results(tmp_path / "a", [written])).results.slices[0]
+    for frame in (0, 3):
+        places = []
+        for result in (read, written):
+            x, y = result.landmarks.points_px[frame, 5, 2]
+            gray = result.cine.frames[frame, round(y), round(x)]
+            places.append([*(result.cine.affine @ [x, y, 0, 1])[:3], gray])
+        assert_allclose(places[0], places[1], atol=np.ptp(written.cine.frames) / 200)
+
+
+def test_pictures_are_right_to_half_a_step_within_the_display_range() -> None:
+    result = short_axis_slices(4)[0]
+    images = HeartImages.of(result)
+    n_rows, n_columns = images.pixels.shape[1:]
+    rows = slice(images.first_row, images.first_row + n_rows)
+    shown = result.cine.frames[:, rows, images.first_column : images.first_column + n_columns]
+    dark, bright = images.gray_range
+    step = (bright - dark) / 255
+    assert_allclose(images.to_gray_levels(), shown.clip(dark, bright), atol=0.5 * step + 1e-4)
+
+
+def test_insertion_quality_and_warnings_are_read_where_they_were_written(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", short_axis_slices(4))
+    quality = {"grade": "usable", "reasons": ["tags end early"]}
+    edit_json(folder, {"quality": quality, "insertion": {"angle_rad": -2.0, "is_reliable": True}})
+    study = read_saved_study(folder)
+    assert study.qualities == {"basal": quality}
+    assert study.insertions["basal"] == (-2.0, True)
+    assert "mid" not in study.insertions
+
+
+def test_results_that_cannot_be_used_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"results\.h5: cannot be read .*Analyze the study again"):
+        read_saved_study(tmp_path)
+    folder = write_results(tmp_path / "a", short_axis_slices(3))
+    (folder / "results.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"results\.json: cannot be read"):
+        read_saved_study(folder)
+    (folder / "results.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match="does not hold the results of a study"):
+        read_saved_study(folder)
+
+
+def test_results_without_pictures_are_refused(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", short_axis_slices(3))
+    with h5py.File(folder / "results.h5", "a") as file:
+        del file[HEART_IMAGES]
+    with pytest.raises(InputError, match="does not hold what a report needs"):
+        read_saved_study(folder)
+
+
+def test_a_cohort_in_one_file_is_refused(tmp_path: Path) -> None:
+    failures = [SliceFailure(f"row_{row}", "empty") for row in range(MAX_SLICES + 1)]
+    with pytest.raises(InputError, match=r"holds 31 slices, more than one heart has.*strain\.csv"):
+        read_saved_study(write_results(tmp_path / "a", [], *failures))

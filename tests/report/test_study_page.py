@@ -1,0 +1,188 @@
+"""The report as a file: what stands in it, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from contracting_slice import INNER_MM, OUTER_MM
+from saved_results import edit_json, short_axis_slices, write_results
+from tagstrain.data import SliceFailure, SliceLevel
+from tagstrain.inference.mechanics import ventricle_mechanics
+from tagstrain.report.bulls_eye import SEGMENT_NAMES, bulls_eye_wedges
+from tagstrain.report.page_text import number_text, percent_text
+from tagstrain.report.saved_study import read_saved_study
+from tagstrain.report.strain_colors import circumferential_scale, radial_scale, readable_on
+from tagstrain.report.study_page import render_page, write_report
+
+LIMIT_BYTES = 6_000_000
+
+
+def page_of(folder: Path) -> str:
+    return render_page(read_saved_study(folder))
+
+
+def page_data(page: str) -> dict[str, Any]:
+    match = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert match is not None
+    data: dict[str, Any] = json.loads(match[1])
+    return data
+
+
+def words(page: str) -> str:
+    """Text of the page without its scripts, styles and tags."""
+    bare = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", bare))
+
+
+def test_three_slices_of_sixty_frames_stay_below_six_megabytes(tmp_path: Path) -> None:
+    noise = np.random.default_rng(3)
+    slices = []
+    for result in short_axis_slices(60, (128, 120)):
+        frames = result.cine.frames + noise.normal(0, 10, result.cine.frames.shape).astype(np.float32)
+        slices.append(replace(result, cine=replace(result.cine, frames=frames)))
+    path = write_report(write_results(tmp_path / "a", slices))
+    assert path.name == "report.html"
+    assert path.stat().st_size < LIMIT_BYTES
+
+
+def test_the_page_fetches_nothing(tmp_path: Path) -> None:
+    page = page_of(write_results(tmp_path / "a", short_axis_slices(4)))
+    assert not re.findall(r'(?:src|href)\s*=\s*["\'](?!data:)', page)
+    assert "default-src 'none'" in page
+
+
+def test_key_figures_have_their_closed_form(tmp_path: Path) -> None:
+    """Rings of radius R shrink to sqrt(R^2 - 0.52 INNER^2): E_cc = -0.26 INNER^2 / R^2, and all slices turn alike."""
+    text = words(page_of(write_results(tmp_path / "a", short_axis_slices(24))))
+    match = re.search(r"Peak circumferential strain −([\d.]+) %", text)
+    assert match is not None
+    radius = np.linspace(INNER_MM, OUTER_MM, 7)
+    assert float(match[1]) == pytest.approx(100 * np.mean(0.26 * INNER_MM**2 / radius**2), abs=0.6)
+    assert re.search(r"Twist, base to apex −?0\.\d° torsion −?0\.0 °/cm", text)
+
+
+def test_every_segment_of_a_uniform_contraction_has_the_same_value_in_table_and_chart(tmp_path: Path) -> None:
+    page = page_of(write_results(tmp_path / "a", short_axis_slices(12)))
+    values = re.findall(r'<th scope="row">(\d+) (?:basal|mid|apical) [a-z]+</th><td>(−[\d.]+) %', page)
+    assert [int(number) for number, _ in values] == list(range(1, 17))
+    peaks = [float(value.replace("−", "-")) for _, value in values]
+    assert np.ptp(peaks) < 0.3
+    charts = page_data(page)["charts"]
+    assert len(charts["segments"]["data"]) == 16
+    lowest = [min(trace["y"]) for trace in charts["segments"]["data"]]
+    assert_allclose(lowest, peaks, atol=0.06)
+
+
+def test_the_player_gets_the_landmarks_of_the_pictures(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", short_axis_slices(5))
+    data, study = page_data(page_of(folder)), read_saved_study(folder)
+    result = study.results.slices[2]
+    record = data["slices"][2]
+    steps = np.frombuffer(base64.b64decode(record["landmarks"]), "<i2").reshape(5, 24, 7, 2)
+    assert_allclose(steps / data["stepsPerPx"], result.landmarks.points_px, atol=0.51 / data["stepsPerPx"])
+    assert (record["rows"], record["columns"]) == result.cine.frames.shape[1:]
+    strain = np.frombuffer(base64.b64decode(record["circumferential"]), "<i2").reshape(5, 24, 7)
+    truth = ventricle_mechanics(study.results.slices).slices[2].deformation.circumferential.landmarks
+    assert_allclose(strain / data["stepsPerUnitStrain"], truth, atol=1e-4)
+
+
+def test_unknown_landmarks_are_marked_not_drawn_at_zero(tmp_path: Path) -> None:
+    result = short_axis_slices(5)[1]
+    points = result.landmarks.points_px.copy()
+    points[3, 4] = np.nan
+    folder = write_results(tmp_path / "a", [replace(result, landmarks=replace(result.landmarks, points_px=points))])
+    data = page_data(page_of(folder))
+    steps = np.frombuffer(base64.b64decode(data["slices"][0]["landmarks"]), "<i2").reshape(5, 24, 7, 2)
+    assert (steps[3, 4] == data["missing"]).all()
+    assert np.count_nonzero(steps == data["missing"]) == 14
+
+
+def test_grades_reasons_intervals_and_failures_are_said(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", short_axis_slices(4), SliceFailure("extra", "no ventricle found"))
+    interval = {"peak_circumferential_interval_95": [-0.31, -0.12]}
+    edit_json(folder, {"quality": {"grade": "usable", "reasons": ["tags end early"], **interval}})
+    text = words(page_of(folder))
+    assert "extra: not analyzed: no ventricle found" in text
+    assert "basal: quality usable: tags end early" in text
+    assert "(95 %: −31.0 to −12.0)" in text
+    assert text.count("not assessed") == 2
+    assert "not for diagnostic use" in text
+    assert "3 of 4 slices analyzed" in text
+    assert "doi:10.1002/jmri.24749" in text
+
+
+def test_segments_are_doubtful_unless_the_insertion_is_known_well(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", short_axis_slices(4)[:1])
+    assert "Where the segments start is not certain" in words(page_of(folder))
+    edit_json(folder, {"insertion": {"angle_rad": 0.3, "is_reliable": False}})
+    assert "Where the segments start is not certain" in words(page_of(folder))
+    edit_json(folder, {"insertion": {"angle_rad": 0.3, "is_reliable": True}})
+    assert "Where the segments start is not certain" not in words(page_of(folder))
+
+
+def test_names_are_shown_as_text(tmp_path: Path) -> None:
+    result = short_axis_slices(4)[0]
+    odd = replace(result, cine=replace(result.cine, name="</script><b>x"), warnings=("a < b & c",))
+    page = page_of(write_results(tmp_path / "a", [odd], key="<i>case</i>"))
+    assert "</script><b>x" not in page
+    assert "<i>case" not in page
+    assert "a &lt; b &amp; c" in page
+    assert page_data(page)["slices"][0]["name"] == "</script><b>x"
+
+
+def test_a_study_whose_slices_all_failed_still_has_a_page(tmp_path: Path) -> None:
+    page = page_of(write_results(tmp_path / "a", [], SliceFailure("mid", "no ventricle found")))
+    assert "no slice could be analyzed" in words(page)
+    assert "<canvas" not in page
+
+
+def test_a_slice_of_unknown_level_is_in_no_bulls_eye(tmp_path: Path) -> None:
+    result = short_axis_slices(4)[0]
+    unknown = replace(result, cine=replace(result.cine, level=SliceLevel.UNKNOWN))
+    page = page_of(write_results(tmp_path / "a", [unknown]))
+    assert "its level is not known" in words(page)
+    assert "None: the level of no slice is known" in words(page)
+    assert "segments" not in page_data(page)["charts"]
+    mixed = page_of(write_results(tmp_path / "b", [unknown, short_axis_slices(4)[1]]))
+    assert mixed.count("not measured</title>") == 3 * 10
+
+
+def test_wedges_tile_the_rings_with_anterior_at_the_top_and_the_septum_on_the_left() -> None:
+    wedges = {wedge.segment: wedge for wedge in bulls_eye_wedges()}
+    assert set(wedges) == set(SEGMENT_NAMES)
+    area = sum((w.outer_radius**2 - w.inner_radius**2) * (w.end_deg - w.start_deg) / 360 for w in wedges.values())
+    assert area == pytest.approx(1 - 0.16**2)
+    directions = {"anterior": 90, "septal": 180, "inferior": 270, "lateral": 0}
+    for number, name in SEGMENT_NAMES.items():
+        place = name.split()[1]
+        middle = (wedges[number].start_deg + wedges[number].end_deg) / 2
+        if place in directions:
+            assert middle % 360 == directions[place]
+        else:
+            assert 90 < middle < 270 if place.endswith("septal") else not 90 < middle % 360 < 270
+
+
+def test_contraction_is_blue_and_text_can_be_read_on_every_color() -> None:
+    for scale, sign in ((circumferential_scale(), -1), (radial_scale(), 1)):
+        red, _, blue = (int(scale.color(0.6 * sign * abs(scale.low))[start : start + 2], 16) for start in (1, 3, 5))
+        assert blue > red + 60
+    assert (readable_on("#ffffff"), readable_on("#053061"), readable_on("#fde725")) == (
+        "#000000",
+        "#ffffff",
+        "#000000",
+    )
+
+
+def test_numbers_are_written_for_readers() -> None:
+    assert percent_text(-0.1734) == "−17.3 %"
+    assert percent_text(-0.00001) == "0.0 %"
+    assert number_text(float("nan"), 1, " ms") == number_text(None) == "–"
