@@ -365,7 +365,9 @@ def test_quiet_prints_nothing_and_timings_print_every_stage(
     assert captured.out == captured.err == ""
     assert analyze(path, "--timings", out="b") == 0
     printed = capsys.readouterr().out
-    assert all(stage in printed for stage in ("read", "localize", "place", "track", "strain", "write", "total"))
+    assert all(
+        stage in printed for stage in ("read", "localize", "place", "track", "strain", "insertion", "write", "total")
+    )
 
 
 def test_spacing_given_on_the_command_line_reaches_the_reader(analyze: Callable[..., int], tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class SliceResult:
     strain: StrainResult
     warnings: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
-    """Wall time by stage: ``read``, ``localize``, ``place``, ``track``, ``insertion``, ``strain``."""
+    """Wall time by stage: ``read``, ``localize``, ``place``, ``track``, ``strain``, ``insertion``."""
     insertion: Insertion | None = None
     """Anterior insertion of the right ventricle; None where nothing looked for it."""
 
