@@ -18,7 +18,7 @@ from tagstrain.cli.exits import ExitCode
 from tagstrain.data import Provenance, SliceFailure
 from tagstrain.data.results import NOT_FOR_DIAGNOSIS
 
-STAGES = ("read", "localize", "place", "track", "insertion", "strain", "quality", "write")
+STAGES = ("read", "localize", "place", "track", "strain", "insertion", "quality", "write")
 """Stages of the pipeline in their order, as timed for every slice."""
 
 RECORDED_PACKAGES = ("numpy", "scipy", "h5py", "pydicom", "nibabel", "torch", "matplotlib", "pillow")
