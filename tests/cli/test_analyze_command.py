@@ -88,7 +88,8 @@ def test_a_study_gives_its_folder_and_the_record_of_the_run(
     path = write_rows(tmp_path / "patients name" / "case.h5", (False, False))
     assert analyze(path) == 0
     out = tmp_path / "out"
-    expected = ["case/results.h5", "case/results.json", "case/strain.csv", "run.json", "run.log"]
+    written = ("mechanics.csv", "mechanics.json", "results.h5", "results.json", "strain.csv")
+    expected = [*(f"case/{name}" for name in written), "run.json", "run.log"]
     assert files_in(out) == expected
     record = json.loads((out / "run.json").read_text())
     assert record["command"][:3] == ["tagstrain", "analyze", "case.h5"]

@@ -96,5 +96,5 @@ def test_results_without_pictures_are_refused(tmp_path: Path) -> None:
 
 def test_a_cohort_in_one_file_is_refused(tmp_path: Path) -> None:
     failures = [SliceFailure(f"row_{row}", "empty") for row in range(MAX_SLICES + 1)]
-    with pytest.raises(InputError, match=r"holds 31 slices, more than one heart has.*strain\.csv"):
+    with pytest.raises(InputError, match=r"holds 17 slices, more than one heart has.*strain\.csv"):
         read_saved_study(write_results(tmp_path / "a", [], *failures))

@@ -127,17 +127,26 @@ class AnalysisRun:
             for doubt in order.doubts():
                 writer.warn(doubt)
                 self._warn(f"{study.key}: {doubt}")
-        if self.figures:
-            self._write_report(study.key)
+        self._write_function(study.key)
 
-    def _write_report(self, key: str) -> None:
-        """Write a study's page from the results that stand by now; without it they are whole all the same."""
-        from tagstrain.report.study_page import write_report  # here for the same reason as the figures below
+    def _write_function(self, key: str) -> None:
+        """Write regional function, and with figures the page; without both the results are whole all the same."""
+        # Imported here for the same reason as the figures below.
+        from tagstrain.report.mechanics_files import write_mechanics
+        from tagstrain.report.saved_study import read_saved_study
 
+        folder = self.root / key
         try:
-            write_report(self.root / key)
+            saved = read_saved_study(folder)
         except InputError as error:
-            self._warn(f"{key}: no report: {error}")
+            self._warn(f"{key}: no regional function and no report: {error}")
+            return
+        if saved.mechanics is not None:
+            write_mechanics(folder, saved.results, saved.mechanics)
+        if self.figures:
+            from tagstrain.report.study_page import write_page
+
+            write_page(folder, saved)
 
     def _warn(self, message: str) -> None:
         """Say a warning on the screen and in the log."""

@@ -33,6 +33,11 @@ class Twist:
     peak_untwist_rate_deg_per_s: float
     """Fastest fall of the twist after its peak, negative; NaN where the cine ends while it still gets faster."""
 
+    @property
+    def torsion_at_peak_deg_per_cm(self) -> float:
+        """Torsion when the twist is greatest; NaN where the distance of the slices is not known."""
+        return float(np.interp(self.time_to_peak_ms, self.frame_times_ms, self.torsion_deg_per_cm))
+
 
 def rotation_deg(rings: RingMotion, is_seen_from_apex: bool) -> NDArray[np.float64]:
     """Rotation of every ring since ED, shape ``(time, ring)``; counter-clockwise as seen from the apex is positive."""

@@ -23,9 +23,9 @@ class Note(NamedTuple):
     text: str
 
 
-def study_notes(study: SavedStudy, mechanics: StudyMechanics | None) -> list[Note]:
+def study_notes(study: SavedStudy) -> list[Note]:
     """Failures, warnings and grades of the slices, then what could not be measured or had to be assumed."""
-    results = study.results
+    results, mechanics = study.results, study.mechanics
     notes = [Note(WHOLE_STUDY, warning) for warning in study.warnings]
     notes += [Note(failure.name, f"not analyzed: {failure.reason}") for failure in results.failures]
     for result in results.slices:

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-import numpy as np
-
 from tagstrain.data import SliceResult
-from tagstrain.mechanics.rotation import Twist
 from tagstrain.mechanics.slice_mechanics import SliceMechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.mechanics.timing import CurveMeasures
@@ -59,7 +56,7 @@ def key_figures(mechanics: StudyMechanics) -> list[KeyFigure]:
     ]
     twist = mechanics.twist
     if twist is not None:
-        torsion = _torsion_deg_per_cm(twist)
+        torsion = twist.torsion_at_peak_deg_per_cm
         note = f"torsion {number_text(torsion, 1, ' °/cm')}; healthy {_range_text(TORSION_PEAK)}"
         if not isfinite(torsion):
             note = "the distance between the slices is not known"
@@ -156,11 +153,6 @@ def _interval_text(quality: Mapping[str, Any] | None) -> str:
     if not interval or None in interval:
         return ""
     return f" (95 %: {number_text(100 * interval[0], 1)} to {number_text(100 * interval[1], 1)})"
-
-
-def _torsion_deg_per_cm(twist: Twist) -> float:
-    """Torsion at the peak of the twist; NaN where the distance of the slices is not known."""
-    return float(np.interp(twist.time_to_peak_ms, twist.frame_times_ms, twist.torsion_deg_per_cm))
 
 
 def _time_text(measures: CurveMeasures) -> str:

@@ -28,12 +28,14 @@ from tagstrain.data import (
     TaggedCine,
 )
 from tagstrain.errors import InputError
+from tagstrain.inference.mechanics import ventricle_mechanics
 from tagstrain.inference.strain import slice_strain
+from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.report.heart_images import HeartImages
 
 RESULTS_JSON = "results.json"
 RESULTS_HDF5 = "results.h5"
-MAX_SLICES = 30
+MAX_SLICES = 16
 """More slices than any one heart has: results with more are a cohort in one file."""
 _ANALYZE_AGAIN = "Analyze the study again with 'tagstrain analyze'"
 
@@ -44,6 +46,8 @@ class SavedStudy:
 
     results: StudyResult
     """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part."""
+    mechanics: StudyMechanics | None
+    """Regional function of its slices; None where none could be analyzed."""
     qualities: Mapping[str, Mapping[str, Any]]
     """The ``quality`` record of every slice that was assessed, by slice name."""
     warnings: tuple[str, ...]
@@ -58,7 +62,7 @@ def read_saved_study(folder: Path) -> SavedStudy:
     ------
     InputError
         If a file is missing, damaged, or was written before the results held pictures of the heart; if there are
-        more than `MAX_SLICES`.
+        more than `MAX_SLICES`, or they were not imaged over the same time.
     """
     json_path, hdf5_path = folder / RESULTS_JSON, folder / RESULTS_HDF5
     try:
@@ -67,6 +71,7 @@ def read_saved_study(folder: Path) -> SavedStudy:
             record = _read_json(json_path)
             slices = tuple(_read_slice(entry, file) for entry in record["slices"])
         return SavedStudy(
+            mechanics=_mechanics(json_path, slices),
             results=StudyResult(
                 record["study"],
                 record["source"],
@@ -84,13 +89,22 @@ def read_saved_study(folder: Path) -> SavedStudy:
         raise InputError(hdf5_path, f"does not hold what a report needs ({error})", _ANALYZE_AGAIN) from error
 
 
+def _mechanics(path: Path, slices: tuple[SliceResult, ...]) -> StudyMechanics | None:
+    """Function of the ventricle that the slices are of."""
+    try:
+        return ventricle_mechanics(slices) if slices else None
+    except ValueError as error:
+        problem = f"allows no regional function: {error}"
+        raise InputError(path, problem, "Analyze its slices as separate studies") from error
+
+
 def _refuse_cohort(path: Path, n_rows: int) -> None:
     """Refuse results of a whole cohort in one file before reading them."""
     if n_rows > MAX_SLICES:
         raise InputError(
             path,
             f"holds {n_rows} slices, more than one heart has",
-            f"Reports are for studies of up to {MAX_SLICES} slices; read the numbers from strain.csv",
+            f"Regional function and reports are for hearts of up to {MAX_SLICES} slices; read strain.csv",
         )
 
 

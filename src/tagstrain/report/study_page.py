@@ -13,10 +13,9 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from tagstrain import __version__
-from tagstrain.errors import InputError
-from tagstrain.inference.mechanics import ventricle_mechanics
 from tagstrain.io import atomic_file
 from tagstrain.mechanics.study_mechanics import StudyMechanics
+from tagstrain.report.mechanics_files import segments_reliable
 from tagstrain.report.page_bulls_eyes import bulls_eyes
 from tagstrain.report.page_charts import REFERENCE_COLOR, chart_legend, strain_charts
 from tagstrain.report.page_cines import MISSING, STEPS_PER_PX, STEPS_PER_UNIT_STRAIN, cine_record
@@ -24,7 +23,7 @@ from tagstrain.report.page_notes import study_notes
 from tagstrain.report.page_tables import key_figures, segment_table, slice_table, ventricle_table
 from tagstrain.report.panels import ring_colors
 from tagstrain.report.references import CIRCUMFERENTIAL_PEAK
-from tagstrain.report.saved_study import RESULTS_JSON, SavedStudy, read_saved_study
+from tagstrain.report.saved_study import SavedStudy, read_saved_study
 from tagstrain.report.strain_colors import ColorScale, circumferential_scale, radial_scale
 
 REPORT_HTML = "report.html"
@@ -37,9 +36,14 @@ def write_report(folder: Path) -> Path:
     Raises
     ------
     InputError
-        If the results cannot be read (`read_saved_study`) or shown together.
+        If the results cannot be read or shown together (`read_saved_study`).
     """
-    page = render_page(read_saved_study(folder))
+    return write_page(folder, read_saved_study(folder))
+
+
+def write_page(folder: Path, study: SavedStudy) -> Path:
+    """Write ``report.html`` of a study that was read already."""
+    page = render_page(study)
     path = folder / REPORT_HTML
     with atomic_file(path, overwrite=True) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -47,26 +51,15 @@ def write_report(folder: Path) -> Path:
 
 
 def render_page(study: SavedStudy) -> str:
-    """The report as HTML.
-
-    Raises
-    ------
-    InputError
-        If the slices were not imaged over the same time.
-    """
-    results = study.results
-    try:
-        mechanics = ventricle_mechanics(results.slices) if results.slices else None
-    except ValueError as error:
-        problem = f"allows no report: {error}"
-        raise InputError(RESULTS_JSON, problem, "Analyze its slices as separate studies") from error
+    """The report as HTML."""
+    results, mechanics = study.results, study.mechanics
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("study.html.j2").render(
         study=results,
         mechanics=mechanics,
-        notes=study_notes(study, mechanics),
+        notes=study_notes(study),
         conventions=study.conventions,
         software_version=__version__,
         css=_asset("page.css"),
@@ -84,9 +77,7 @@ def _function_parts(study: SavedStudy, mechanics: StudyMechanics) -> dict[str, A
     return {
         "key_figures": key_figures(mechanics),
         "bulls_eyes": bulls_eyes(mechanics),
-        "are_segments_reliable": all(
-            result.insertion is not None and result.insertion.is_reliable for result in slices
-        ),
+        "are_segments_reliable": all(segments_reliable(slices, mechanics).values()),
         "charts": charts,
         "legend": chart_legend(mechanics, names),
         "reference": CIRCUMFERENTIAL_PEAK,

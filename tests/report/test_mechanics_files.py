@@ -1,0 +1,78 @@
+"""``mechanics.json`` and ``mechanics.csv`` of a study."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from saved_results import short_axis_slices, write_results
+from tagstrain.data import Insertion, Point
+from tagstrain.report.mechanics_files import write_mechanics
+from tagstrain.report.saved_study import SavedStudy, read_saved_study
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> SavedStudy:
+    """Three slices, of which the apical one does not know the insertion well."""
+    slices = [
+        replace(result, insertion=Insertion(Point(40.0, 30.0), -1.9, confidence))
+        for result, confidence in zip(short_axis_slices(8), (0.9, 0.8, 0.3), strict=True)
+    ]
+    return read_saved_study(write_results(tmp_path / "case_7", slices))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, saved: SavedStudy) -> Path:
+    assert saved.mechanics is not None
+    write_mechanics(tmp_path / "case_7", saved.results, saved.mechanics)
+    return tmp_path / "case_7"
+
+
+def test_table_holds_what_was_measured_once_and_with_its_unit(folder: Path, saved: SavedStudy) -> None:
+    table = pd.read_csv(folder / "mechanics.csv", keep_default_na=False)
+    mechanics = saved.mechanics
+    assert mechanics is not None
+    names = ["slice", "region", "component", "measure"]
+    assert not table.duplicated(names).any()
+    values = table.set_index(names)
+    peak = values.loc[("", "segment_9", "circumferential", "peak")]
+    assert float(peak.value) == pytest.approx(mechanics.circumferential.segment_measures[9].peak, rel=1e-5)
+    assert (peak.unit, peak.reliable) == ("1", "yes")
+    assert values.loc[("", "segment_14", "radial", "time_to_peak_ms")].reliable == "no"
+    rate = values.loc[("mid", "slice", "radial", "systolic_rate_per_s")]
+    assert float(rate.value) == pytest.approx(mechanics.slices[1].radial.slice_mean.systolic_rate_per_s, rel=1e-5)
+    assert (rate.unit, rate.reliable) == ("1/s", "")
+    units = dict(zip(table.measure, table.unit, strict=True))
+    assert units["torsion_at_peak_deg_per_cm"] == "deg/cm"
+    assert units["peak_untwist_rate_deg_per_s"] == "deg/s"
+    assert units["time_to_peak_of_rr"] == "1"
+
+
+def test_json_holds_the_curves_with_null_for_what_is_missing(folder: Path, saved: SavedStudy) -> None:
+    text = (folder / "mechanics.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    record = json.loads(text)
+    mechanics = saved.mechanics
+    assert mechanics is not None
+    segment = record["ventricle"]["circumferential"]["segments"]["1"]
+    np.testing.assert_allclose(segment["curve"], mechanics.circumferential.segments[:, 0], atol=1e-6)
+    assert set(record["ventricle"]["radial"]["segments"]) == {str(number) for number in range(1, 17)}
+    assert [entry["name"] for entry in record["slices"]] == ["basal", "mid", "apical"]
+    np.testing.assert_allclose(record["slices"][0]["area_ratio"][0], 1, atol=1e-6)
+    assert "not for diagnostic use" in record["disclaimer"]
+
+
+def test_a_slice_without_a_level_has_no_segments(tmp_path: Path) -> None:
+    result = short_axis_slices(6)[0]
+    unknown = replace(result, cine=replace(result.cine, level="unknown", affine=None))
+    saved = read_saved_study(write_results(tmp_path / "a", [unknown]))
+    assert saved.mechanics is not None
+    write_mechanics(tmp_path / "a", saved.results, saved.mechanics)
+    regions = set(pd.read_csv(tmp_path / "a" / "mechanics.csv").region)
+    assert regions == {"ventricle", "slice", "layer_endo", "layer_mid", "layer_epi"}
+    assert json.loads((tmp_path / "a" / "mechanics.json").read_text())["ventricle"]["twist"] is None
