@@ -44,7 +44,7 @@ class SliceTable:
         )
         for header in ("Study", "Slice"):
             table.add_column(header, overflow="fold")
-        for header in ("ES time (ms)", "Circ. (%)", "Circ. mid-wall (%)", "Radial (%)"):
+        for header in ("ES (ms)", "Circ. (%)", "Mid-wall (%)", "Radial (%)"):
             table.add_column(header, justify="right")
         table.add_column("Quality")
         for row in self._rows:
