@@ -52,7 +52,7 @@ def render_page(study: SavedStudy) -> str:
     Raises
     ------
     InputError
-        If the slices were not imaged over the same time.
+        If the slices were not imaged over the same time, or one allows no strain.
     """
     results = study.results
     try:
@@ -85,7 +85,9 @@ def _function_parts(study: SavedStudy, mechanics: StudyMechanics) -> dict[str, A
         "key_figures": key_figures(mechanics),
         "bulls_eyes": bulls_eyes(mechanics),
         "are_segments_reliable": all(
-            result.insertion is not None and result.insertion.is_reliable for result in slices
+            result.insertion is not None and result.insertion.is_reliable
+            for result, slice_ in zip(slices, mechanics.slices, strict=True)
+            if slice_.deformation.segments
         ),
         "charts": charts,
         "legend": chart_legend(mechanics, names),
