@@ -110,7 +110,8 @@ def _turned(vectors: NDArray[np.float64], angle_rad: NDArray[np.float64]) -> NDA
 def _profile_slopes(profile: NDArray[np.float64], against: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slope at each ring of the parabola through a ring profile ``(time, ring)``, over the rings in reach.
 
-    NaN at a ring that is not known itself. The mean of a whole ring is known well enough for a parabola, where one landmark is not.
+    The mean of a whole ring is known well enough for a parabola, where one landmark is not. NaN at a ring that is
+    itself not known.
     """
     slopes = np.full(profile.shape, np.nan)
     for frame, ring in np.ndindex(profile.shape):
