@@ -35,7 +35,7 @@ def wall_area_ratio(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
     areas = cell_areas_mm2(landmarks_mm)
     known = np.isfinite(areas) & np.isfinite(areas[ed_frame])
     now, then = (np.where(known, area, 0).sum(axis=(1, 2)) for area in (areas, areas[ed_frame]))
-    return np.divide(now, then, out=np.full(len(areas), np.nan), where=then != 0)
+    return np.asarray(np.divide(now, then, out=np.full(len(areas), np.nan), where=then != 0))
 
 
 def cell_area_spread(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
