@@ -55,6 +55,18 @@ def test_pictures_are_right_to_half_a_step_within_the_display_range() -> None:
     assert_allclose(images.to_gray_levels(), shown.clip(dark, bright), atol=0.5 * step + 1e-4)
 
 
+@pytest.mark.parametrize("shift_px", [(-95.0, 0.0), (-500.0, 0.0), (0.0, 500.0)])
+def test_a_heart_beyond_the_image_shows_all_of_it(shift_px: tuple[float, float]) -> None:
+    result = short_axis_slices(4)[0]
+    lost = replace(result.landmarks, points_px=result.landmarks.points_px + shift_px)
+    images = HeartImages.of(replace(result, landmarks=lost))
+    frames = result.cine.frames
+    assert (images.pixels.shape, images.first_row, images.first_column) == (frames.shape, 0, 0)
+    dark, bright = images.gray_range
+    assert bright - dark > np.ptp(frames) / 2
+    assert_allclose(images.to_gray_levels(), frames.clip(dark, bright), atol=(bright - dark) / 500)
+
+
 def test_quality_is_read_where_it_was_written(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "a", short_axis_slices(4))
     quality = {"grade": "usable", "reasons": ["tags end early"]}
