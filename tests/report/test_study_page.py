@@ -136,6 +136,19 @@ def test_a_slice_in_no_bulls_eye_casts_no_doubt_on_the_segments(tmp_path: Path) 
     assert "Where the segments start is not certain" not in text
 
 
+@pytest.mark.parametrize(("lost", "missing"), [("affine", "distance between the slices"), ("points", "rotation of a")])
+def test_a_twist_without_torsion_says_what_is_missing(tmp_path: Path, lost: str, missing: str) -> None:
+    basal, _, apical = short_axis_slices(6)
+    if lost == "affine":
+        apical = replace(apical, cine=replace(apical.cine, affine=None))
+    else:
+        points = apical.landmarks.points_px.copy()
+        points[1:] = np.nan
+        apical = replace(apical, landmarks=replace(apical.landmarks, points_px=points))
+    text = words(page_of(write_results(tmp_path / "a", [basal, apical])))
+    assert re.search(rf"Twist, base to apex \S+ the {missing}[a-z ]* is not known", text)
+
+
 def test_names_are_shown_as_text(tmp_path: Path) -> None:
     result = short_axis_slices(4)[0]
     odd = replace(result, cine=replace(result.cine, name="</script><b>x"), warnings=("a < b & c",))

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
-
 from tagstrain.data import SliceResult
-from tagstrain.mechanics.rotation import Twist
 from tagstrain.mechanics.slice_mechanics import SliceMechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.mechanics.timing import CurveMeasures
@@ -59,10 +56,12 @@ def key_figures(mechanics: StudyMechanics) -> list[KeyFigure]:
     ]
     twist = mechanics.twist
     if twist is not None:
-        torsion = _torsion_deg_per_cm(twist)
-        note = f"torsion {number_text(torsion, 1, ' °/cm')}; healthy {_range_text(TORSION_PEAK)}"
-        if not isfinite(torsion):
-            note = "the distance between the slices is not known"
+        torsion = twist.peak_torsion_deg_per_cm
+        if isfinite(torsion):
+            note = f"torsion {number_text(torsion, 1, ' °/cm')}; healthy {_range_text(TORSION_PEAK)}"
+        else:
+            missing = "distance between the slices" if isfinite(twist.peak_twist_deg) else "rotation of a slice"
+            note = f"the {missing} is not known"
         figures.append(KeyFigure("Twist, base to apex", number_text(twist.peak_twist_deg, 1, "°"), note))
     return figures
 
@@ -156,11 +155,6 @@ def _interval_text(quality: SavedQuality | None) -> str:
     if interval is None:
         return ""
     return f" (95 %: {number_text(100 * interval.low, 1)} to {number_text(100 * interval.high, 1)})"
-
-
-def _torsion_deg_per_cm(twist: Twist) -> float:
-    """Torsion at the peak of the twist; NaN where the distance of the slices is not known."""
-    return float(np.interp(twist.time_to_peak_ms, twist.frame_times_ms, twist.torsion_deg_per_cm))
 
 
 def _time_text(measures: CurveMeasures) -> str:
