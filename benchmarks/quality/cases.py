@@ -50,7 +50,7 @@ class CaseKey:
     @property
     def is_asked_of_harp(self) -> bool:
         """Whether HARP follows the landmarks too."""
-        return self.set_name in FITTED and self.index < N_WITH_HARP
+        return self.set_name in (*FITTED, "test") and self.index < N_WITH_HARP
 
     def path(self, work: Path) -> Path:
         """File that keeps it."""
@@ -119,9 +119,7 @@ def _make(key: CaseKey, work: Path) -> None:
     except TagstrainError:
         pass
     else:
-        kept |= _record(
-            result, shown, _models, with_harp=key.set_name in ("calibration", "test") and key.index < N_WITH_HARP
-        )
+        kept |= _record(result, shown, _models, with_harp=key.is_asked_of_harp)
     temporary = path.with_suffix(".part.npz")
     np.savez(temporary, **kept)  # type: ignore[arg-type]
     temporary.rename(path)

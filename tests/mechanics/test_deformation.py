@@ -239,6 +239,22 @@ def test_a_missing_landmark_is_missed_only_where_it_matters() -> None:
     assert {tuple(index) for index in np.argwhere(elements).tolist()} == {(1, 3, 0), (1, 4, 0)}
 
 
+@pytest.mark.parametrize("ring", [0, 3, 6])
+def test_an_unknown_ring_leaves_the_others_known(ring: int) -> None:
+    landmarks = np.stack([wall(), Cylinder().move(wall())])
+    landmarks[:, :, ring] = np.nan
+    unknown = np.isnan(landmark_gradients(landmarks)).any(axis=(-1, -2))
+    assert unknown[:, :, ring].all()
+    assert not np.delete(unknown, ring, axis=2).any()
+
+
+def test_half_a_turn_of_a_noisy_wall_strains_no_more_than_no_turn() -> None:
+    noisy = wall() + np.random.default_rng(5).normal(0, 0.05, wall().shape)
+    still, turned = (np.stack([wall(), rotated(noisy, angle)]) for angle in (0.0, np.pi))
+    strains = [green_lagrange_tensor(landmark_gradients(landmarks)) for landmarks in (still, turned)]
+    assert_allclose(strains[1], strains[0], atol=1e-9)
+
+
 def test_an_unknown_frame_is_nan_and_an_unknown_ed_is_refused() -> None:
     landmarks = np.stack([wall(), wall(), wall()])
     landmarks[1] = np.nan

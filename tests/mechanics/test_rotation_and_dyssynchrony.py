@@ -50,6 +50,7 @@ def test_twist_of_a_twisted_cylinder() -> None:
     assert_allclose(twist.torsion_deg_per_cm, 4 * course)
     assert_allclose(twist.shear_angle_deg, 14 * 30 / 35 * course)
     assert_allclose(twist.peak_twist_deg, 14, rtol=0.03)
+    assert_allclose(twist.peak_torsion_deg_per_cm, twist.peak_twist_deg / 3.5)
     assert_allclose(twist.time_to_peak_ms, ES_MS, atol=8)
     assert_allclose(twist.peak_untwist_rate_deg_per_s, -14 * 0.8 * np.pi / (2 * 0.250), rtol=0.05)
 
@@ -59,6 +60,7 @@ def test_torsion_needs_the_distance_and_untwisting_the_time() -> None:
     course = contraction(TIMES_MS[is_systole])
     twist = twist_between(-4 * course, 10 * course, TIMES_MS[is_systole], None, (33.0, 27.0))
     assert np.isnan(twist.torsion_deg_per_cm).all()
+    assert np.isnan(twist.peak_torsion_deg_per_cm)
     assert np.isnan(twist.shear_angle_deg).all()
     assert np.isnan(twist.peak_untwist_rate_deg_per_s)
     assert twist.peak_twist_deg > 12

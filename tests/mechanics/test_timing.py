@@ -69,6 +69,13 @@ def test_a_segment_stretched_throughout_has_no_peak_to_time() -> None:
     assert "no deformation" in stretched.diastolic_recovery.reason
 
 
+def test_a_segment_stretched_from_a_later_ed_on_has_no_peak_to_time_either() -> None:
+    times_ms = 35.3 * np.arange(12)  # none but the first is a step of the smooth curve
+    phases = CardiacPhases(ed_ms=35.3, es_ms=250.0)
+    stretched = measure(np.abs(times_ms - 35.3) / 1000, times_ms, phases)
+    assert np.isnan(stretched.time_to_peak_ms)
+
+
 @pytest.mark.parametrize("is_even", [True, False])
 def test_end_systole_is_found_between_frames(is_even: bool) -> None:
     times = TIMES_MS.copy()

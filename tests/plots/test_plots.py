@@ -59,8 +59,9 @@ def test_a_constant_difference_is_all_bias(shift: float, values: list[float]) ->
 
 
 def test_bland_altman_refuses_values_that_are_no_pairs() -> None:
-    with pytest.raises(ValueError, match="got 3 and 2"):
-        draw_bland_altman(Figure().add_subplot(), np.zeros(3), np.zeros(2))
+    for other in (np.zeros((3, 2)), np.zeros(6)):
+        with pytest.raises(ValueError, match="of one shape, got"):
+            draw_bland_altman(Figure().add_subplot(), np.zeros((2, 3)), other)
 
 
 def test_overlay_strip_shows_ed_es_and_the_way_between() -> None:

@@ -87,3 +87,11 @@ def test_landmarks_that_are_not_known_are_left_out() -> None:
     assert wall_area_ratio(gaps, 0)[1] == pytest.approx(1.21)
     assert end_drift_mm(gaps, 0) > 0
     assert np.isfinite(roughness_mm(gaps, 0)).all()
+
+
+def test_landmarks_lost_in_some_frames_change_no_area() -> None:
+    motion = np.stack([ED, ED, ED])
+    motion[1, :12] = np.nan
+    motion[2] = np.nan
+    np.testing.assert_allclose(wall_area_ratio(motion, 0), [1, 1, np.nan])
+    np.testing.assert_allclose(cell_area_spread(motion, 0), [0, 0, np.nan], atol=1e-9)

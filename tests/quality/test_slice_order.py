@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from beating_annulus import CENTER_PX, beating_slice, measured
@@ -39,9 +41,19 @@ def exchanged(first: SliceLevel, second: SliceLevel) -> dict[SliceLevel, SliceLe
 
 
 def test_evidence_is_the_outer_radius_and_the_turn() -> None:
-    radius_mm, rotation_deg = level_evidence(turned_slice(SliceLevel.APICAL, 22.0, 9.0))
-    assert radius_mm == pytest.approx(22)
-    assert rotation_deg == pytest.approx(9)
+    assert level_evidence(turned_slice(SliceLevel.APICAL, 22.0, 9.0)) == pytest.approx((22, 9))
+
+
+def test_a_slice_whose_epicardium_was_lost_raises_no_doubt() -> None:
+    gathered = SliceOrder()
+    for level, outer_mm in SIZES_MM.items():
+        result = turned_slice(level, outer_mm, TURNS_DEG[level])
+        if level is SliceLevel.MID:
+            points = result.landmarks.points_px.copy()
+            points[result.strain.es_frame, :, -1] = np.nan
+            result = replace(result, landmarks=replace(result.landmarks, points_px=points))
+        gathered.add(result)
+    assert list(gathered.doubts()) == []
 
 
 def test_slices_in_order_raise_no_doubt() -> None:
@@ -49,22 +61,13 @@ def test_slices_in_order_raise_no_doubt() -> None:
 
 
 def test_base_and_apex_exchanged_are_told_by_their_size() -> None:
-    mixed = {
-        **{level: level for level in SIZES_MM},
-        SliceLevel.BASAL: SliceLevel.APICAL,
-        SliceLevel.APICAL: SliceLevel.BASAL,
-    }
-    found = doubts(mixed)
+    found = doubts(exchanged(SliceLevel.BASAL, SliceLevel.APICAL))
     assert any("30 mm in the apical and 22 mm in the basal" in doubt for doubt in found)
 
 
 def test_middle_and_apex_exchanged_are_told_by_rotation_too() -> None:
-    mixed = {
-        **{level: level for level in SIZES_MM},
-        SliceLevel.MID: SliceLevel.APICAL,
-        SliceLevel.APICAL: SliceLevel.MID,
-    }
-    assert any("does not lie between basal" in doubt for doubt in doubts(mixed))
+    found = doubts(exchanged(SliceLevel.MID, SliceLevel.APICAL))
+    assert any("does not lie between basal" in doubt for doubt in found)
 
 
 def test_one_slice_alone_cannot_be_mixed_up() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tagstrain.data import LandmarkTracks, SliceResult, TaggedCine
 from tagstrain.errors import TrackingError
-from tagstrain.inference.models import DEFAULT_TRACKER
+from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 from tagstrain.quality import Grade, SliceQuality, assess
 from tagstrain.quality.error_model import Calibration, ErrorModel, evidence, load_calibration
 from tagstrain.quality.signals import Signals, measure_signals
@@ -122,6 +122,19 @@ def test_a_tracker_that_was_never_calibrated_is_usable_at_best_without_numbers()
     assert np.isnan(quality.peak_circumferential_interval_95).all()
 
 
+def test_a_calibration_holds_for_its_weights_alone() -> None:
+    result, tracker = beating_slice(), ScalingTracker()
+    learned = {"tracker": "1 sha256:aa", "placer": "1 sha256:bb"}
+    calibration = replace(CALIBRATION, weights=learned)
+    same = assess(result, tracker, calibration, {**learned, "insertion": "1 sha256:cc"})
+    assert same.grade is Grade.GOOD
+    other = assess(result, tracker, calibration, {**learned, "placer": "2 sha256:dd"})
+    assert other.grade is Grade.USABLE
+    assert other.reasons[0] == "no errors are predicted: the calibration is that of other weights (placer)"
+    assert np.isnan(other.predicted_circumferential_error)
+    assert np.isnan(other.peak_circumferential_interval_80).all()
+
+
 def test_lost_landmarks_and_a_heart_cut_by_the_border_are_found_in_images() -> None:
     sound = beating_slice()
     points = sound.landmarks.points_px.copy()
@@ -203,6 +216,12 @@ def test_shipped_calibration_is_for_the_default_tracker_and_survives_json() -> N
     assert set(shipped.interval_factors) == {Grade.GOOD, Grade.USABLE}
     assert all(factors["80"] < factors["95"] for factors in shipped.interval_factors.values())
     assert set(shipped.position.powers) | set(shipped.circumferential.powers) <= set(evidence(SOUND))
+
+
+def test_shipped_calibration_is_for_the_shipped_weights() -> None:
+    shipped = load_models(device="cpu").provenance.weights
+    assert load_calibration().why_not(DEFAULT_TRACKER, shipped) == ""
+    assert set(load_calibration().weights) == {"localizer", "tracker", "placer"}
 
 
 def test_wall_shape_of_an_ellipse() -> None:

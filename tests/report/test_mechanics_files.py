@@ -48,7 +48,7 @@ def test_table_holds_what_was_measured_once_and_with_its_unit(folder: Path, save
     assert float(rate.value) == pytest.approx(mechanics.slices[1].radial.slice_mean.systolic_rate_per_s, rel=1e-5)
     assert (rate.unit, rate.reliable) == ("1/s", "")
     units = dict(zip(table.measure, table.unit, strict=True))
-    assert units["torsion_at_peak_deg_per_cm"] == "deg/cm"
+    assert units["peak_torsion_deg_per_cm"] == "deg/cm"
     assert units["peak_untwist_rate_deg_per_s"] == "deg/s"
     assert units["time_to_peak_of_rr"] == "1"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.testing import assert_allclose
 from saved_results import PROVENANCE, edit_json, short_axis_slices, write_results
 from tagstrain.data import Insertion, SliceFailure
 from tagstrain.errors import InputError
+from tagstrain.quality import Grade
 from tagstrain.report.heart_images import HEART_IMAGES, HeartImages
 from tagstrain.report.saved_study import MAX_SLICES, read_saved_study
 
@@ -53,11 +55,49 @@ def test_pictures_are_right_to_half_a_step_within_the_display_range() -> None:
     assert_allclose(images.to_gray_levels(), shown.clip(dark, bright), atol=0.5 * step + 1e-4)
 
 
+@pytest.mark.parametrize("shift_px", [(-95.0, 0.0), (-500.0, 0.0), (0.0, 500.0)])
+def test_a_heart_beyond_the_image_shows_all_of_it(shift_px: tuple[float, float]) -> None:
+    result = short_axis_slices(4)[0]
+    lost = replace(result.landmarks, points_px=result.landmarks.points_px + shift_px)
+    images = HeartImages.of(replace(result, landmarks=lost))
+    frames = result.cine.frames
+    assert (images.pixels.shape, images.first_row, images.first_column) == (frames.shape, 0, 0)
+    dark, bright = images.gray_range
+    assert bright - dark > np.ptp(frames) / 2
+    assert_allclose(images.to_gray_levels(), frames.clip(dark, bright), atol=(bright - dark) / 500)
+
+
 def test_quality_is_read_where_it_was_written(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "a", short_axis_slices(4))
     quality = {"grade": "usable", "reasons": ["tags end early"]}
     edit_json(folder, {"quality": quality})
-    assert read_saved_study(folder).qualities == {"basal": quality}
+    assert read_saved_study(folder).qualities == {"basal": (Grade.USABLE, ("tags end early",), None)}
+    edit_json(folder, {"quality": {**quality, "peak_circumferential_interval_95": [None, None]}})
+    assert read_saved_study(folder).qualities["basal"].peak_circumferential_interval_95 is None
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("quality", "good"),
+        ("quality", {"reasons": []}),
+        ("quality", {"grade": "fine", "reasons": []}),
+        ("quality", {"grade": "good", "reasons": [], "peak_circumferential_interval_95": [0.1]}),
+        ("conventions", [1]),
+        ("provenance", {"weights": [1]}),
+    ],
+)
+def test_damaged_records_are_refused_before_a_page_is_made(tmp_path: Path, part: str, value: object) -> None:
+    folder = write_results(tmp_path / "a", short_axis_slices(3))
+    path = folder / "results.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if part == "quality":
+        record["slices"][0][part] = value
+    else:
+        record[part] = {**record[part], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(InputError, match=r"results\.json: does not hold, with results\.h5, what a report needs"):
+        read_saved_study(folder)
 
 
 def test_insertion_stays_at_its_place_in_the_part_of_the_image(tmp_path: Path) -> None:
@@ -90,7 +130,7 @@ def test_results_without_pictures_are_refused(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "a", short_axis_slices(3))
     with h5py.File(folder / "results.h5", "a") as file:
         del file[HEART_IMAGES]
-    with pytest.raises(InputError, match="does not hold what a report needs"):
+    with pytest.raises(InputError, match=r"does not hold, with results\.h5, what a report needs"):
         read_saved_study(folder)
 
 

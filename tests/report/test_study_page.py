@@ -128,6 +128,27 @@ def test_segments_are_doubtful_unless_the_insertion_is_known_well(tmp_path: Path
         assert ("Where the segments start is not certain" in words(page_of(folder))) is is_doubtful
 
 
+def test_a_slice_in_no_bulls_eye_casts_no_doubt_on_the_segments(tmp_path: Path) -> None:
+    first, second = short_axis_slices(4)[:2]
+    sure = replace(first, insertion=Insertion(Point(40.0, 30.0), 0.3, 0.9))
+    unknown = replace(second, cine=replace(second.cine, level=SliceLevel.UNKNOWN))
+    text = words(page_of(write_results(tmp_path / "a", [sure, unknown])))
+    assert "Where the segments start is not certain" not in text
+
+
+@pytest.mark.parametrize(("lost", "missing"), [("affine", "distance between the slices"), ("points", "rotation of a")])
+def test_a_twist_without_torsion_says_what_is_missing(tmp_path: Path, lost: str, missing: str) -> None:
+    basal, _, apical = short_axis_slices(6)
+    if lost == "affine":
+        apical = replace(apical, cine=replace(apical.cine, affine=None))
+    else:
+        points = apical.landmarks.points_px.copy()
+        points[1:] = np.nan
+        apical = replace(apical, landmarks=replace(apical.landmarks, points_px=points))
+    text = words(page_of(write_results(tmp_path / "a", [basal, apical])))
+    assert re.search(rf"Twist, base to apex \S+ the {missing}[a-z ]* is not known", text)
+
+
 def test_names_are_shown_as_text(tmp_path: Path) -> None:
     result = short_axis_slices(4)[0]
     odd = replace(result, cine=replace(result.cine, name="</script><b>x"), warnings=("a < b & c",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,7 @@ def track(
         raise OutputError(f"{output}: is the input itself. Choose another output")
     n_frames, n_points = row_shape(input_file, given_ed)
     n_rows = n_failed = 0
+    weights: Mapping[str, str] = {}
     with LandmarkFileWriter(output, n_frames, overwrite) as writer, progress_bar(quiet) as progress:
         if given_ed:
             with options_not_input():
@@ -64,11 +66,11 @@ def track(
         else:
             with options_not_input():
                 models = load_models(tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
-            follower = models.tracker
+            follower, weights = models.tracker, models.provenance.weights
             rows = track_placed_rows(input_file, models, AnalysisConfig(min_confidence), pixel_spacing_mm)
         task = progress.add_task(input_file.name, total=None)
         for row in rows:
-            _write(writer, row, n_points, follower)
+            _write(writer, row, n_points, follower, weights)
             n_rows += 1
             if row.failure is not None:
                 n_failed += 1
@@ -79,11 +81,13 @@ def track(
     finish(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
 
 
-def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int, tracker: Tracker) -> None:
+def _write(
+    writer: LandmarkFileWriter, row: TrackedRow, n_points: int, tracker: Tracker, weights: Mapping[str, str]
+) -> None:
     """Write a row; one that failed is all NaN."""
     quality = {"confidence": row.confidence, "failed": float(row.failure is not None)}
     if row.result is not None:
-        quality |= _quality_columns(row.result, tracker)
+        quality |= _quality_columns(row.result, tracker, weights)
     if row.tracks is None:
         unknown = np.full((writer.n_frames, n_points, 2), np.nan)
         writer.append(unknown, None, None, 0, sigma_px=unknown[..., 0], quality=quality)
@@ -100,9 +104,9 @@ def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int, tracker: 
         )
 
 
-def _quality_columns(result: SliceResult, tracker: Tracker) -> dict[str, float]:
+def _quality_columns(result: SliceResult, tracker: Tracker, weights: Mapping[str, str]) -> dict[str, float]:
     """The judgment on a slice whose landmarks were placed, as numbers."""
-    quality = assess(result, tracker)
+    quality = assess(result, tracker, weights=weights)
     return {
         "grade": GRADE_NUMBERS[quality.grade],
         "predicted_error_mm": quality.predicted_error_mm,

@@ -110,13 +110,14 @@ def _turned(vectors: NDArray[np.float64], angle_rad: NDArray[np.float64]) -> NDA
 def _profile_slopes(profile: NDArray[np.float64], against: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slope at each ring of the parabola through a ring profile ``(time, ring)``, over the rings in reach.
 
-    The mean of a whole ring is known well enough for a parabola, where one landmark is not.
+    The mean of a whole ring is known well enough for a parabola, where one landmark is not. NaN at a ring that is
+    itself not known.
     """
     slopes = np.full(profile.shape, np.nan)
     for frame, ring in np.ndindex(profile.shape):
         reach = slice(max(0, ring - RING_REACH), ring + RING_REACH + 1)
         is_known = np.isfinite(profile[frame, reach])
-        if is_known.sum() > 1:
+        if is_known.sum() > 1 and np.isfinite(against[ring]):
             steps = against[reach][is_known] - against[ring]
             slopes[frame, ring] = np.polyfit(steps, profile[frame, reach][is_known], min(2, is_known.sum() - 1))[-2]
     return slopes

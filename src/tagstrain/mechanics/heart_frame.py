@@ -33,7 +33,8 @@ class RingMotion(NamedTuple):
     stretch: NDArray[np.float64]
     """Size now over size at ED, shape ``(time, ring)``."""
     rotation_rad: NDArray[np.float64]
-    """Rotation from +x towards +y, -pi to pi, shape ``(time, ring)``."""
+    """Rotation from +x towards +y, within half a turn of that of all rings together, which lies in -pi to pi; shape
+    ``(time, ring)``."""
 
 
 def heart_frame(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) -> HeartFrame:
@@ -89,7 +90,11 @@ def ring_motion(landmarks_mm: NDArray[np.floating], ed_frame: int = 0) -> RingMo
     ed_size = (ed**2).sum(axis=(1, 3))
     is_told = ed_size > 0
     ratio = np.divide((now**2).sum(axis=(1, 3)), ed_size, out=np.full(ed_size.shape, np.nan), where=is_told)
-    return RingMotion(np.sqrt(ratio), np.where(is_told, np.arctan2(across, along), np.nan))
+    together = np.arctan2(across.sum(axis=1, keepdims=True), along.sum(axis=1, keepdims=True))
+    # Rings on both sides of half a turn would seem a whole turn apart.
+    beyond = np.arctan2(across, along) - together
+    rotation_rad = together + np.arctan2(np.sin(beyond), np.cos(beyond))
+    return RingMotion(np.sqrt(ratio), np.where(is_told, rotation_rad, np.nan))
 
 
 def concentric_center(landmarks_mm: NDArray[np.floating]) -> NDArray[np.float64]:

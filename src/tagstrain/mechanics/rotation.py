@@ -29,14 +29,11 @@ class Twist:
     shear_angle_deg: NDArray[np.float64]
     """Circumferential-longitudinal shear angle of the epicardium, shape ``(time,)``; NaN as `torsion_deg_per_cm`."""
     peak_twist_deg: float
+    peak_torsion_deg_per_cm: float
+    """Torsion at the peak of the twist; NaN as `torsion_deg_per_cm`."""
     time_to_peak_ms: float
     peak_untwist_rate_deg_per_s: float
     """Fastest fall of the twist after its peak, negative; NaN where the cine ends while it still gets faster."""
-
-    @property
-    def torsion_at_peak_deg_per_cm(self) -> float:
-        """Torsion when the twist is greatest; NaN where the distance of the slices is not known."""
-        return float(np.interp(self.time_to_peak_ms, self.frame_times_ms, self.torsion_deg_per_cm))
 
 
 def rotation_deg(rings: RingMotion, is_seen_from_apex: bool) -> NDArray[np.float64]:
@@ -70,7 +67,8 @@ def twist_between(
     twist times the mean radius by the distance)
     """
     twist_deg = np.asarray(apical_rotation_deg, np.float64) - basal_rotation_deg
-    per_mm = twist_deg / (distance_mm if distance_mm else np.nan)
+    known_distance_mm = distance_mm if distance_mm else np.nan
+    per_mm = twist_deg / known_distance_mm
     curve = smooth_curve(twist_deg, frame_times_ms)
     peak_deg = time_ms = untwist = np.nan
     if curve is not None:
@@ -84,6 +82,7 @@ def twist_between(
         torsion_deg_per_cm=per_mm * 10,
         shear_angle_deg=per_mm * sum(epicardial_radius_mm) / 2,
         peak_twist_deg=peak_deg,
+        peak_torsion_deg_per_cm=peak_deg / known_distance_mm * 10,
         time_to_peak_ms=time_ms,
         peak_untwist_rate_deg_per_s=untwist,
     )

@@ -130,8 +130,10 @@ def measure_curve(curve: SmoothCurve | None, phases: CardiacPhases, is_shortenin
     times, deformation, rate = curve.times_ms, sign * curve.values, sign * curve.rates_per_s
     is_systole = (times >= phases.ed_ms) & (times <= phases.es_ms)
     is_after = times > phases.es_ms
-    peak = _highest(deformation, times >= phases.ed_ms)
-    is_deformed = peak is not None and times[peak] > phases.ed_ms
+    is_from_ed = times >= phases.ed_ms
+    peak = _highest(deformation, is_from_ed)
+    # ED itself need not be one of the curve's times.
+    is_deformed = peak is not None and peak > np.argmax(is_from_ed)
     time_to_peak_ms = _at(times, peak) if is_deformed else np.nan
     end_systolic = sign * curve.value_at(phases.es_ms)
     return CurveMeasures(

@@ -50,9 +50,10 @@ def draw_bland_altman(
     ----------
     Bland and Altman, Lancet 1986;327:307-310, doi:10.1016/S0140-6736(86)90837-8
     """
-    one, other = np.asarray(measured, np.float64).ravel(), np.asarray(reference, np.float64).ravel()
+    one, other = np.asarray(measured, np.float64), np.asarray(reference, np.float64)
     if one.shape != other.shape:
-        raise ValueError(f"expected as many measured as reference values, got {one.size} and {other.size}")
+        raise ValueError(f"expected measured and reference values of one shape, got {one.shape} and {other.shape}")
+    one, other = one.ravel(), other.ravel()
     summary = summarize_differences(one - other)
     limits = (summary.bias - _LIMITS_SD * summary.sd, summary.bias + _LIMITS_SD * summary.sd)
     axes.plot((one + other) / 2, one - other, "o", ms=4, mew=0, color=INK, alpha=0.6)

@@ -98,6 +98,13 @@ class Calibration:
     good_below: float
     """The same for good."""
 
+    def why_not(self, tracker: str, weights: Mapping[str, str] | None) -> str:
+        """Why it does not hold for what a tracker with these weights followed, in words; empty where it does."""
+        if tracker != self.tracker:
+            return f"tracker {tracker} was never calibrated"
+        other = [] if weights is None else [name for name in self.weights if weights.get(name) != self.weights[name]]
+        return f"the calibration is that of other weights ({', '.join(other)})" if other else ""
+
     def interval(self, peak: float, coverage_percent: int, circumferential_error: float, grade: Grade) -> Interval:
         """Interval of a peak mid-wall circumferential strain; NaN for a slice to be rejected."""
         factor = self.interval_factors.get(grade, {}).get(str(coverage_percent), float("nan"))

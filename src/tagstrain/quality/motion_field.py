@@ -28,17 +28,29 @@ def cell_areas_mm2(landmarks_mm: NDArray[np.floating]) -> Array:
 
 
 def wall_area_ratio(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
-    """Area of the wall over that at ED, shape ``(time,)``; near 1 for a slice that leaves its plane little."""
-    areas = np.nansum(cell_areas_mm2(landmarks_mm), axis=(1, 2))
-    return np.asarray(areas / areas[ed_frame])
+    """Area of the wall over that at ED, shape ``(time,)``; near 1 for a slice that leaves its plane little.
+
+    Of the cells that are known both now and at ED; NaN where none is.
+    """
+    areas = cell_areas_mm2(landmarks_mm)
+    known = np.isfinite(areas) & np.isfinite(areas[ed_frame])
+    now, then = (np.where(known, area, 0).sum(axis=(1, 2)) for area in (areas, areas[ed_frame]))
+    return np.asarray(np.divide(now, then, out=np.full(len(areas), np.nan), where=then != 0))
 
 
 def cell_area_spread(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
-    """Spread of the cells' area ratios about their median, half of 16th to 84th percentile, shape ``(time,)``."""
+    """Spread of the cells' area ratios about their median, half of 16th to 84th percentile, shape ``(time,)``.
+
+    NaN where no cell is known.
+    """
     areas = cell_areas_mm2(landmarks_mm)
     ratio = (areas / areas[ed_frame]).reshape(len(areas), -1)
-    low, high = np.nanpercentile(ratio, [16, 84], axis=1)
-    return np.asarray((high - low) / 2)
+    spread = np.full(len(ratio), np.nan)
+    known = np.isfinite(ratio).any(axis=1)
+    if known.any():
+        low, high = np.nanpercentile(ratio[known], [16, 84], axis=1)
+        spread[known] = (high - low) / 2
+    return spread
 
 
 def folded_share(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:

@@ -36,8 +36,10 @@ class SliceOrder:
     _seen: dict[SliceLevel, list[LevelEvidence]] = field(default_factory=dict)
 
     def add(self, result: SliceResult) -> None:
-        """Take in a slice."""
-        self._seen.setdefault(result.cine.level, []).append(level_evidence(result))
+        """Take in a slice; one whose epicardium is not known at ED and ES tells nothing."""
+        evidence = level_evidence(result)
+        if evidence is not None:
+            self._seen.setdefault(result.cine.level, []).append(evidence)
 
     def doubts(self) -> Iterator[str]:
         """What does not fit the order of the levels, in words."""
@@ -60,11 +62,13 @@ class SliceOrder:
                 )
 
 
-def level_evidence(result: SliceResult) -> LevelEvidence:
-    """Measure a slice."""
+def level_evidence(result: SliceResult) -> LevelEvidence | None:
+    """Measure a slice; None where no epicardial landmark is known at both ED and ES."""
     ed, es = result.strain.ed_frame, result.strain.es_frame
     epi_mm = result.landmarks.points_px[[ed, es], :, -1] * result.cine.spacing_xy_mm
     known = np.isfinite(epi_mm).all(axis=(0, 2))
+    if not known.any():
+        return None
     from_middle = epi_mm[:, known] - epi_mm[:, known].mean(axis=1, keepdims=True)
     at_ed, at_es = from_middle @ np.array([1, 1j])
     turn = np.angle((at_es * at_ed.conj()).sum())

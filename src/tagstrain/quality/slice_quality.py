@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ class SliceQuality:
     """In words: what keeps the grade from being better, and what else a reader should know."""
     signals: Signals
     predicted_error_mm: float
-    """Expected RMS distance of tracked points from where their tissue went; NaN for trackers without calibration."""
+    """Expected RMS distance of tracked points from where their tissue went; NaN where no calibration holds."""
     predicted_circumferential_error: float
     """Expected RMS error over frames of mid-wall circumferential strain (fraction), placing included; NaN likewise."""
     predicted_regional_circumferential_error: float
@@ -35,7 +36,12 @@ class SliceQuality:
     peak_circumferential_interval_95: Interval
 
 
-def assess(result: SliceResult, tracker: Tracker, calibration: Calibration | None = None) -> SliceQuality:
+def assess(
+    result: SliceResult,
+    tracker: Tracker,
+    calibration: Calibration | None = None,
+    weights: Mapping[str, str] | None = None,
+) -> SliceQuality:
     """Judge a slice by what can be measured on it.
 
     Parameters
@@ -43,22 +49,32 @@ def assess(result: SliceResult, tracker: Tracker, calibration: Calibration | Non
     tracker
         What followed the landmarks; it is asked to follow them back, which takes as long again.
     calibration
-        The shipped one by default. It holds for its own tracker alone: for others no errors are expected and no
-        intervals given, and the best grade is usable.
+        The shipped one by default. It holds for its own tracker and weights alone: for others no errors are expected
+        and no intervals given, and the best grade is usable.
+    weights
+        Network to version and hash of what made the result (`Provenance.weights`); None takes them for those of the
+        calibration.
     """
-    return judge(result, measure_signals(result, tracker), tracker.name, calibration or load_calibration())
+    signals = measure_signals(result, tracker)
+    return judge(result, signals, tracker.name, calibration or load_calibration(), weights)
 
 
-def judge(result: SliceResult, signals: Signals, tracker_name: str, calibration: Calibration) -> SliceQuality:
-    """Grade, expected errors and intervals from signals that were measured before."""
-    is_calibrated = tracker_name == calibration.tracker
+def judge(
+    result: SliceResult,
+    signals: Signals,
+    tracker_name: str,
+    calibration: Calibration,
+    weights: Mapping[str, str] | None = None,
+) -> SliceQuality:
+    """Grade, expected errors and intervals from signals that were measured before; ``weights`` as in `assess`."""
+    why_not = calibration.why_not(tracker_name, weights)
     models = (calibration.position, calibration.circumferential, calibration.regional_circumferential)
     error_mm, circumferential_error, regional_error = (
-        model.predict(signals) if is_calibrated else float("nan") for model in models
+        float("nan") if why_not else model.predict(signals) for model in models
     )
     grade, reasons = Grade.GOOD, []
-    if not is_calibrated:
-        grade, reasons = Grade.USABLE, [f"no errors are predicted: tracker {tracker_name} was never calibrated"]
+    if why_not:
+        grade, reasons = Grade.USABLE, [f"no errors are predicted: {why_not}"]
     elif np.isnan(circumferential_error):
         grade, reasons = Grade.USABLE, ["no errors are predicted: too little could be measured"]
     elif circumferential_error > calibration.good_below:

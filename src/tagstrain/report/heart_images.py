@@ -33,12 +33,10 @@ class HeartImages(NamedTuple):
     def of(cls, result: SliceResult) -> HeartImages:
         """The heart of a slice; the whole image where the landmarks lie beyond it."""
         view = heart_view(result)
-        rows, columns = view.rows, view.columns
-        if result.cine.frames[0, rows, columns].size == 0:
-            rows, columns = slice(0, result.cine.frames.shape[1]), slice(0, result.cine.frames.shape[2])
         dark, bright = view.gray_range
-        values = (result.cine.frames[:, rows, columns] - dark) * (255 / (bright - dark))
-        return cls(np.clip(values.round(), 0, 255).astype(np.uint8), rows.start, columns.start, (dark, bright))
+        values = (result.cine.frames[:, view.rows, view.columns] - dark) * (255 / (bright - dark))
+        pixels = np.clip(values.round(), 0, 255).astype(np.uint8)
+        return cls(pixels, view.rows.start, view.columns.start, view.gray_range)
 
     def write(self, file: h5py.File, row: int) -> None:
         """Store the pictures of a row."""

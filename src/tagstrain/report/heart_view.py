@@ -23,7 +23,10 @@ class View(NamedTuple):
 
 
 def heart_view(result: SliceResult, box: Box | None = None) -> View:
-    """A square (in mm) around everything the landmarks visit, and around ``box`` where one is given."""
+    """A square (in mm) around everything the landmarks visit, and around ``box`` where one is given.
+
+    Where none of that lies in the image, pixels and grays are those of all of it.
+    """
     spacing = result.cine.spacing_xy_mm
     points = result.landmarks.points_px.reshape(-1, 2)
     points = points[np.isfinite(points).all(axis=1)]
@@ -39,7 +42,7 @@ def heart_view(result: SliceResult, box: Box | None = None) -> View:
     # A pixel more on each side, so that interpolation does not end inside the panel.
     rows = slice(max(0, int(np.floor(top)) - 1), min(n_rows, int(np.ceil(bottom)) + 2))
     columns = slice(max(0, int(np.floor(left)) - 1), min(n_columns, int(np.ceil(right)) + 2))
-    shown = result.cine.frames[:, rows, columns]
-    gray = np.percentile(shown, _GRAY_PERCENTILES) if shown.size else np.array([0.0, 1.0])
-    dark, bright = float(gray[0]), float(gray[1])
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        rows, columns = slice(0, n_rows), slice(0, n_columns)
+    dark, bright = map(float, np.percentile(result.cine.frames[:, rows, columns], _GRAY_PERCENTILES))
     return View(rows, columns, (left, right), (bottom, top), (dark, bright if bright > dark else dark + 1.0))

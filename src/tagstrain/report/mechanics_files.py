@@ -143,7 +143,7 @@ def _twist_numbers(twist: Twist | None) -> dict[str, float]:
         return {}
     return {
         "peak_twist_deg": twist.peak_twist_deg,
-        "torsion_at_peak_deg_per_cm": twist.torsion_at_peak_deg_per_cm,
+        "peak_torsion_deg_per_cm": twist.peak_torsion_deg_per_cm,
         "time_to_peak_ms": twist.time_to_peak_ms,
         "peak_untwist_rate_deg_per_s": twist.peak_untwist_rate_deg_per_s,
     }

@@ -29,8 +29,9 @@ def study_notes(study: SavedStudy) -> list[Note]:
     notes = [Note(WHOLE_STUDY, warning) for warning in study.warnings]
     notes += [Note(failure.name, f"not analyzed: {failure.reason}") for failure in results.failures]
     for result in results.slices:
-        quality = study.qualities.get(result.name, {})
-        notes += [Note(result.name, f"quality {quality['grade']}: {reason}") for reason in quality.get("reasons", ())]
+        quality = study.qualities.get(result.name)
+        if quality is not None:
+            notes += [Note(result.name, f"quality {quality.grade}: {reason}") for reason in quality.reasons]
         notes += [Note(result.name, warning) for warning in result.warnings]
         if result.cine.level is SliceLevel.UNKNOWN:
             notes.append(Note(result.name, "its level is not known, so it is in no bull's-eye"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 from tagstrain.data import SliceResult
 from tagstrain.mechanics.slice_mechanics import SliceMechanics
@@ -15,6 +14,7 @@ from tagstrain.report.bulls_eye import SEGMENT_NAMES
 from tagstrain.report.curves import peak_strains
 from tagstrain.report.page_text import UNKNOWN, number_text, percent_text
 from tagstrain.report.references import CIRCUMFERENTIAL_PEAK, TORSION_PEAK, ReferenceRange
+from tagstrain.report.saved_study import SavedQuality
 
 NOT_ASSESSED = "not assessed"
 
@@ -56,10 +56,12 @@ def key_figures(mechanics: StudyMechanics) -> list[KeyFigure]:
     ]
     twist = mechanics.twist
     if twist is not None:
-        torsion = twist.torsion_at_peak_deg_per_cm
-        note = f"torsion {number_text(torsion, 1, ' °/cm')}; healthy {_range_text(TORSION_PEAK)}"
-        if not isfinite(torsion):
-            note = "the distance between the slices is not known"
+        torsion = twist.peak_torsion_deg_per_cm
+        if isfinite(torsion):
+            note = f"torsion {number_text(torsion, 1, ' °/cm')}; healthy {_range_text(TORSION_PEAK)}"
+        else:
+            missing = "distance between the slices" if isfinite(twist.peak_twist_deg) else "rotation of a slice"
+            note = f"the {missing} is not known"
         figures.append(KeyFigure("Twist, base to apex", number_text(twist.peak_twist_deg, 1, "°"), note))
     return figures
 
@@ -89,7 +91,7 @@ def ventricle_table(mechanics: StudyMechanics) -> Table:
 
 
 def slice_table(
-    results: Sequence[SliceResult], mechanics: StudyMechanics, qualities: Mapping[str, Mapping[str, Any]]
+    results: Sequence[SliceResult], mechanics: StudyMechanics, qualities: Mapping[str, SavedQuality]
 ) -> Table:
     """One row per slice, with its grade."""
     header = (
@@ -129,13 +131,13 @@ def segment_table(mechanics: StudyMechanics) -> Table:
     return Table("AHA segments", header, tuple(rows))
 
 
-def _slice_row(result: SliceResult, slice_: SliceMechanics, quality: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _slice_row(result: SliceResult, slice_: SliceMechanics, quality: SavedQuality | None) -> tuple[str, ...]:
     """Values of one slice."""
     circumferential = slice_.circumferential.slice_mean
     chords = peak_strains(result.strain)["circumferential_midwall"].green_lagrange
     return (
         result.name,
-        NOT_ASSESSED if quality is None else str(quality.get("grade", NOT_ASSESSED)),
+        NOT_ASSESSED if quality is None else str(quality.grade),
         percent_text(circumferential.peak),
         percent_text(circumferential.end_systolic),
         number_text(circumferential.systolic_rate_per_s, 2, " /s"),
@@ -147,12 +149,12 @@ def _slice_row(result: SliceResult, slice_: SliceMechanics, quality: Mapping[str
     )
 
 
-def _interval_text(quality: Mapping[str, Any] | None) -> str:
+def _interval_text(quality: SavedQuality | None) -> str:
     """The 95 % interval of the mid-wall peak, where one was stated."""
-    interval = None if quality is None else quality.get("peak_circumferential_interval_95")
-    if not interval or None in interval:
+    interval = None if quality is None else quality.peak_circumferential_interval_95
+    if interval is None:
         return ""
-    return f" (95 %: {number_text(100 * interval[0], 1)} to {number_text(100 * interval[1], 1)})"
+    return f" (95 %: {number_text(100 * interval.low, 1)} to {number_text(100 * interval.high, 1)})"
 
 
 def _time_text(measures: CurveMeasures) -> str:

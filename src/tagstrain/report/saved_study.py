@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -31,6 +31,8 @@ from tagstrain.errors import InputError
 from tagstrain.inference.mechanics import ventricle_mechanics
 from tagstrain.inference.strain import slice_strain
 from tagstrain.mechanics.study_mechanics import StudyMechanics
+from tagstrain.quality import Grade
+from tagstrain.quality.error_model import Interval
 from tagstrain.report.heart_images import HeartImages
 
 RESULTS_JSON = "results.json"
@@ -38,6 +40,15 @@ RESULTS_HDF5 = "results.h5"
 MAX_SLICES = 16
 """More slices than any one heart has: results with more are a cohort in one file."""
 _ANALYZE_AGAIN = "Analyze the study again with 'tagstrain analyze'"
+
+
+class SavedQuality(NamedTuple):
+    """What a report says of a slice's quality."""
+
+    grade: Grade
+    reasons: tuple[str, ...] = ()
+    peak_circumferential_interval_95: Interval | None = None
+    """None where none was stated."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,8 +59,8 @@ class SavedStudy:
     """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part."""
     mechanics: StudyMechanics | None
     """Regional function of its slices; None where none could be analyzed."""
-    qualities: Mapping[str, Mapping[str, Any]]
-    """The ``quality`` record of every slice that was assessed, by slice name."""
+    qualities: Mapping[str, SavedQuality]
+    """Of every slice that was assessed, by slice name."""
     warnings: tuple[str, ...]
     """About the study as a whole."""
     conventions: Mapping[str, str]
@@ -75,18 +86,21 @@ def read_saved_study(folder: Path) -> SavedStudy:
             results=StudyResult(
                 record["study"],
                 record["source"],
-                Provenance(**record["provenance"], disclaimer=record["disclaimer"]),
+                _read_provenance(record),
                 slices,
                 tuple(SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]),
             ),
-            qualities={entry["name"]: entry["quality"] for entry in record["slices"] if entry.get("quality")},
+            qualities={
+                entry["name"]: _read_quality(entry["quality"]) for entry in record["slices"] if entry.get("quality")
+            },
             warnings=tuple(record.get("warnings", ())),
-            conventions=record["conventions"],
+            conventions=dict(record["conventions"]),
         )
     except OSError as error:
         raise InputError(hdf5_path, f"cannot be read ({error})", _ANALYZE_AGAIN) from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(hdf5_path, f"does not hold what a report needs ({error})", _ANALYZE_AGAIN) from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        problem = f"does not hold, with {RESULTS_HDF5}, what a report needs ({error})"
+        raise InputError(json_path, problem, _ANALYZE_AGAIN) from error
 
 
 def _mechanics(path: Path, slices: tuple[SliceResult, ...]) -> StudyMechanics | None:
@@ -117,6 +131,20 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(path, "does not hold the results of a study", _ANALYZE_AGAIN)
     return record
+
+
+def _read_provenance(record: Mapping[str, Any]) -> Provenance:
+    """What made the results."""
+    provenance = record["provenance"]
+    named = {name: dict(provenance[name]) for name in ("weights", "preprocessing")}
+    return Provenance(**{**provenance, **named}, disclaimer=record["disclaimer"])
+
+
+def _read_quality(record: Mapping[str, Any]) -> SavedQuality:
+    """The judgment on a slice."""
+    stated = record.get("peak_circumferential_interval_95")
+    interval = None if stated is None or None in stated else Interval(*map(float, stated))
+    return SavedQuality(Grade(record["grade"]), tuple(record["reasons"]), interval)
 
 
 def _read_slice(entry: Mapping[str, Any], file: h5py.File) -> SliceResult:
