@@ -55,15 +55,19 @@ def test_pdf_without_a_browser_says_so_before_any_work(
     assert not (folder / "report.html").exists()
 
 
-def test_a_browser_that_fails_is_quoted(
+def test_a_browser_that_fails_is_quoted_and_stops_no_other_study(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_results(tmp_path / "one", short_axis_slices(3, (40, 36))[:1])
+    folders = [
+        write_results(tmp_path / "out" / name, short_axis_slices(3, (40, 36))[:1], key=name) for name in ("one", "two")
+    ]
     browser = tmp_path / "bin" / "chromium"
     browser.parent.mkdir()
     browser.write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n", encoding="utf-8")
     browser.chmod(0o755)
     monkeypatch.setenv("PATH", str(browser.parent))
-    assert run(["report", str(folder), "--pdf"]) is ExitCode.ERROR
-    assert "chromium did not print it; it said: no display" in capsys.readouterr().err
-    assert not (folder / "report.pdf").exists()
+    assert run(["report", str(tmp_path / "out"), "--pdf"]) is ExitCode.SOME_FAILED
+    assert capsys.readouterr().err.count("chromium did not print it; it said: no display") == 2
+    for folder in folders:
+        assert (folder / "report.html").exists()
+        assert not (folder / "report.pdf").exists()

@@ -9,7 +9,7 @@ import typer
 
 from tagstrain.cli.exits import ExitCode, finish
 from tagstrain.cli.messages import print_error
-from tagstrain.errors import InputError
+from tagstrain.errors import InputError, OutputError
 
 
 def report(
@@ -31,20 +31,22 @@ def report(
 
     folders = _study_folders(output)
     browser = find_chromium() if pdf else None
-    n_failed = 0
+    n_unreadable = n_unprinted = 0
     for folder in folders:
         try:
             page = write_report(folder)
+            typer.echo(str(page))
+            if browser is not None:
+                typer.echo(str(print_pdf(page, browser)))
         except InputError as error:
-            n_failed += 1
+            n_unreadable += 1
             print_error(f"{folder.name}: {error}")
-            continue
-        typer.echo(str(page))
-        if browser is not None:
-            typer.echo(str(print_pdf(page, browser)))
-    if n_failed == len(folders):
+        except OutputError as error:
+            n_unprinted += 1
+            print_error(f"{folder.name}: {error}")
+    if n_unreadable == len(folders):
         finish(ExitCode.UNREADABLE)
-    finish(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
+    finish(ExitCode.SOME_FAILED if n_unreadable or n_unprinted else ExitCode.DONE)
 
 
 def _study_folders(output: Path) -> list[Path]:
