@@ -9,11 +9,10 @@ work folder and are used again as long as the code and the weights that made the
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
-import tagstrain
+from benchmarks.made_by import PACKAGE, made_by
 from benchmarks.quality.cases import FITTED, SEEDS, CaseKey, collect
 from benchmarks.quality.fit import fit_calibration
 from benchmarks.quality.table import results_markdown
@@ -21,7 +20,6 @@ from benchmarks.quality.true_errors import judge_case
 from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 
 HERE = Path(__file__).parent
-PACKAGE = Path(tagstrain.__file__).parent
 NUMBERS = {"calibration": 170, "second calibration": 110, "test": 90, "held back": 78, "second generator": 14}
 ASSET = PACKAGE / "quality" / "assets" / "calibration.json"
 
@@ -37,7 +35,8 @@ def main() -> None:
     numbers = {name: getattr(options, name.replace(" ", "_")) for name in SEEDS}
     keys = [CaseKey(name, index) for name, n in numbers.items() for index in range(n)]
     weights = dict(load_models(device="cpu").provenance.weights)
-    work = options.work / _made_by(weights)
+    own_sources = [HERE / name for name in ("cases.py", "corruption.py", "shown_cine.py")]
+    work = options.work / made_by(own_sources, weights)
     failed: list[CaseKey] = []
     judged = []
     for key, case in zip(keys, collect(keys, work, options.processes), strict=True):
@@ -58,17 +57,6 @@ def main() -> None:
 def _option(set_name: str) -> str:
     """Option that says how many slices of a set."""
     return "--" + set_name.replace(" ", "-")
-
-
-def _made_by(weights: dict[str, str]) -> str:
-    """Digest of what a case depends on: the code that draws, analyzes and keeps it, and the weights."""
-    sources = [HERE / name for name in ("cases.py", "corruption.py", "shown_cine.py")]
-    for folder in ("simulation", "inference", "networks", "geometry", "mechanics"):
-        sources += sorted((PACKAGE / folder).rglob("*.py"))
-    digest = hashlib.sha256(json.dumps(weights, sort_keys=True).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 if __name__ == "__main__":

@@ -112,7 +112,12 @@ def sample_study(config: SimulatorConfig, seed: int) -> list[Scene]:
 
 def simulated_study(seed: int, preset: str = "ukb", size: int = 256) -> tuple[list[TaggedCine], RenderedCines]:
     """Base, mid and apex of one simulated heart as cines, with their truth."""
-    scene = stack_scenes(sample_study(PRESETS[preset], seed))
+    return render_study(sample_study(PRESETS[preset], seed), size)
+
+
+def render_study(scenes: Sequence[Scene], size: int = 256) -> tuple[list[TaggedCine], RenderedCines]:
+    """Scenes of base, mid and apex (`sample_study`) as cines, with their truth."""
+    scene = stack_scenes(scenes)
     cines = render(scene, full_view(scene, size))
     slices = [
         TaggedCine(

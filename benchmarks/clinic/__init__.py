@@ -1,0 +1,1 @@
+"""Regional strain, twist and strain rates of simulated hearts, against their truth."""
