@@ -95,6 +95,6 @@ def test_names_that_look_like_markup_are_shown_as_they_are(cohort: Path, capsys:
     folder = cohort.rename(cohort.with_name("cohort [old]"))
     (folder / "1000002_20211_2_0.zip").rename(folder / "[bold].zip")
     run(["info", str(folder)])
-    printed = capsys.readouterr().out
-    assert "cohort [old]" in printed
-    assert printed.count("[bold].zip") >= 2
+    table, *_notes = capsys.readouterr().out.split("\n- ")
+    assert "cohort [old]" in table
+    assert "[bold].zip" in table
