@@ -89,3 +89,12 @@ def test_info_lists_a_large_cohort_only_in_part(
 def test_a_cohort_of_which_nothing_can_be_read_ends_with_2(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"no zip")
     assert run(["info", str(tmp_path)]) == 2
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = cohort.rename(cohort.with_name("cohort [old]"))
+    (folder / "1000002_20211_2_0.zip").rename(folder / "[bold].zip")
+    run(["info", str(folder)])
+    table, *_notes = capsys.readouterr().out.split("\n- ")
+    assert "cohort [old]" in table
+    assert "[bold].zip" in table

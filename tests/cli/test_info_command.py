@@ -127,3 +127,12 @@ def test_where_no_tags_are_seen_info_says_so(tmp_path: Path, capsys: pytest.Capt
     (facts,) = json.loads(capsys.readouterr().out)["slices"]
     assert facts["tag_spacing_mm"] is facts["tag_angle_deg"] is None
     assert any("no tag lines" in warning for warning in facts["warnings"])
+
+
+@pytest.mark.parametrize("command", [["info"], ["track", "-o", "out.h5"], ["analyze", "-o", "out"]])
+@pytest.mark.parametrize("spacing", [("0", "1"), ("1", "nan"), ("inf", "1")])
+def test_a_spacing_that_no_image_has_is_a_usage_error_of_every_command(
+    command: list[str], spacing: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, str(tmp_path / "a.h5"), "--pixel-spacing-mm", *spacing]) == 1
+    assert "two positive lengths" in capsys.readouterr().err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from unittest.mock import patch
 
@@ -177,8 +179,32 @@ def test_a_deflated_file_that_grows_too_large_is_refused(tmp_path: Path) -> None
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(file)
     assert_same_cine(by_name(read_study(tmp_path / "case"))["basal"], example_cines()[0])
-    with patch("tagstrain.io.dicom_header.MAX_OBJECT_BYTES", 1000), pytest.raises(InputError, match="unpack to more"):
+    with (
+        patch("tagstrain.io.dicom_header.MAX_OBJECT_BYTES", 1000),
+        pytest.raises(InputError, match="would unpack to"),
+    ):
         read_study(file)
+
+
+@pytest.mark.parametrize("group_length_error", [0, 50_000])
+def test_a_deflated_bomb_is_refused_before_anything_of_it_is_parsed(tmp_path: Path, group_length_error: int) -> None:
+    """In a single file as in a folder, and where a wrong group length points behind it."""
+    (file, *others) = write_study(tmp_path / "case", example_cines()[:1])
+    for other in others:
+        other.unlink()
+    dataset = dcmread(file, stop_before_pixels=True)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(file)
+    data = bytearray(file.read_bytes())
+    (group_length,) = struct.unpack("<I", data[140:144])
+    data[140:144] = struct.pack("<I", group_length + group_length_error)
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    bomb = deflater.compress(bytes(50_000_000)) + deflater.flush()
+    file.write_bytes(data[: 144 + group_length] + bomb + b"\x03\0")
+    for path in (file, tmp_path / "case"):
+        with pytest.raises(InputError, match="times its size") as refused:
+            read_study(path)
+        assert file.name in str(refused.value)
 
 
 def test_a_slice_too_large_for_memory_is_refused_before_it_is_decoded(tmp_path: Path) -> None:

@@ -45,6 +45,32 @@ def test_a_member_larger_than_any_image_is_refused_whatever_it_packs_to(tmp_path
         read_study(tmp_path / "a.zip")
 
 
+def test_a_member_that_unpacks_to_more_than_it_announces_is_never_unpacked_whole(tmp_path: Path) -> None:
+    packed_zip = io.BytesIO()
+    with zipfile.ZipFile(packed_zip, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", bytes(100_000_000))
+    data = bytearray(packed_zip.getvalue())
+    at = data.index(b"PK\x01\x02") + 24  # uncompressed size in the directory
+    data[at : at + 4] = struct.pack("<I", 100_000)
+    (tmp_path / "a.zip").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="damaged within the zip"):
+            read_study(tmp_path / "a.zip")
+    finally:
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak_bytes < 20_000_000
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_packed_by_methods_that_cannot_be_bounded_are_refused(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.dcm", bytes(1000))
+    with pytest.raises(InputError, match="another method than deflate"):
+        read_study(tmp_path / "a.zip")
+
+
 def test_a_zip_within_a_zip_is_not_opened(tmp_path: Path) -> None:
     write_study(tmp_path / "case", [example_cine()])
     inner = zip_folder(tmp_path / "case", tmp_path / "inner.zip")

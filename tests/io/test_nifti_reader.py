@@ -172,3 +172,12 @@ def test_a_text_file_named_nifti_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_text("not an image")
     with pytest.raises(InputError, match="named NIfTI but is not"):
         read_study(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("row", [0.0, np.nan])
+def test_a_position_that_spans_no_plane_is_told_and_not_used(tmp_path: Path, row: float) -> None:
+    path = save(tmp_path / "a.nii", np.ones((5, 4, 1, 3), np.int16), np.eye(4), sform_code=1)
+    edit_header(path, srow_x=[row, row, row, 0], srow_y=[0, 1, 0, 0], srow_z=[0, 0, 1, 0])
+    cine = read_study(path).slices[0].load()
+    assert cine.affine is None
+    assert any("spans no plane" in warning for warning in cine.warnings)

@@ -45,6 +45,7 @@ def test_the_rr_interval_comes_from_the_sidecar(tmp_path: Path, key: str) -> Non
         ({"FrameTimesMs": [0, 1, 2, "3"]}, "expected 4 numbers"),
         ({"FrameTimesMs": [0, 1, True, 3]}, "expected 4 numbers"),
         ({"FrameTimesMs": [0, 1, 2, 10**400]}, "expected 4 numbers"),
+        ({"FrameTimesStart": [0, 1, 2, 1e306]}, "expected 4 numbers"),
         ({"FrameTimesMs": [0, 1, 1, 3]}, "does not increase"),
         ('{"FrameTimesMs": [0, 1, 2, NaN]}', "expected 4 numbers"),
         ({"NominalInterval": -5}, "no positive time"),

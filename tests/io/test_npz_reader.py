@@ -117,6 +117,8 @@ def test_a_damaged_file_of_a_folder_fails_alone(tmp_path: Path) -> None:
         ({"frames": np.ones((3, 4, 5)), "pixel_spacing_mm": [1, 1], "frame_times_ms": [0, 1]}, "frame_times_ms"),
         ({"frames": np.ones((3, 4, 5)), "pixel_spacing_mm": [1, 1], "frame_times_ms": np.ones(20000)}, "far more"),
         ({"frames": np.ones((3, 4, 5)), "pixel_spacing_mm": [1, 1], "ed_frame": 9}, "ed_frame"),
+        ({"frames": np.ones((3, 4, 5)), "pixel_spacing_mm": [1, 1], "ed_frame": 1.7}, "whole number"),
+        ({"frames": np.ones((3, 4, 5)), "pixel_spacing_mm": [1, 1], "affine": np.diag([1, 0, 1, 1])}, "no plane"),
         ({"frames": np.ones((3, 4, 5)), "pixel_spacing_mm": [1, 1], "affine": np.full((4, 4), np.nan)}, "affine"),
         ({"frames": np.full((3, 4, 5), np.nan), "pixel_spacing_mm": [1, 1]}, "NaN"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_a_disk_that_is_full_during_the_analysis_costs_a_study_only_if_it_stays_
         send(link.port, write_study(tmp_path / "a"))
         (study,) = wait_for_stage(spool, Stage.FAILED)
         assert len(analysis.seen) == MAX_STARTS
-        assert study.reason.endswith("interrupted 3 times. OUT: cannot be written")
+        assert study.reason == "given up after 3 analyses: OUT: cannot be written"
         spool.queue_failed()
         wait_until(lambda: len(analysis.seen) > MAX_STARTS, "it is tried again")
         analysis.error = None
@@ -172,6 +173,31 @@ def test_results_that_could_not_be_sent_are_sent_by_the_next_listener_once_to_ea
             wait_for_stage(spool, Stage.DONE)
         assert (len(up.received), len(down.received)) == (1, 1)
     assert len(analysis.seen) == 1
+
+
+def test_results_that_were_removed_before_they_were_sent_are_made_again(
+    spool_folder: Path, listener: Callable[..., Listener], analysis: FakeAnalysis, tmp_path: Path
+) -> None:
+    with FakeArchive(statuses=[0xA700]) as archive:
+        with Spool(spool_folder) as spool, listener(spool, [archive], first_retry_s=60) as link:
+            send(link.port, write_study(tmp_path / "a"))
+            wait_until(lambda: any(study.n_failed_sends for study in spool.in_stage(Stage.SENDING)), "it failed")
+        shutil.rmtree(analysis.results)
+        with Spool(spool_folder) as spool, listener(spool, [archive], first_retry_s=0):
+            wait_for_stage(spool, Stage.DONE)
+        assert len(archive.received) == 1
+    assert len(analysis.seen) == 2
+
+
+def test_a_study_whose_analysis_leaves_nothing_to_send_fails_in_the_end(
+    spool_folder: Path, listener: Callable[..., Listener], analysis: FakeAnalysis, tmp_path: Path
+) -> None:
+    with Spool(spool_folder) as spool, listener(spool) as link:
+        analysis.results = tmp_path / "elsewhere"
+        send(link.port, write_study(tmp_path / "a"))
+        (study,) = wait_for_stage(spool, Stage.FAILED)
+    assert "no DICOM objects" in study.reason
+    assert len(analysis.seen) == MAX_STARTS
 
 
 def test_retries_wait_longer_every_time_up_to_an_hour() -> None:
@@ -265,5 +291,5 @@ def test_a_study_that_ends_the_process_every_time_fails_in_the_end(
             spool.update(study, Stage.ANALYZING, n_starts=study.n_starts + 1)
     with Spool(spool_folder) as spool, listener(spool):
         (study,) = wait_for_stage(spool, Stage.FAILED)
-    assert study.reason == "its analysis was interrupted 3 times."
+    assert study.reason == "given up after 3 analyses: each was interrupted"
     assert not analysis.seen

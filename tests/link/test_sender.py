@@ -185,7 +185,9 @@ def test_a_web_archive_that_is_away_is_told(objects: list[Path], closed_port: in
         next(DicomWeb(f"http://127.0.0.1:{closed_port}/dicom-web").send(objects))
 
 
-@pytest.mark.parametrize("url", ["", "host", "ftp://host/x", "http://", "https://user:secret@host/dicom-web"])
+@pytest.mark.parametrize(
+    "url", ["", "host", "ftp://host/x", "http://", "https://user:secret@host/dicom-web", "http://:secret@host/x"]
+)
 def test_a_url_that_is_none_or_holds_a_password_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="expected http") as refusal:
         DicomWeb(url)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from contracting_slice import contracting_slice
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, generate_uid
 
+from contracting_slice import contracting_slice
 from tagstrain.data import SliceLevel, SliceResult, SourceImage, SourceSeries
 
 STUDY_UID = generate_uid(entropy_srcs=["study"])

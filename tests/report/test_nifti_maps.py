@@ -9,9 +9,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from archived_slice import archived_slice
-from contracting_slice import contracting_slice
 
 from annulus_tracker import AnnulusTracker
+from contracting_slice import contracting_slice
 from tagstrain.data import LandmarkTracks, Provenance
 from tagstrain.inference.wall_motion import wall_motion
 from tagstrain.report.nifti_maps import NiftiMaps

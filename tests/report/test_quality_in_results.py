@@ -16,6 +16,7 @@ from tagstrain.data import Provenance, SliceFailure
 from tagstrain.quality import Grade, Signals, SliceQuality
 from tagstrain.quality.error_model import Interval
 from tagstrain.report.results import StudyWriter
+from tagstrain.report.strain_table import strain_rows
 
 PROVENANCE = Provenance("1.2.3", "flow", {}, "cpu")
 SIGNALS = Signals(**{name: k / 8 for k, name in enumerate(Signals.__dataclass_fields__)})  # type: ignore[arg-type]
@@ -99,3 +100,11 @@ def test_csv_has_the_interval_beside_the_peak_alone(folder: Path) -> None:
         if (row["slice"], row["region"], row["measure"]) == ("basal", "ring_3", "green_lagrange")
     ]
     assert float(beside["value"]) == min(curve)
+
+
+def test_a_slice_whose_mid_wall_is_not_known_has_no_peak_to_give_an_interval_for(tmp_path: Path) -> None:
+    result = contracting_slice(5, (40, 36))
+    unknown = np.full_like(result.strain.circumferential, np.nan)
+    rows = list(strain_rows("case", replace(result, strain=replace(result.strain, circumferential=unknown)), QUALITY))
+    assert rows
+    assert all(np.isnan(row.low_95) for row in rows)

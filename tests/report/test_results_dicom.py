@@ -14,13 +14,13 @@ import numpy as np
 import pydicom
 import pytest
 from archived_slice import FRAME_OF_REFERENCE_UID, STUDY_UID, archived_slice
-from contracting_slice import contracting_slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.sr.codedict import codes as standard
 from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage
 
+from contracting_slice import contracting_slice
 from tagstrain.data import (
     ArchiveIdentity,
     LandmarkTracks,

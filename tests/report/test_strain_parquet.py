@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from contracting_slice import contracting_slice
 
+from contracting_slice import contracting_slice
 from tagstrain.data import Provenance
 from tagstrain.report.strain_csv import StrainCsv
 from tagstrain.report.strain_parquet import StrainParquet

@@ -118,7 +118,6 @@ def analyze(
     Finds the left ventricle in every slice, places landmarks on its wall, follows them through the cycle, and writes
     numbers and pictures.
     """
-    _check_spacing(pixel_spacing_mm)
     require_export_packages(export or ())
     settings: dict[str, Any] = {
         "tracker": tracker.value,
@@ -195,14 +194,6 @@ def _print_results(console: Console, run: AnalysisRun, output: Path) -> None:
     if len(names) > MAX_ROWS:
         console.print(f"  and {len(names) - MAX_ROWS} more", highlight=False)
     console.print("Research software: not for diagnostic use.", style="dim")
-
-
-def _check_spacing(pixel_spacing_mm: tuple[float, float] | None) -> None:
-    """Refuse a spacing that no image can have."""
-    if pixel_spacing_mm is not None and not all(0 < mm < float("inf") for mm in pixel_spacing_mm):
-        raise typer.BadParameter(
-            f"expected two positive lengths in mm, got {pixel_spacing_mm}", param_hint="--pixel-spacing-mm"
-        )
 
 
 def _command(inputs: Sequence[Path], output: Path, settings: Mapping[str, Any]) -> list[str]:

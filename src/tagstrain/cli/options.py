@@ -9,9 +9,24 @@ import typer
 
 from tagstrain.inference.models import Preprocessing
 
+
+def check_spacing(pixel_spacing_mm: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Refuse a spacing that no image can have."""
+    if pixel_spacing_mm is not None and not all(0 < mm < float("inf") for mm in pixel_spacing_mm):
+        raise typer.BadParameter(
+            f"expected two positive lengths in mm, got {pixel_spacing_mm}", param_hint="--pixel-spacing-mm"
+        )
+    return pixel_spacing_mm
+
+
 PixelSpacingOption = Annotated[
     tuple[float, float] | None,
-    typer.Option(metavar="ROW COLUMN", help="Pixel spacing for files that store none.", show_default=False),
+    typer.Option(
+        metavar="ROW COLUMN",
+        help="Pixel spacing for files that store none.",
+        show_default=False,
+        callback=check_spacing,
+    ),
 ]
 KeepIdsOption = Annotated[
     bool,

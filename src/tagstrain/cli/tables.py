@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from tagstrain.data import SliceFailure, SliceResult
 from tagstrain.quality import SliceQuality
@@ -65,12 +66,12 @@ def timings_table(mean_s: Mapping[str, float], n_slices: int) -> Table:
 
 
 def facts_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table of text."""
-    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
+    """A plain table of text, shown as it is: names of files may hold what rich takes for markup."""
+    table = Table(title=Text(title), box=SIMPLE_HEAD, padding=0)
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

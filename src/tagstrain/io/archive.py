@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from tagstrain.errors import InputError
 from tagstrain.io.limits import MAX_OBJECT_BYTES, check_unpacked_size
 
 MAX_UNCOMPRESSED_BYTES = 4 * 1024**3
 _DRIVE = re.compile("[A-Za-z]:")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The others are unpacked by zipfile as a whole, whatever size is announced."""
 
 # What zipfile and its decompressors raise on damaged or unsupported members.
 _DAMAGE = (
@@ -95,8 +97,9 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     Raises
     ------
     InputError
-        If it is no zip or damaged, is encrypted, names a path outside its root, holds members that overlap or are
-        larger than an image, or would unpack to more than `MAX_UNCOMPRESSED_BYTES` or many times its size.
+        If it is no zip or damaged, is encrypted, packed by another method than deflate, names a path outside its root,
+        holds members that overlap or are larger than an image, or would unpack to more than `MAX_UNCOMPRESSED_BYTES` or
+        many times its size.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -128,8 +131,16 @@ def read_member(archive: zipfile.ZipFile, member: ZipMember) -> bytes:
     InputError
         If the member is damaged.
     """
-    with member_damage_told(member.path):
-        return archive.read(member.member)
+    with member_damage_told(member.path), archive.open(member.member) as stream:
+        return read_announced(archive, stream)
+
+
+def read_announced(archive: zipfile.ZipFile, stream: IO[bytes]) -> bytes:
+    """All that is left of an open member, and no more than it announces.
+
+    Asked for everything, zipfile unpacks whatever is stored, up to 2 GiB, and then cuts it down to that size.
+    """
+    return stream.read(archive.getinfo(stream.name).file_size)
 
 
 @contextmanager
@@ -164,6 +175,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
         parts = info.filename.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or _DRIVE.match(info.filename):
             raise InputError(path, "holds a file with a path outside the zip", "Do not use this file; ask its source")
+        if info.compress_type not in _METHODS:
+            raise InputError(path, "is packed by another method than deflate", "Pack it again as an ordinary zip")
         if info.flag_bits & 0x1:
             raise InputError(path, "is encrypted", "Decrypt it and give the decrypted zip or folder")
     packed = sum(info.compress_size for info in members)

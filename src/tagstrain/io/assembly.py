@@ -107,6 +107,12 @@ def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing 
     return PixelSpacing(float(row_mm), float(column_mm))
 
 
+def spans_plane(affine: NDArray[np.float64]) -> bool:
+    """Whether a map ``(4, 4)`` from pixels to patient coordinates gives x and y directions that differ."""
+    steps = affine[:3, :2]
+    return bool(np.linalg.norm(np.cross(steps[:, 0], steps[:, 1])) > 1e-3 * np.prod(np.linalg.norm(steps, axis=0)))
+
+
 def safe_name(text: str, fallback: str = "study") -> str:
     """Keep letters, digits, dot, dash and underscore, and no more than a file name can hold anywhere."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:MAX_NAME_LENGTH].strip("._-") or fallback

@@ -14,7 +14,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from tagstrain.errors import InputError
 from tagstrain.io.archive import FileBytes, open_archive, read_member, zip_members
-from tagstrain.io.dicom_header import DicomHeader, read_headers
+from tagstrain.io.dicom_header import DicomHeader, read_headers, refuse_deflate_bomb
 from tagstrain.io.dicom_values import damage_told, sequence, text, words
 from tagstrain.io.limits import BoundedReader
 
@@ -73,11 +73,12 @@ def media_files(path: Path) -> list[Path] | None:
     Raises
     ------
     InputError
-        If it is damaged or names a file outside its folder.
+        If it is damaged, would unpack to more than memory should hold, or names a file outside its folder.
     """
     source = FileBytes(path)
     data = source.read()
     with damage_told(source):
+        refuse_deflate_bomb(source, BytesIO(data))
         dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=[_DIRECTORY_RECORDS])
         if text(dataset.file_meta, "MediaStorageSOPClassUID") != MediaStorageDirectoryStorage:
             return None

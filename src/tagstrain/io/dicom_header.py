@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
@@ -21,12 +21,13 @@ from tagstrain.errors import InputError
 from tagstrain.io.archive import ByteSource
 from tagstrain.io.dicom_functional_groups import FRAME_KEYWORDS, frame_datasets
 from tagstrain.io.dicom_values import damage_told, number, numbers, positive, text, words
-from tagstrain.io.limits import MAX_OBJECT_BYTES
+from tagstrain.io.limits import MAX_OBJECT_BYTES, check_unpacked_size
 
 MAX_SIDE_PX = 4096
 
-_GROUP_LENGTH_END = 144  # preamble, magic and the element (0002,0000), whose value ends here
-_LONGEST_META_BYTES = 2048
+_META_GROUP = 0x0002
+_COMMAND_GROUP = bytes(2)
+_PIECE_BYTES = 1024**2
 
 # Only these are ever parsed: no attribute of the patient can reach a message.
 _KEYWORDS = (
@@ -134,7 +135,7 @@ def read_headers(source: ByteSource, stream: BinaryIO) -> tuple[DicomHeader, ...
         return tag in _PIXEL_TAGS
 
     with damage_told(source):
-        _refuse_deflate_bomb(source, stream)
+        refuse_deflate_bomb(source, stream)
         dataset = read_partial(stream, stop_when=is_pixels, specific_tags=_TAGS)
         if text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return ()
@@ -178,17 +179,40 @@ def read_header(source: ByteSource, stream: BinaryIO) -> DicomHeader:
     return headers[0]
 
 
-def _refuse_deflate_bomb(source: ByteSource, stream: BinaryIO) -> None:
-    """Refuse a deflated file that grows too large, since pydicom unpacks it as a whole before it reads anything."""
-    start = stream.read(_LONGEST_META_BYTES)
-    if DeflatedExplicitVRLittleEndian.encode() in start:
-        stream.seek(_GROUP_LENGTH_END + int.from_bytes(start[_GROUP_LENGTH_END - 4 : _GROUP_LENGTH_END], "little"))
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflater.decompress(stream.read(), MAX_OBJECT_BYTES)
-        if inflater.unconsumed_tail:
-            problem = f"would unpack to more than {MAX_OBJECT_BYTES / 1024**2:g} MiB"
-            raise InputError(source.path, problem, "Do not use this file; ask its source")
+def refuse_deflate_bomb(source: ByteSource, stream: BinaryIO) -> None:
+    """Refuse a deflated file that grows too large, since pydicom unpacks it as a whole before it reads anything.
+
+    To be called within `damage_told`, with the stream at its start, where it is left.
+
+    Raises
+    ------
+    InputError
+        Which says by how much.
+    """
+    read_preamble(stream, force=False)
+    # Not by the group length, which a file may give wrong and pydicom does not follow either.
+    read_dataset(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != _META_GROUP
+    )
+    data_at = stream.tell()
     stream.seek(0)
+    if DeflatedExplicitVRLittleEndian.encode() in stream.read(data_at):
+        packed = stream.read()
+        if packed.startswith(_COMMAND_GROUP):  # which pydicom would pass over first
+            raise InputError(source.path, "is truncated or damaged (commands before its data)", "Export it again")
+        n_unpacked = _inflated_size(packed, MAX_OBJECT_BYTES)
+        check_unpacked_size(source.path, n_unpacked, len(packed), MAX_OBJECT_BYTES)
+    stream.seek(0)
+
+
+def _inflated_size(packed: bytes, limit_bytes: int) -> int:
+    """Bytes that deflated ones unpack to, counted piece by piece and no further than just above a limit."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    n_unpacked = 0
+    while packed and not inflater.eof and n_unpacked <= limit_bytes:
+        n_unpacked += len(inflater.decompress(packed, _PIECE_BYTES))
+        packed = inflater.unconsumed_tail
+    return n_unpacked
 
 
 def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_number: int | None) -> DicomHeader:

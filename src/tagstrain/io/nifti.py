@@ -30,6 +30,7 @@ from tagstrain.io.assembly import (
     given_spacing,
     resolve_spacing,
     safe_name,
+    spans_plane,
     unique_names,
 )
 from tagstrain.io.limits import check_cine_size, check_unpacked_size
@@ -155,7 +156,7 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
         pixels_at = float(header["vox_offset"])
         start = float(header["toffset"])
         has_position = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-        affine = np.asarray(image.affine, np.float64)
+        affine: NDArray[np.float64] | None = np.asarray(image.affine, np.float64)
     _check_shape(path, shape, dtype, pixels_at)
     mm = _MM_PER_UNIT.get(units & 7)
     if mm is None:
@@ -165,6 +166,11 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
     if units & 7 == 0 and given is None:
         told += ("the header names no unit of length: mm was assumed",)
     timing = frame_timing(path, HeaderTiming(zooms[3], start, units & 56, len(shape) == 4), shape[-1])
+    if not has_position:
+        affine = None
+    elif affine is not None and not (np.isfinite(affine).all() and spans_plane(affine)):
+        affine = None
+        told += ("the position in the header spans no plane: it was not used",)
     level = level_from_file_name(nifti_stem(path))
     n_slices = shape[2] if len(shape) == 4 else 1
     return [
@@ -175,7 +181,7 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
             level=level if level and n_slices == 1 else SliceLevel.UNKNOWN,
             timing=timing,
             pixel_spacing=spacing,
-            affine=_slice_affine(affine, mm, z) if has_position and np.isfinite(affine).all() else None,
+            affine=None if affine is None else _slice_affine(affine, mm, z),
             warnings=(*told, *timing.warnings, ED_ASSUMED),
         )
         for z in range(n_slices)

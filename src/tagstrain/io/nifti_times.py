@@ -107,12 +107,12 @@ def _sidecar_times_ms(content: Mapping[str, Any], n_frames: int) -> tuple[NDArra
         # One number, as converters write it, is the trigger time of the first frame alone.
         if not isinstance(content.get(key), list):
             continue
-        times_ms = _finite_numbers(content[key])
+        times_ms = _finite_numbers(content[key], factor)
         if times_ms is None or len(times_ms) != n_frames:
             return None, (f"{key} in the sidecar: expected {n_frames} numbers, one per frame; it was not used",)
         if np.any(np.diff(times_ms) <= 0):
             return None, (f"{key} in the sidecar does not increase from frame to frame; it was not used",)
-        return times_ms * factor, ()
+        return times_ms, ()
     return None, ()
 
 
@@ -127,12 +127,13 @@ def _rr_interval_ms(content: Mapping[str, Any]) -> tuple[float | None, tuple[str
     return float(values[0]), ()
 
 
-def _finite_numbers(values: list[Any]) -> NDArray[np.float64] | None:
-    """Finite JSON numbers as an array; None where one is something else."""
+def _finite_numbers(values: list[Any], factor: float = 1.0) -> NDArray[np.float64] | None:
+    """JSON numbers times a factor as an array; None where one is something else or not finite."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     try:
-        numbers = np.array(values, np.float64)
+        with np.errstate(over="ignore"):
+            numbers = np.array(values, np.float64) * factor
     except OverflowError:  # JSON allows integers of any length
         return None
     return numbers if np.isfinite(numbers).all() else None

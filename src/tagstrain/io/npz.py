@@ -42,6 +42,7 @@ from tagstrain.io.assembly import (
     nominal_times,
     resolve_spacing,
     safe_name,
+    spans_plane,
     unique_names,
 )
 from tagstrain.io.limits import check_cine_size
@@ -84,6 +85,8 @@ class NpzSlice:
         if times_ms is None:
             times_ms, warning = nominal_times(len(frames))
             warnings += (warning,)
+        if ed_frame is not None and not ed_frame.is_integer():
+            raise InputError(self.path, f"array ed_frame: expected a whole number, got {ed_frame:g}", "Mend it")
         if ed_frame is None:
             warnings += (ED_ASSUMED,)
         if self.level is SliceLevel.UNKNOWN:
@@ -177,4 +180,6 @@ def _affine(arrays: NpzArrays) -> NDArray[np.float64] | None:
     affine = arrays.numbers("affine")
     if affine is not None and not np.isfinite(affine).all():
         raise InputError(arrays.path, "array affine holds values that are NaN or infinite", "Mend it or leave it out")
+    if affine is not None and affine.shape == (4, 4) and not spans_plane(affine):
+        raise InputError(arrays.path, "array affine spans no plane", "Mend it or leave it out")
     return affine

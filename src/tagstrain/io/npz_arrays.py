@@ -17,7 +17,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from tagstrain.errors import InputError
-from tagstrain.io.archive import member_damage_told, open_archive
+from tagstrain.io.archive import member_damage_told, open_archive, read_announced
 
 _SUFFIX = ".npy"
 _MAX_SMALL_ARRAY = 10_000
@@ -129,7 +129,7 @@ class NpzArrays:
         """Read an array of any type but objects."""
         with self._open(name) as stream:
             header = self._header(name, stream)
-            values = np.frombuffer(stream.read(), header.dtype)
+            values = np.frombuffer(read_announced(self._archive, stream), header.dtype)
             return np.array(values.reshape(header.shape, order="F" if header.is_fortran_order else "C"))
 
 

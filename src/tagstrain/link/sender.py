@@ -146,7 +146,7 @@ class DicomWeb:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ValueError(f"expected http(s)://HOST[:PORT]/PATH without user and password, got {parts.hostname!r}")
         self.name = url.rstrip("/")
 

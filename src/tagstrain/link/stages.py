@@ -37,7 +37,7 @@ class SpooledStudy:
     reason: str = ""
     """Why the study failed, or why it waits."""
     n_starts: int = 0
-    """Analyses begun and not ended: those that the machine, the disk or the process did not survive."""
+    """Analyses begun since the last image: those that gave no results that last count towards giving it up."""
     n_failed_sends: int = 0
     sent: tuple[tuple[str, str], ...] = ()
     """Destination and file name of every result object that an archive has acknowledged."""

@@ -19,7 +19,7 @@ Analyze = Callable[[Path, str], None]
 """Analyzes the images of a folder and writes the results of the study with that key; raises `TagstrainError`."""
 
 MAX_STARTS = 3
-"""A study whose analysis was begun so often and never ended fails: it may be what ends the process."""
+"""A study whose analysis was begun so often without lasting results fails: it may be what ends the process."""
 MAX_RETRY_S = 60 * 60.0
 _POLL_S = 0.1
 _TROUBLE_S = 10.0
@@ -92,7 +92,7 @@ class AnalysisStep:
     def _begin(self, study: SpooledStudy) -> None:
         """Analyze a study unless that ended badly too often."""
         if study.n_starts >= MAX_STARTS:
-            reason = f"its analysis was interrupted {MAX_STARTS} times. {study.reason}".strip()
+            reason = f"given up after {MAX_STARTS} analyses: {study.reason or 'each was interrupted'}"
             _log.error("%s: failed: %s", study.key, reason)
             self.spool.update(study, Stage.FAILED, reason=reason)
             return
@@ -155,6 +155,9 @@ class SendingStep:
         """Send what no destination has acknowledged yet, and write down every receipt."""
         problems: list[str] = []
         objects = result_objects(self.results / study.key)
+        if not objects:
+            self._analyze_again(study)
+            return
         for destination in self.destinations:
             missing = [path for path in objects if (destination.name, path.name) not in study.sent]
             if not missing:
@@ -174,6 +177,12 @@ class SendingStep:
                 _log.exception("%s: internal error", study.key)
                 problems.append(f"internal error ({type(error).__name__}); the log says where")
         self._end(study, problems)
+
+    def _analyze_again(self, study: SpooledStudy) -> None:
+        """Queue a study whose results were removed, or were written to another folder by an earlier listener."""
+        reason = f"it has no DICOM objects in {self.results.name}"
+        if self.spool.update(study, Stage.QUEUED, reason=reason, sent=(), n_failed_sends=0) is not None:
+            _log.warning("%s: %s; it is analyzed again", study.key, reason)
 
     def _end(self, study: SpooledStudy, problems: list[str]) -> None:
         """Write how an attempt to send went."""

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from math import nan
 from typing import NamedTuple
 
-import numpy as np
-
 from tagstrain.data import SliceResult
 from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.quality import SliceQuality
-from tagstrain.report.curves import Curve, strain_curves
+from tagstrain.report.curves import Curve, known_peak, strain_curves
 
 
 class StrainRow(NamedTuple):
@@ -42,10 +40,10 @@ def strain_rows(key: str, result: SliceResult, quality: SliceQuality | None = No
     times_ms = result.strain.frame_times_ms.tolist()
     for curve in strain_curves(result.strain):
         name = (curve.component, curve.region, curve.measure)
-        peak_frame = np.nanargmin(curve.values) if quality is not None and _is_midwall(curve) else None
+        peak = known_peak(result.strain, curve.values, shortening=True) if _is_midwall(curve) else None
         # + 0.0 turns -0.0 into 0.0
         for frame, (time_ms, value) in enumerate(zip(times_ms, (curve.values + 0.0).tolist(), strict=True)):
-            bounds = _bounds(quality) if quality is not None and frame == peak_frame else ()
+            bounds = _bounds(quality) if quality is not None and peak is not None and frame == peak.frame else ()
             yield StrainRow(key, result.name, frame, time_ms, *name, value, grade, *bounds)
 
 
