@@ -171,6 +171,8 @@ def test_slices_of_two_studies_in_one_folder_are_told(tmp_path: Path) -> None:
     write_study(tmp_path / "b", example_cines()[1:], seed=2)
     for cine in by_name(read_study(tmp_path)).values():
         assert "slices of 2 DICOM studies" in cine.warnings[0]
+    with pytest.raises(InputError, match="holds slices of 2 DICOM studies, whose identities must not be mixed"):
+        read_study(tmp_path, keep_ids=True)
 
 
 def test_a_deflated_file_that_grows_too_large_is_refused(tmp_path: Path) -> None:

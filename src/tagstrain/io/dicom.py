@@ -134,7 +134,13 @@ def _build_study(
         raise InputError(path, f"holds no tagged series ({_some(untagged)})", "Give the tagged series")
     kept, repeats = drop_repeats(tagged)
     pairs = pair_lines(kept)
-    images = _one_patient([_ordered(pair, given) for pair in pairs])
+    images = [_ordered(pair, given) for pair in pairs]
+    n_studies = len({image.headers[0].study_uid for image in images if isinstance(image, OrderedSlice)})
+    if n_studies > 1:
+        if keep_ids:
+            problem = f"holds slices of {n_studies} DICOM studies, whose identities must not be mixed"
+            raise InputError(path, problem, "Give one study at a time, or leave out --keep-ids")
+        images = [_warned(image, n_studies) for image in images]
     slices = _name_slices([pair[0] for pair in pairs], images)
     unreadable = [source for source in slices if isinstance(source, UnreadableSlice)]
     if len(unreadable) == len(slices):
@@ -187,15 +193,12 @@ def _ordered(pair: tuple[FrameGroup, ...], given: PixelSpacing | None) -> Ordere
     return first
 
 
-def _one_patient(images: list[OrderedSlice | InputError]) -> list[OrderedSlice | InputError]:
-    """Warn where slices of several DICOM studies came together, since nothing else would tell two patients apart."""
-    n_studies = len({image.headers[0].study_uid for image in images if isinstance(image, OrderedSlice)})
-    if n_studies < 2:
-        return images
+def _warned(image: OrderedSlice | InputError, n_studies: int) -> OrderedSlice | InputError:
+    """Warn of a slice that lies among those of other studies, since nothing else would tell two patients apart."""
+    if isinstance(image, InputError):
+        return image
     told = f"slices of {n_studies} DICOM studies lie together: make sure that they are of one patient"
-    return [
-        image if isinstance(image, InputError) else replace(image, warnings=(*image.warnings, told)) for image in images
-    ]
+    return replace(image, warnings=(*image.warnings, told))
 
 
 def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputError]) -> tuple[SliceSource, ...]:
