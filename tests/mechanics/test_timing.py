@@ -109,6 +109,12 @@ def test_a_cine_that_ends_in_early_diastole_tells_no_diastolic_rate_and_says_why
     assert_allclose(short.systolic_rate_per_s, -0.2 * np.pi / (2 * 0.310), rtol=0.03)
 
 
+def test_a_segment_that_still_shortens_early_in_diastole_has_no_diastolic_rate() -> None:
+    late = measure(-0.2 * np.sin(np.pi / 2 * FINE_MS / 700))
+    assert np.isnan(late.early_diastolic_rate_per_s)
+    assert late.systolic_rate_per_s < 0
+
+
 def test_a_cine_that_ends_in_systole_tells_nothing_later() -> None:
     is_systole = FINE_MS <= ES_MS - 100
     short = measure(-0.2 * contraction(FINE_MS)[is_systole], FINE_MS[is_systole])

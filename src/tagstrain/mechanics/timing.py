@@ -76,7 +76,8 @@ class CurveMeasures:
     systolic_rate_per_s: float = np.nan
     """Fastest deformation between ED and end-systole."""
     early_diastolic_rate_per_s: float = np.nan
-    """Fastest return in the first half of diastole, NaN where the cine ends before the return slows down."""
+    """Fastest return in the first half of diastole, NaN where the cine ends before the return slows down or where a
+    late segment does not return by then."""
     diastolic_recovery: DiastolicRecovery = _NO_RECOVERY
 
 
@@ -169,10 +170,11 @@ def _post_systolic_index(peak: float, time_to_peak_ms: float, end_systolic: floa
 
 
 def _early_diastolic_return(times: NDArray[np.float64], back: NDArray[np.float64], phases: CardiacPhases) -> float:
-    """Fastest return early in diastole; NaN where the cine ends while it still gets faster."""
+    """Fastest return early in diastole; NaN where the cine ends while it still gets faster, or nothing returns yet."""
     window_ms = phases.diastole_ms / 2 if phases.diastole_ms is not None else EARLY_DIASTOLE_MS
     fastest = _highest(back, (times > phases.es_ms) & (times <= phases.es_ms + window_ms))
-    return np.nan if fastest == len(times) - 1 else _at(back, fastest)
+    rate = _at(back, fastest)
+    return rate if rate > 0 and fastest != len(times) - 1 else np.nan
 
 
 def _recovery(curve: SmoothCurve, sign: float, phases: CardiacPhases) -> DiastolicRecovery:
