@@ -20,7 +20,7 @@ demo: $(VENV)/core
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 
 # TensorFlow in an environment of its own: it pins other versions of what tagstrain needs.
 $(VENV)-tf/installed:

@@ -33,6 +33,8 @@ def test_every_format_is_written_beside_the_results(tmp_path: Path, capsys: pyte
     maps = [f"row_00000_{quantity}" for quantity in ("circumferential_strain", "displacement", "radial_strain")]
     assert files_in(out / "case") == [
         "dicom/row_00000_movie.dcm",
+        "mechanics.csv",
+        "mechanics.json",
         *(f"nifti/{name}.{suffix}" for name in maps for suffix in ("json", "nii.gz")),
         "results.h5",
         "results.json",
@@ -53,7 +55,8 @@ def test_every_format_is_written_beside_the_results(tmp_path: Path, capsys: pyte
 
 def test_nothing_more_is_written_unasked(tmp_path: Path) -> None:
     assert analyze(write_rows(tmp_path / "case.h5"), tmp_path / "out") == 0
-    assert files_in(tmp_path / "out" / "case") == ["results.h5", "results.json", "strain.csv"]
+    written = ["mechanics.csv", "mechanics.json", "results.h5", "results.json", "strain.csv"]
+    assert files_in(tmp_path / "out" / "case") == written
 
 
 def test_a_missing_package_is_told_before_any_work(
