@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pydicom.multival import MultiValue
 
 from tagstrain.errors import InputError
 from tagstrain.io.archive import ByteSource
+from tagstrain.io.silence import silenced
 
 # What pydicom and its plug-ins raise on damaged files.
 DAMAGE = (
@@ -43,20 +43,14 @@ DAMAGE = (
 @contextmanager
 def damage_told(source: ByteSource) -> Iterator[None]:
     """Turn what pydicom raises into an `InputError`; what it says and logs stays out, since it quotes the file."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
     try:
-        logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silenced(logging.getLogger("pydicom")):
             yield
     except InvalidDicomError as error:
         raise InputError(source.path, "is not a DICOM file", "Give DICOM, NIfTI or HDF5") from error
     except DAMAGE as error:
         problem = f"is truncated or damaged ({type(error).__name__} while decoding)"
         raise InputError(source.path, problem, "Copy or export it again") from error
-    finally:
-        logger.setLevel(level)
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> NDArray[np.float64] | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +33,7 @@ from tagstrain.io.assembly import (
 )
 from tagstrain.io.limits import check_cine_size, check_unpacked_size
 from tagstrain.io.nifti_times import SUFFIXES, FrameTiming, HeaderTiming, frame_timing, nifti_stem
+from tagstrain.io.silence import silenced
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
     LEVELS,
@@ -265,17 +264,11 @@ def _open(path: Path) -> Any:
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
     """Turn what nibabel raises into an `InputError`; what it mends in a header and prints is kept off the screen."""
-    logger = nib.imageglobals.logger
-    level = logger.level
     try:
-        logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silenced(nib.imageglobals.logger):
             yield
     except FileNotFoundError as error:
         raise InputError(path, "does not exist", "Check the path") from error
     except _DAMAGE as error:
         problem = f"is not a NIfTI file that can be read ({type(error).__name__}: truncated or damaged)"
         raise InputError(path, problem, "Copy or convert it again") from error
-    finally:
-        logger.setLevel(level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstrain.mechanics.slice_deformation import SliceDeformation
 from tagstrain.mechanics.smoothing import SmoothCurve, smooth_curve
 from tagstrain.mechanics.study_mechanics import StudyMechanics, VentricleCurves
 from tagstrain.mechanics.timing import CurveMeasures
@@ -106,12 +107,10 @@ def _segment_chart(mechanics: StudyMechanics) -> Chart:
 
 def _rate_chart(mechanics: StudyMechanics, names: Sequence[str]) -> Chart:
     """Rate of the circumferential strain of every slice and of the whole ventricle."""
-    traces = []
-    for name, color, slice_ in zip(names, _slice_colors(mechanics), mechanics.slices, strict=True):
-        deformation = slice_.deformation
-        curve = smooth_curve(deformation.circumferential.slice_mean, deformation.motion.frame_times_ms)
-        if curve is not None:
-            traces.append(_line(name, color, curve, curve.rates_per_s, 1.8))
+    traces = [
+        _line(name, color, curve, curve.rates_per_s, 1.8)
+        for name, color, curve in _slice_curves(mechanics, names, lambda slice_: slice_.circumferential.slice_mean)
+    ]
     ventricle = mechanics.circumferential
     curve = smooth_curve(ventricle.global_mean, mechanics.frame_times_ms)
     if curve is not None and len(names) > 1:
@@ -127,12 +126,10 @@ def _rate_chart(mechanics: StudyMechanics, names: Sequence[str]) -> Chart:
 
 def _rotation_chart(mechanics: StudyMechanics, names: Sequence[str]) -> Chart:
     """Rotation of every slice, and the twist between base and apex."""
-    traces = []
-    for name, color, slice_ in zip(names, _slice_colors(mechanics), mechanics.slices, strict=True):
-        deformation = slice_.deformation
-        curve = smooth_curve(deformation.slice_rotation_deg, deformation.motion.frame_times_ms)
-        if curve is not None:
-            traces.append(_line(name, color, curve, curve.values, 1.8))
+    traces = [
+        _line(name, color, curve, curve.values, 1.8)
+        for name, color, curve in _slice_curves(mechanics, names, lambda slice_: slice_.slice_rotation_deg)
+    ]
     twist = mechanics.twist
     summary = "Rotation since ED, counter-clockwise as seen from the apex positive; " + mechanics.twist_missing
     if twist is not None:
@@ -142,6 +139,16 @@ def _rotation_chart(mechanics: StudyMechanics, names: Sequence[str]) -> Chart:
             traces.append(_peak_mark("twist", INK, twist.time_to_peak_ms, twist.peak_twist_deg))
         summary += f"twist of {number_text(twist.peak_twist_deg, 1, '°')} at {number_text(twist.time_to_peak_ms)} ms"
     return Chart("rotation", "Rotation and twist", summary, {"data": traces, "layout": _layout(mechanics, "°")})
+
+
+def _slice_curves(
+    mechanics: StudyMechanics, names: Sequence[str], values_of: Callable[[SliceDeformation], NDArray[np.float64]]
+) -> Iterator[tuple[str, str, SmoothCurve]]:
+    """Name, color and smooth curve of something measured over time in every slice, where it is known."""
+    for name, color, slice_ in zip(names, _slice_colors(mechanics), mechanics.slices, strict=True):
+        curve = smooth_curve(values_of(slice_.deformation), slice_.deformation.motion.frame_times_ms)
+        if curve is not None:
+            yield name, color, curve
 
 
 def _measured(
