@@ -15,7 +15,8 @@ import numpy as np
 
 import tagstrain
 from benchmarks.accuracy.methods import Method
-from benchmarks.accuracy.test_sets import SEED_A, SEED_B, SEED_C, SETS
+from benchmarks.accuracy.settings import SEED_A, SEED_B, SEED_C
+from benchmarks.accuracy.test_sets import SETS
 from tagstrain.io.atomic import atomic_file
 from tagstrain.io.hdf5 import LandmarkFile
 from tagstrain.report.evaluation import Evaluation

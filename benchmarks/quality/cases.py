@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.second_case import draw_case
-from benchmarks.accuracy.test_sets import SETTINGS
+from benchmarks.accuracy.settings import SETTINGS
 from benchmarks.quality.corruption import spoiled_case
 from benchmarks.quality.shown_cine import ShownCine, show, show_second
 from tagstrain.data import LandmarkTracks, PixelSpacing, SliceResult, TaggedCine
