@@ -1,4 +1,4 @@
-"""The tracker's network: it warps as it says, starts from no motion, and looks neither ahead nor at its neighbors."""
+"""The tracker's network: it warps as it says, starts from no motion, follows without looking ahead, and refines looking around."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagstrain.networks.flow import FIELD_STRIDE, FlowNet, sample_field, warp_back
+from tagstrain.networks.flow import FIELD_STRIDE, FlowNet, correlated, sample_field, warp_back
 from tagstrain.networks.symmetry import N_SYMMETRIES, turn_points, unturn_vectors
 
 SIZE = 32
@@ -16,8 +16,14 @@ SIZE = 32
 @pytest.fixture(scope="module")
 def network() -> FlowNet:
     torch.manual_seed(0)
-    net = FlowNet((16, 16, 16), memory=8)
-    torch.nn.init.normal_(net.head.weight, std=0.02)
+    net = FlowNet((16, 16, 16), memory=8, refining_widths=(16, 16, 16))
+    assert net.refiner is not None
+    for head in (net.head, net.refiner.head):
+        torch.nn.init.normal_(head.weight, std=0.02)
+    for module in net.refiner.modules():
+        # Frames start out deaf to each other.
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (1, 1):
+            torch.nn.init.normal_(module.weight, std=0.1)
     return net.eval()
 
 
@@ -32,29 +38,52 @@ def test_untrained_network_sees_no_motion() -> None:
 
 
 @pytest.mark.parametrize("n_frames", [2, 5, 31])
-def test_first_frame_does_not_move_and_any_length_will_do(network: FlowNet, n_frames: int) -> None:
+@pytest.mark.parametrize(("refinements", "stride"), [(0, FIELD_STRIDE), (1, 1), (None, 1)])
+def test_first_frame_does_not_move_and_any_length_will_do(
+    network: FlowNet, n_frames: int, refinements: int | None, stride: int
+) -> None:
     with torch.inference_mode():
-        flow = network(*cine(n_frames))
-    nodes = SIZE // FIELD_STRIDE
+        flow = network(*cine(n_frames), refinements=refinements)
+    nodes = SIZE // stride
     assert flow.displacement_px.shape == (1, n_frames, 2, nodes, nodes)
     assert flow.log_spread_px.shape == (1, n_frames, nodes, nodes)
     assert float(flow.displacement_px[:, 0].abs().max()) == 0
     assert float(flow.displacement_px[:, 1:].abs().max()) > 0
 
 
-def test_network_neither_looks_ahead_nor_at_other_cines(network: FlowNet) -> None:
+def test_following_does_not_look_ahead_and_no_cine_sees_another(network: FlowNet) -> None:
     frames, times_ms = cine(6, batch=2)
     with torch.inference_mode():
-        whole = network(frames, times_ms).displacement_px
-        begun = network(frames[:, :4], times_ms[:, :4]).displacement_px
+        whole = network(frames, times_ms, refinements=0).displacement_px
+        begun = network(frames[:, :4], times_ms[:, :4], refinements=0).displacement_px
+        refined = network(frames, times_ms).displacement_px
         alone = network(frames[1:], times_ms[1:]).displacement_px
     torch.testing.assert_close(whole[:, :4], begun, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(whole[1:], alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(refined[1:], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_refining_looks_at_the_frames_around(network: FlowNet) -> None:
+    frames, times_ms = cine(8)
+    changed = frames.clone()
+    changed[:, 7] = 0
+    with torch.inference_mode():
+        difference = (network(frames, times_ms)[0] - network(changed, times_ms)[0])[0].abs().amax(dim=(1, 2, 3))
+    assert float(difference[6]) > 1e-4
+
+
+@given(shift=st.tuples(st.integers(-2, 2), st.integers(-2, 2)))
+@settings(max_examples=10, deadline=None)
+def test_patterns_agree_best_where_they_were_shifted_to(shift: tuple[int, int]) -> None:
+    pattern = torch.randn(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
+    moved = pattern.roll((shift[1], shift[0]), dims=(-2, -1))
+    agreement = correlated(pattern, moved, 2, 4)[0, :, 1:-1, 1:-1].mean(dim=(1, 2))
+    assert int(agreement.argmax()) == (shift[1] + 2) * 5 + shift[0] + 2
+    assert agreement.shape == (25,)
 
 
 def test_slip_is_put_on_what_was_found_before(network: FlowNet) -> None:
     frames, times_ms = cine(3)
-    silent = FlowNet((16, 16, 16), memory=8)
+    silent = FlowNet((16, 16, 16), memory=8, refinements=0)
     slips = torch.zeros(1, 3, 2, SIZE // FIELD_STRIDE, SIZE // FIELD_STRIDE)
     slips[:, 1, 0] = 2.0
     moved = silent(frames, times_ms, slips).displacement_px.detach()
@@ -73,16 +102,17 @@ def test_warp_by_whole_pixels_is_a_shift(shift: tuple[int, int]) -> None:
 
 
 @given(
+    stride=st.sampled_from([1, 2]),
     slope=st.lists(st.floats(-1, 1), min_size=6, max_size=6),
     point=st.tuples(st.floats(1, SIZE - 2), st.floats(1, SIZE - 2)),
 )
 @settings(max_examples=40, deadline=None)
-def test_linear_field_is_sampled_exactly(slope: list[float], point: tuple[float, float]) -> None:
-    nodes = FIELD_STRIDE * torch.arange(SIZE // FIELD_STRIDE) + (FIELD_STRIDE - 1) / 2
+def test_linear_field_is_sampled_exactly(stride: int, slope: list[float], point: tuple[float, float]) -> None:
+    nodes = stride * torch.arange(SIZE // stride) + (stride - 1) / 2
     y, x = torch.meshgrid(nodes, nodes, indexing="ij")
     a, b, c, d, e, f = slope
     field = torch.stack([a + b * x + c * y, d + e * x + f * y])[None, None]
-    value = sample_field(field, torch.tensor([[point]], dtype=torch.float32))[0, 0, 0]
+    value = sample_field(field, torch.tensor([[point]], dtype=torch.float32), SIZE)[0, 0, 0]
     px, py = point
     expected = torch.tensor([a + b * px + c * py, d + e * px + f * py])
     torch.testing.assert_close(value, expected, atol=1e-3, rtol=0)

@@ -66,7 +66,7 @@ class FlowTracker:
     def dense(
         self, cine: TaggedCine, crop: CropTransform, symmetries: tuple[int, ...] = (0,)
     ) -> tuple[torch.Tensor, Flow]:
-        """Motion of everything in a crop from ED on, to the end that lies further, in one view per symmetry.
+        """A quick look at the motion of everything in a crop, from ED to the end that lies further, one view per symmetry.
 
         Returns
         -------
@@ -79,7 +79,7 @@ class FlowTracker:
         views = torch.cat([turn_images(frames, symmetry) for symmetry in symmetries])
         times_ms = torch.tensor(cine.frame_times_ms[kept] - cine.frame_times_ms[ed], dtype=torch.float32)
         with torch.inference_mode():
-            return views, self.network(views, times_ms.to(self.device).expand(len(views), -1))
+            return views, self.network(views, times_ms.to(self.device).expand(len(views), -1), refinements=0)
 
     def _standardized(self, cine: TaggedCine, crop: CropTransform) -> torch.Tensor:
         images, valid = crop.sample(cine.frames)
@@ -115,8 +115,8 @@ class FlowTracker:
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
         with torch.inference_mode():
             flow = self.network(views, times)
-            moved = sample_field(flow.displacement_px, turned)
-            spread = sample_field(flow.log_spread_px[:, :, None], turned)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
+            moved = sample_field(flow.displacement_px, turned, size)
+            spread = sample_field(flow.log_spread_px[:, :, None], turned, size)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
         upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, SYMMETRIES, strict=True)]
         return (
             torch.stack(upright).mean(dim=0).cpu().double().numpy(),

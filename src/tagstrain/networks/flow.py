@@ -9,59 +9,87 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tagstrain.networks.preprocessing import locally_normalized
+from tagstrain.networks.preprocessing import blur, locally_normalized
 
 FIELD_STRIDE = 2
-"""Crop pixels between the nodes of the displacement field, along each axis."""
+"""Crop pixels between the nodes of the field on which frames are followed, along each axis."""
 LOG_SPREAD_LIMITS = (-4.0, 4.0)
 """Natural logarithms of the expected error that training tells apart [crop pixels]."""
 _STRIDE = 4
 _NORMALIZATION_WIDTH_PX = 5.0
 _CONTRAST_FLOOR = 0.08
+_FINE_REACH, _COARSE_REACH, _REFINING_REACH = 2, 3, 3
+"""How far patterns are compared around where they should be, in steps of 1, 2 and 1 crop pixels."""
 
 
 class Flow(NamedTuple):
-    """Motion of the tissue, on the ED grid, from ED to every frame."""
+    """Motion of the tissue, on the ED grid, from ED to every frame.
+
+    Nodes lie ``FIELD_STRIDE`` crop pixels apart where frames were followed only, and on every pixel once refined.
+    """
 
     displacement_px: torch.Tensor
-    """Shape ``(batch, time, 2, size / 2, size / 2)``: x, y in crop pixels; zero in the first frame."""
+    """Shape ``(batch, time, 2, node, node)``: x, y in crop pixels; zero in the first frame."""
     log_spread_px: torch.Tensor
-    """Natural logarithm of the expected absolute error along one axis, ``(batch, time, size / 2, size / 2)``."""
+    """Natural logarithm of the expected absolute error along one axis, ``(batch, time, node, node)``."""
 
 
 class FlowNet(nn.Module):
-    """Sequential Lagrangian warp-and-update network.
+    """Follows the tissue frame by frame, then refines what it found with the whole cine in view.
 
     Everything lives on the material grid of the first frame. For each further frame the network sees the first frame,
-    the new frame warped back by the displacement found so far, the last frame warped back, and what it remembers; it
-    answers with the small displacement that is left. One set of weights serves every frame, so that a cine may have
-    any number of them.
+    the new frame warped back by the displacement found so far, how well the two agree around every place, the last
+    frame warped back, and what it remembers; it answers with the small displacement that is left. A second part then
+    sees every frame warped back by what was found, with the frames before and after it, and answers with what is still
+    left on every pixel, as often as it is asked. One set of weights serves every frame, so that a cine may have any
+    number of them.
+
+    Comparing patterns around every place is the cost volume of optical flow (Sun et al., PWC-Net, CVPR 2018); warping
+    again by what was found is the iteration of Lucas and Kanade (IJCAI 1981).
 
     Parameters
     ----------
     widths
-        Channels at 1/4, 1/8 and 1/16 of the crop's resolution.
+        Channels at 1/4, 1/8 and 1/16 of the crop's resolution while frames are followed.
     memory
         Channels of the recurrent state (a convolutional GRU, Cho et al. 2014, with 1 x 1 kernels).
+    correlation
+        Whether the network is shown how well patterns agree around every place.
+    refinements
+        How often the motion is refined.
+    refining_widths
+        Channels of the part that refines.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (48, 72, 96), memory: int = 32) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (48, 72, 96),
+        memory: int = 32,
+        correlation: bool = True,
+        refinements: int = 2,
+        refining_widths: tuple[int, int, int] = (64, 96, 128),
+    ) -> None:
         super().__init__()
-        fine, middle, _ = widths
         self.memory = memory
-        patch = _STRIDE**2
-        self.stem = nn.Conv2d(3 * patch + 3 + 4 + 2 + memory, fine, 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.encoder = nn.ModuleList(_ResidualBlock(width) for width in widths)
-        self.decoder = nn.ModuleList(_ResidualBlock(width) for width in (fine, middle))
+        self.correlation = correlation
+        self.refinements = refinements
+        patch, fine = _STRIDE**2, widths[0]
+        compared = (2 * _FINE_REACH + 1) ** 2 + (2 * _COARSE_REACH + 1) ** 2 if correlation else 0
+        self.features = _Pyramid(3 * patch + compared + 3 + 4 + 2 + memory, widths)
         self.gates = nn.Conv2d(fine + memory, 3 * memory, 1)
         # Per node of the finer field: two components and the logarithm of their spread.
         self.head = nn.Conv2d(fine + memory, 3 * (_STRIDE // FIELD_STRIDE) ** 2, 3, padding=1)
         _silence(self.head)
+        self.refiner = _Refiner(refining_widths, correlation) if refinements else None
 
-    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None = None) -> Flow:
-        """Follow the tissue from the first frame.
+    def forward(
+        self,
+        frames: torch.Tensor,
+        times_ms: torch.Tensor,
+        slips_px: torch.Tensor | None = None,
+        refinements: int | None = None,
+    ) -> Flow:
+        """Motion from the first frame to all others.
 
         Parameters
         ----------
@@ -70,11 +98,34 @@ class FlowNet(nn.Module):
         times_ms
             Time since the reference frame ``(batch, time)``; negative where frames run backwards.
         slips_px
-            Errors ``(batch, time, 2, size / 2, size / 2)`` put on what was found in the frame before: in training, so
-            that the network learns to find back.
+            Errors ``(batch, time, 2, size / 2, size / 2)`` put on what was found in the frame before, and on what is
+            refined: in training, so that the network learns to find back.
+        refinements
+            How often to refine; None for as often as the network was built for, 0 for a quick look.
         """
-        n, n_frames, size, _ = frames.shape
+        return self.passes(frames, times_ms, slips_px, refinements)[-1]
+
+    def passes(
+        self,
+        frames: torch.Tensor,
+        times_ms: torch.Tensor,
+        slips_px: torch.Tensor | None = None,
+        refinements: int | None = None,
+    ) -> list[Flow]:
+        """What `forward` found on its way there: the motion as followed, and after every refinement."""
         pattern = locally_normalized(frames, _NORMALIZATION_WIDTH_PX, _CONTRAST_FLOOR)
+        flows = [self._follow(pattern, frames, times_ms, slips_px)]
+        for _ in range(self.refinements if refinements is None else refinements):
+            assert self.refiner is not None, "a network that was built without refinements"
+            # Errors of another cine: what happened to a frame when it was followed is not what happens to it here.
+            shaken = None if slips_px is None or len(flows) > 1 else slips_px.roll(1, dims=0)
+            flows.append(self.refiner(pattern, frames, times_ms, flows[-1], shaken))
+        return flows
+
+    def _follow(
+        self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None
+    ) -> Flow:
+        n, n_frames, size, _ = frames.shape
         half, quarter = size // FIELD_STRIDE, size // _STRIDE
         reference = F.pixel_unshuffle(pattern[:, :1], _STRIDE)
         reference_grey = F.avg_pool2d(frames[:, :1], _STRIDE)
@@ -87,26 +138,26 @@ class FlowNet(nn.Module):
         for t in range(1, n_frames):
             start = displacement if slips_px is None else displacement + slips_px[:, t]
             warped = warp_back(torch.stack([pattern[:, t], frames[:, t]], dim=1), start)
-            now = F.pixel_unshuffle(warped[:, :1], _STRIDE)
             grey = F.avg_pool2d(warped[:, 1:], _STRIDE)
             interval_ms = times_ms[:, t] - times_ms[:, t - 1]
             clock = torch.stack([times_ms[:, t] / 1000, interval_ms / 50], dim=1)[:, :, None, None]
-            x = torch.cat(
-                [
-                    reference,
-                    now,
-                    before,
-                    reference_grey,
-                    grey,
-                    grey - reference_grey,
-                    0.1 * F.avg_pool2d(start, FIELD_STRIDE),
-                    0.5 * F.avg_pool2d(velocity, FIELD_STRIDE),
-                    clock.expand(n, 2, quarter, quarter),
-                    state,
-                ],
-                dim=1,
-            ).contiguous(memory_format=torch.channels_last)
-            features = self._features(x)
+            x = [
+                reference,
+                F.pixel_unshuffle(warped[:, :1], _STRIDE),
+                before,
+                reference_grey,
+                grey,
+                grey - reference_grey,
+                0.1 * F.avg_pool2d(start, FIELD_STRIDE),
+                0.5 * F.avg_pool2d(velocity, FIELD_STRIDE),
+                clock.expand(n, 2, quarter, quarter),
+                state,
+            ]
+            if self.correlation:
+                x.append(correlated(pattern[:, :1], warped[:, :1], _FINE_REACH, _STRIDE))
+                halves = F.avg_pool2d(torch.cat([pattern[:, :1], warped[:, :1]], dim=1), 2)
+                x.append(correlated(halves[:, :1], halves[:, 1:], _COARSE_REACH, _STRIDE // 2))
+            features = self.features(torch.cat(x, dim=1).contiguous(memory_format=torch.channels_last))
             state = self._remember(features, state)
             answer = F.pixel_shuffle(self.head(torch.cat([features, state], dim=1)), _STRIDE // FIELD_STRIDE).float()
             found = start + answer[:, :2]
@@ -118,31 +169,124 @@ class FlowNet(nn.Module):
             spreads.append(answer[:, 2])
         return Flow(torch.stack(displacements, dim=1), torch.stack(spreads, dim=1))
 
-    def _features(self, x: torch.Tensor) -> torch.Tensor:
-        fine = self.encoder[0](self.stem(x))
-        middle = self.encoder[1](self.down[0](fine))
-        coarse = self.encoder[2](self.down[1](middle))
-        y = self.decoder[1](middle + _doubled(self.up[1](coarse)))
-        y = self.decoder[0](fine + _doubled(self.up[0](y)))
-        return F.relu(y)
-
     def _remember(self, features: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         update, reset, candidate = self.gates(torch.cat([features, state], dim=1)).float().chunk(3, dim=1)
         update = torch.sigmoid(update)
         return (1 - update) * state + update * torch.tanh(candidate * torch.sigmoid(reset))
 
 
+class _Refiner(nn.Module):
+    """Corrects the motion of all frames at once, each seen with its neighbors in time."""
+
+    def __init__(self, widths: tuple[int, int, int], correlation: bool) -> None:
+        super().__init__()
+        self.correlation = correlation
+        compared = (2 * _REFINING_REACH + 1) ** 2 if correlation else 0
+        self.features = _Pyramid(2 * _STRIDE**2 + compared + 3 + 9 + 3, widths, over_time=True)
+        self.head = nn.Conv2d(widths[0], 3 * _STRIDE**2, 3, padding=1)
+        _silence(self.head)
+
+    def forward(
+        self,
+        pattern: torch.Tensor,
+        frames: torch.Tensor,
+        times_ms: torch.Tensor,
+        found: Flow,
+        slips_px: torch.Tensor | None,
+    ) -> Flow:
+        n, n_frames, size, _ = frames.shape
+        displacement = found.displacement_px.detach()
+        if slips_px is not None:
+            displacement = displacement + slips_px
+        start = _resized(displacement.flatten(0, 1), size)
+        spread = _resized(found.log_spread_px.detach().flatten(0, 1)[:, None], size)
+        images = torch.stack([pattern, frames], dim=2).flatten(0, 1)
+        warped = warp_back(images, start)
+        reference = pattern[:, :1].expand(-1, n_frames, -1, -1).flatten(0, 1)[:, None]
+        reference_grey = F.avg_pool2d(frames[:, :1], _STRIDE).expand(-1, n_frames, -1, -1).flatten(0, 1)[:, None]
+        grey = F.avg_pool2d(warped[:, 1:], _STRIDE)
+        coarse = F.avg_pool2d(start, _STRIDE)
+        steps = coarse.view(n, n_frames, *coarse.shape[1:]).diff(dim=1)
+        still = torch.zeros_like(steps[:, :1])
+        since, until = (torch.cat(x, dim=1).flatten(0, 1) for x in ([still, steps], [steps, still]))
+        intervals_ms = times_ms.diff(dim=1)
+        none = torch.zeros_like(intervals_ms[:, :1])
+        clock = torch.stack(
+            [
+                times_ms / 1000,
+                torch.cat([none, intervals_ms], dim=1) / 50,
+                torch.cat([intervals_ms, none], dim=1) / 50,
+            ],
+            dim=2,
+        ).flatten(0, 1)
+        x = [
+            F.pixel_unshuffle(reference, _STRIDE),
+            F.pixel_unshuffle(warped[:, :1], _STRIDE),
+            reference_grey,
+            grey,
+            grey - reference_grey,
+            0.1 * coarse,
+            coarse - blur(coarse, 2.0),
+            0.5 * since,
+            0.5 * until,
+            0.5 * F.avg_pool2d(spread, _STRIDE),
+            clock[:, :, None, None].expand(-1, -1, *grey.shape[-2:]),
+        ]
+        if self.correlation:
+            x.append(correlated(reference, warped[:, :1], _REFINING_REACH, _STRIDE))
+        features = self.features(torch.cat(x, dim=1).contiguous(memory_format=torch.channels_last), n_frames)
+        answer = F.pixel_shuffle(self.head(features), _STRIDE).float().view(n, n_frames, 3, size, size)
+        moves = torch.ones(n_frames, 1, 1, 1, device=frames.device)
+        moves[0] = 0
+        refined = (start.view(n, n_frames, 2, size, size) + answer[:, :, :2]) * moves
+        return Flow(refined, answer[:, :, 2])
+
+
+class _Pyramid(nn.Module):
+    """Features at 1/4 of the resolution from a small U-Net; ``over_time``: every level also looks one frame on and back."""
+
+    def __init__(self, in_channels: int, widths: tuple[int, int, int], over_time: bool = False) -> None:
+        super().__init__()
+        fine, middle, _ = widths
+        self.stem = nn.Conv2d(in_channels, fine, 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.encoder = nn.ModuleList(_ResidualBlock(width, over_time) for width in widths)
+        self.decoder = nn.ModuleList(_ResidualBlock(width, over_time) for width in (fine, middle))
+
+    def forward(self, x: torch.Tensor, n_frames: int = 1) -> torch.Tensor:
+        fine = self.encoder[0](self.stem(x), n_frames)
+        middle = self.encoder[1](self.down[0](fine), n_frames)
+        coarse = self.encoder[2](self.down[1](middle), n_frames)
+        y = self.decoder[1](middle + _doubled(self.up[1](coarse)), n_frames)
+        y = self.decoder[0](fine + _doubled(self.up[0](y)), n_frames)
+        return F.relu(y)
+
+
 class _ResidualBlock(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, over_time: bool) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(8, width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         _silence(self.second)
+        self.time = nn.Conv2d(width, 3 * width, 1) if over_time else None
+        if self.time is not None:
+            _silence(self.time)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, n_frames: int) -> torch.Tensor:
         y: torch.Tensor = x + self.second(F.relu(self.first(F.relu(self.norm(x)))))
-        return y
+        return y if self.time is None else y + _from_neighbors(self.time(F.relu(y)), n_frames)
+
+
+def _from_neighbors(x: torch.Tensor, n_frames: int) -> torch.Tensor:
+    """Sum of what the frame before, the frame itself and the frame after say ``(batch * time, 3 * channel, ...)``."""
+    x = x.view(-1, n_frames, *x.shape[1:])
+    before, now, after = x.chunk(3, dim=2)
+    total = now.clone()
+    total[:, 1:] += before[:, :-1]
+    total[:, :-1] += after[:, 1:]
+    return total.flatten(0, 1)
 
 
 def _silence(layer: nn.Conv2d) -> None:
@@ -156,25 +300,44 @@ def _doubled(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def _resized(field: torch.Tensor, size: int) -> torch.Tensor:
+    return F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def correlated(reference: torch.Tensor, moved: torch.Tensor, reach: int, patch: int) -> torch.Tensor:
+    """How well patterns ``(batch, 1, size, size)`` agree when one is shifted, averaged over patches.
+
+    Returns
+    -------
+        Shape ``(batch, (2 * reach + 1)**2, size / patch, size / patch)``: the mean over every patch of ``reference`` times
+        ``moved`` taken ``(dy, dx)`` pixels further, ``dy`` from ``-reach`` to ``reach``, slower than ``dx``.
+    """
+    n, _, size, _ = reference.shape
+    steps = 2 * reach + 1
+    padded = F.pad(moved, (reach, reach, reach, reach), mode="replicate")[:, 0]
+    shifted = padded.unfold(1, size, 1).unfold(2, size, 1).reshape(n, steps * steps, size, size)
+    return F.avg_pool2d(shifted * reference, patch)
+
+
 def warp_back(images: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:
-    """Images ``(batch, channel, size, size)`` sampled where a field ``(batch, 2, size / 2, size / 2)`` leads."""
+    """Images ``(batch, channel, size, size)`` sampled where a field ``(batch, 2, node, node)`` leads."""
     size = images.shape[-1]
-    field = F.interpolate(displacement_px, size=(size, size), mode="bilinear", align_corners=False)
+    field = displacement_px if displacement_px.shape[-1] == size else _resized(displacement_px, size)
     steps = torch.arange(size, device=images.device, dtype=images.dtype)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     places = torch.stack([x, y], dim=-1) + field.permute(0, 2, 3, 1)
     return F.grid_sample(images, (places + 0.5) * (2 / size) - 1, align_corners=False, padding_mode="border")
 
 
-def sample_field(field: torch.Tensor, points_px: torch.Tensor) -> torch.Tensor:
-    """A field ``(batch, time, channel, size / 2, size / 2)`` at ED points ``(batch, point, 2)`` in crop pixels.
+def sample_field(field: torch.Tensor, points_px: torch.Tensor, size: int) -> torch.Tensor:
+    """A field ``(batch, time, channel, node, node)`` at ED points ``(batch, point, 2)`` in pixels of a crop of ``size``.
 
     Returns
     -------
         Shape ``(batch, time, point, channel)``, linear between nodes.
     """
-    n, n_frames, n_channels, nodes, _ = field.shape
-    unit = (points_px + 0.5) * (2 / (nodes * FIELD_STRIDE)) - 1
+    n, n_frames, n_channels, _, _ = field.shape
+    unit = (points_px + 0.5) * (2 / size) - 1
     values = F.grid_sample(
         field.flatten(1, 2), unit[:, :, None], mode="bilinear", align_corners=False, padding_mode="border"
     )

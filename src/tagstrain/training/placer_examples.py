@@ -83,7 +83,7 @@ class PlacerExamples:
             network, _ = load_weights("tracker", self.tracker_weights, frames.device)
             assert isinstance(network, FlowNet)
             self._tracker = network
-        return placer_channels(frames, self._tracker(frames, times_ms))
+        return placer_channels(frames, self._tracker(frames, times_ms, refinements=0))
 
     def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         images, moved = _transformed(batch["images"].float(), rng, self.zoom)

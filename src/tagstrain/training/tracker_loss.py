@@ -62,14 +62,13 @@ def tracker_losses(motion: LandmarkMotion, batch: Batch) -> TrackerLosses:
     )
 
 
-def landmark_motion(flow: Flow, ed_landmarks_px: torch.Tensor) -> LandmarkMotion:
-    """A field at ED landmarks ``(batch, spoke, ring, 2)`` in crop pixels."""
-    points = ed_landmarks_px.flatten(1, 2)
-    moved = sample_field(flow.displacement_px, points)
-    log_spread = sample_field(flow.log_spread_px[:, :, None], points)
-    n, n_frames = moved.shape[:2]
-    shape = (n, n_frames, *ed_landmarks_px.shape[1:3])
-    return LandmarkMotion(moved.view(*shape, 2), log_spread.view(shape))
+def landmark_motion(flow: Flow, batch: Batch) -> LandmarkMotion:
+    """A field at the landmarks of the first frame."""
+    landmarks, size = batch["landmarks"], batch["images"].shape[-1]
+    points = landmarks[:, 0].flatten(1, 2)
+    moved = sample_field(flow.displacement_px, points, size)
+    log_spread = sample_field(flow.log_spread_px[:, :, None], points, size)
+    return LandmarkMotion(moved.view(landmarks.shape), log_spread.view(landmarks.shape[:-1]))
 
 
 def landmark_errors_mm(motion: LandmarkMotion, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -29,14 +29,15 @@ class TrackerTraining(NetworkTraining):
         super().__init__(config, FlowNet())
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        flow = self.network(batch["images"], batch["times_ms"], slips_px(batch))
-        losses = tracker_losses(landmark_motion(flow, batch["landmarks"][:, 0]), batch)
-        self.log_dict({f"train_{name}": getattr(losses, name) for name in ("endpoint_mm", "strain", "neighbors_mm")})
-        return losses.total
+        # Every pass answers for what it adds: no gradient runs back into the one before.
+        flows = self.network.passes(batch["images"], batch["times_ms"], slips_px(batch))
+        parts = [tracker_losses(landmark_motion(flow, batch), batch) for flow in flows]
+        self.log_dict({f"train_{name}": value for name, value in parts[-1]._asdict().items()})
+        return torch.stack([part.total for part in parts]).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         flow = self.network(batch["images"], batch["times_ms"])
-        motion = landmark_motion(flow, batch["landmarks"][:, 0])
+        motion = landmark_motion(flow, batch)
         error_mm, spread_mm = landmark_errors_mm(motion, batch)
         n, valid = len(error_mm), batch["frame_valid"]
         frame_mse = error_mm.square().sum(dim=-1).mean(dim=(2, 3))
