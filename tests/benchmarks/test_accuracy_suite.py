@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import __main__ as suite
 from benchmarks.accuracy.methods import METHODS, Method, NoMotion, Timed, load_methods
-from benchmarks.accuracy.table import failed_and_seconds, write_results
 from benchmarks.accuracy.settings import SETTINGS
+from benchmarks.accuracy.table import failed_and_seconds, write_results
 from benchmarks.accuracy.test_sets import TestFile
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.errors import TrackingError
