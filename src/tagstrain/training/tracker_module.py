@@ -61,9 +61,9 @@ def flow_losses(flow: Flow, batch: Batch) -> dict[str, torch.Tensor]:
 
     Returns
     -------
-        ``endpoint_mm``; ``neighbors_mm``, errors of what neighboring landmarks do relative to each other; ``strain``, errors
-        of Green strain over short chords and of the slice's; ``unlikely``, the negative log-likelihood of a Laplace
-        distribution, which shapes the stated error and leaves the motion alone.
+        ``endpoint_mm``; ``neighbors_mm``, errors of what neighboring landmarks do relative to each other; ``strain``,
+        errors of Green strain over short chords and of the slice's; ``unlikely``, the negative log-likelihood of a
+        Laplace distribution, which shapes the stated error and leaves the motion alone.
     """
     error_mm, spread_mm = _landmark_errors_mm(flow, batch)
     # A stretch whose reference frame has no labels says nothing about motion.
