@@ -1,4 +1,4 @@
-"""The tracker's network: it warps as it says, starts from no motion, follows without looking ahead, and refines looking around."""
+"""The tracker's network: it warps as it says, follows without looking ahead, and refines with all frames in view."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def train(
     precision: Annotated[str | None, typer.Option(help="Lightning precision, such as 32-true or bf16-mixed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int | None, typer.Option(help="Number of GPUs (DDP).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that simulate; 0 simulates on the device.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that simulate; 0: the one that trains.")] = None,
     validation_scenes: Annotated[int | None, typer.Option(help="Cines of the validation set.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Steps between validations and checkpoints.")] = None,
     eight_bits: Annotated[bool, typer.Option("--eight-bits", help="Store the weights in 8 bits.")] = False,

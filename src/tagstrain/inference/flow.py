@@ -66,7 +66,7 @@ class FlowTracker:
     def dense(
         self, cine: TaggedCine, crop: CropTransform, symmetries: tuple[int, ...] = (0,)
     ) -> tuple[torch.Tensor, Flow]:
-        """A quick look at the motion of everything in a crop, from ED to the end that lies further, one view per symmetry.
+        """A quick look at the motion of everything in a crop, from ED to the end further away, a view per symmetry.
 
         Returns
         -------

@@ -243,7 +243,7 @@ class _Refiner(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Features at 1/4 of the resolution from a small U-Net; ``over_time``: every level also looks one frame on and back."""
+    """Features at 1/4 of the resolution from a small U-Net; ``over_time``: levels also look one frame on and back."""
 
     def __init__(self, in_channels: int, widths: tuple[int, int, int], over_time: bool = False) -> None:
         super().__init__()
@@ -309,8 +309,8 @@ def correlated(reference: torch.Tensor, moved: torch.Tensor, reach: int, patch: 
 
     Returns
     -------
-        Shape ``(batch, (2 * reach + 1)**2, size / patch, size / patch)``: the mean over every patch of ``reference`` times
-        ``moved`` taken ``(dy, dx)`` pixels further, ``dy`` from ``-reach`` to ``reach``, slower than ``dx``.
+        Shape ``(batch, (2 * reach + 1)**2, size / patch, size / patch)``: the mean over every patch of ``reference``
+        times ``moved`` taken ``(dy, dx)`` pixels further, ``dy`` from ``-reach`` to ``reach``, slower than ``dx``.
     """
     n, _, size, _ = reference.shape
     steps = 2 * reach + 1
@@ -330,7 +330,7 @@ def warp_back(images: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tens
 
 
 def sample_field(field: torch.Tensor, points_px: torch.Tensor, size: int) -> torch.Tensor:
-    """A field ``(batch, time, channel, node, node)`` at ED points ``(batch, point, 2)`` in pixels of a crop of ``size``.
+    """A field ``(batch, time, channel, node, node)`` at ED points ``(batch, point, 2)`` of a crop of ``size`` pixels.
 
     Returns
     -------

@@ -30,8 +30,10 @@ def blur(images: torch.Tensor, width_px: float) -> torch.Tensor:
     kernel = torch.exp(-0.5 * (offsets / width_px) ** 2)
     kernel = kernel / kernel.sum()
     x = images.reshape(-1, 1, *images.shape[-2:])
-    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-    x = F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
+    # Half precision is for the networks: differences from a blurred image would drown in its rounding.
+    with torch.autocast(images.device.type, enabled=False):
+        x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+        x = F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
     return x.reshape(images.shape)
 
 

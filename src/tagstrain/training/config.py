@@ -54,7 +54,7 @@ class TrainingConfig:
     devices: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 1
-    """Processes that make batches; 0 makes them in the training process, on its device (right on a GPU)."""
+    """Processes that make batches on the run's device; 0 makes them in the training process."""
     validation_scenes: int = 64
     validate_every: int = 250
     eight_bits: bool = False

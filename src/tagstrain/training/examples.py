@@ -239,6 +239,8 @@ class TrackerExamples:
     """Side of the crop over the diameter of the epicardium."""
     shift = 0.10
     n_frames = (6, 14)
+    cut_off = 0.25
+    """Share of examples of which the crop shows more than the image holds."""
 
     def __init__(self, preset: str) -> None:
         self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
@@ -259,8 +261,20 @@ class TrackerExamples:
     def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         symmetry = int(rng.integers(N_SYMMETRIES))
         points = turn_points(batch["landmarks"], symmetry, TRACKER_CROP_SIZE)
-        images = turn_images(batch["images"].float(), symmetry).contiguous()
-        return {**batch, "images": _disturbed(images, rng), "landmarks": turn_spokes(points, symmetry)}
+        images = _disturbed(turn_images(batch["images"].float(), symmetry).contiguous(), rng)
+        seen = self._inside_image(points[:, 0].flatten(1, 2), rng)
+        return {**batch, "images": images * seen[:, None], "landmarks": turn_spokes(points, symmetry)}
+
+    def _inside_image(self, ed_points_px: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Pixels ``(batch, row, column)`` inside an image that ends anywhere outside the wall, at times; else all."""
+        n, device = len(ed_points_px), ed_points_px.device
+        low, high = ed_points_px.amin(dim=1), ed_points_px.amax(dim=1)
+        whole = rng.random((n, 1, 1)) >= self.cut_off
+        share = np.where(whole, np.inf, rng.uniform(0.02, 0.45, (n, 2, 2)))
+        margin = torch.tensor(share, dtype=torch.float32, device=device) * (high - low)[:, None]
+        steps = torch.arange(TRACKER_CROP_SIZE, device=device, dtype=torch.float32)
+        inside = (steps >= (low - margin[:, 0])[..., None]) & (steps <= (high + margin[:, 1])[..., None])
+        return inside[:, 1, :, None] & inside[:, 0, None, :]
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Half of the batches whole; the others a stretch from anywhere, at times backwards or every second frame."""

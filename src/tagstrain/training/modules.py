@@ -55,7 +55,12 @@ class NetworkTraining(L.LightningModule):
         """AdamW; linear warm-up, then a cosine down to 1 % of the learning rate."""
         c = self.config
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=c.learning_rate, betas=self.betas, weight_decay=c.weight_decay, fused=True
+            self.parameters(),
+            lr=c.learning_rate,
+            betas=self.betas,
+            weight_decay=c.weight_decay,
+            # Lightning clips no gradients of a fused optimizer in mixed precision.
+            fused=not c.precision.endswith("mixed"),
         )
 
         def factor(step: int) -> float:

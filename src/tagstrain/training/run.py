@@ -44,17 +44,18 @@ class _Batches(L.LightningDataModule):
         assert trainer is not None
         in_process = self.config.workers == 0
         stream = TrainingBatches(
-            self.config,
-            first_step=trainer.global_step,
-            rank=trainer.global_rank,
-            device=self.device if in_process else "cpu",
+            self.config, first_step=trainer.global_step, rank=trainer.global_rank, device=self.device
         )
+        on_gpu = self.device.type == "cuda"
         return DataLoader(
             stream,
             batch_size=None,
             num_workers=self.config.workers,
             prefetch_factor=None if in_process else 4,
             persistent_workers=not in_process,
+            # A process that was forked cannot use the GPU.
+            multiprocessing_context="spawn" if on_gpu and not in_process else None,
+            pin_memory=on_gpu and not in_process,
         )
 
     def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:

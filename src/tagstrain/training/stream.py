@@ -51,7 +51,9 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         # Batches go out in turn, one per worker.
         step = self.first_step + (worker_id - self.first_step) % n_workers
         while True:
-            yield self._batch(step, worker_id, n_workers, groups)
+            batch = self._batch(step, worker_id, n_workers, groups)
+            # What was made on the GPU goes through main memory from one process to another.
+            yield {key: value.cpu() for key, value in batch.items()} if worker else batch
             step += n_workers
 
     def _batch(
