@@ -37,7 +37,7 @@ class DirectNet(nn.Module):
         self.encoder = nn.ModuleList(_SpaceTimeBlock(width) for width in widths)
         self.decoder = nn.ModuleList(_SpaceTimeBlock(width) for width in (fine, middle))
         self.head = nn.Conv2d(fine, 3 * (STRIDE // FIELD_STRIDE) ** 2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
+        _silence(self.head)
 
     def forward(self, frames: torch.Tensor, times_ms: torch.Tensor) -> Flow:
         """Motion from the first frame to all others; arguments as for `FlowNet.forward`."""
@@ -76,7 +76,7 @@ class _SpaceTimeBlock(nn.Module):
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.time = nn.Conv2d(width, width, (5, 1), padding=(2, 0))
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
+        _silence(self.second)
 
     def forward(self, x: torch.Tensor, n_frames: int) -> torch.Tensor:
         y = F.relu(self.first(F.relu(self.norm(x))))
@@ -86,6 +86,13 @@ class _SpaceTimeBlock(nn.Module):
         y = F.relu(y + moved.transpose(1, 2).flatten(0, 1))
         changed: torch.Tensor = x + self.second(y)
         return changed
+
+
+def _silence(layer: nn.Conv2d) -> None:
+    """Start from an answer of zero."""
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
 
 
 def _doubled(x: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,10 @@ def _sequential() -> FlowNet:
 
 VARIANTS = {
     "sequential": Variant("follows frame by frame: warp, compare with ED, update", _sequential),
+    "large": Variant(
+        "`sequential` with as many weights as `refined`",
+        lambda: FlowNet((88, 128, 168), memory=48, correlation=False, refinements=0),
+    ),
     "direct": Variant("space-time U-Net, all frames at once, nothing warped", DirectNet),
     "point": Variant("point tracker: correlation around each landmark, attention over time and points", PointNet),
     "correlation": Variant(
