@@ -34,7 +34,7 @@ class PointNet(nn.Module):
         Channels of the features that are compared.
     """
 
-    def __init__(self, width: int = 96, features: int = 64, heads: int = 4) -> None:
+    def __init__(self, width: int = 128, features: int = 64, heads: int = 4) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
             nn.Conv2d(STRIDE**2 + 1, 48, 3, padding=1), _Residual(48), _Residual(48), nn.Conv2d(48, features, 1)

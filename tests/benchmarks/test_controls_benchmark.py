@@ -117,12 +117,18 @@ def test_training_repeats_itself_and_stops_when_time_is_over(short: Crops) -> No
     assert train_variant("sequential", short, Settings(2, 2, 1, "cpu", seconds=0.001))["steps"] == 1
 
 
-def test_all_writes_a_table_that_says_which_run_failed(data: Path, tmp_path: Path) -> None:
-    given = ["all", "--data", str(data), "--variants", "direct", "--seeds", "1", "--batch-size", "2", "--device", "cpu"]
-    assert main([*given, "--steps", "2", "--out", str(tmp_path)]) == 0
+def test_all_writes_a_table_and_runs_out_of_time_where_it_does(data: Path, tmp_path: Path) -> None:
+    given = ["--data", str(data), "--variants", "direct", "--seeds", "1", "--batch-size", "2", "--device", "cpu"]
+    assert main(["all", *given, "--steps", "2", "--out", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "results.json").read_text())["runs"][0]
     other = {**record, "settings": {**record["settings"], "seed": 2}, "steps": 1}
-    text = write_table(tmp_path, [record, other], {"point_1": "exit code 1; out of memory"}, "command")
+    text = write_table(tmp_path, [record, other], {}, "command")
     assert "| direct | 1, 2 | 2, 1 of 2: out of time |" in text
-    assert "**failed**: point_1: exit code 1; out of memory" in text
     assert "## Set B" in text
+
+
+def test_a_run_that_fails_is_said_so_in_the_table(tmp_path: Path) -> None:
+    given = ["--data", str(tmp_path / "none.pt"), "--variants", "direct", "--seeds", "1", "--steps", "2"]
+    assert main(["all", *given, "--out", str(tmp_path)]) == 3
+    text = (tmp_path / "results.md").read_text()
+    assert "**failed**: direct_1: exit code 1; FileNotFoundError" in text
