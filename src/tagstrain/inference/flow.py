@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
+from tagstrain.geometry.folding import unfolded
 from tagstrain.networks import preprocessing
 from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field
 from tagstrain.networks.symmetry import turn_images, turn_points, unturn_vectors
@@ -59,7 +60,7 @@ class FlowTracker:
         if known.any():
             crop = crop_around(points[known], cine)
             moved_px, spread_px = self._follow(cine, crop, points[known])
-            tracks[:, known] = points[known] + moved_px
+            tracks[:, known] = unfolded(points[known] + moved_px, points[known])
             sigma[:, known] = spread_px
         return PointTracks(tracks, sigma, cine.ed_frame)
 

@@ -59,6 +59,9 @@ class FlowNet(nn.Module):
         How often the motion is refined.
     refining_widths
         Channels of the part that refines.
+    looks
+        How often a frame is warped and compared before the next one: where tissue jumps by a tag period from one frame
+        to the next, the first look finds part of the way.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class FlowNet(nn.Module):
         correlation: bool = True,
         refinements: int = 2,
         refining_widths: tuple[int, int, int] = (64, 96, 128),
+        looks: int = 2,
     ) -> None:
         super().__init__()
         self.memory = memory
+        self.looks = looks
         self.correlation = correlation
         self.refinements = refinements
         patch, fine = _STRIDE**2, widths[0]
@@ -136,33 +141,37 @@ class FlowNet(nn.Module):
         displacements = [displacement]
         spreads = [frames.new_full((n, half, half), -3.0)]
         for t in range(1, n_frames):
-            start = displacement if slips_px is None else displacement + slips_px[:, t]
-            warped = warp_back(torch.stack([pattern[:, t], frames[:, t]], dim=1), start)
-            grey = F.avg_pool2d(warped[:, 1:], _STRIDE)
+            images = torch.stack([pattern[:, t], frames[:, t]], dim=1)
             interval_ms = times_ms[:, t] - times_ms[:, t - 1]
             clock = torch.stack([times_ms[:, t] / 1000, interval_ms / 50], dim=1)[:, :, None, None]
-            x = [
-                reference,
-                F.pixel_unshuffle(warped[:, :1], _STRIDE),
-                before,
-                reference_grey,
-                grey,
-                grey - reference_grey,
-                0.1 * F.avg_pool2d(start, FIELD_STRIDE),
-                0.5 * F.avg_pool2d(velocity, FIELD_STRIDE),
-                clock.expand(n, 2, quarter, quarter),
-                state,
-            ]
-            if self.correlation:
-                x.append(correlated(pattern[:, :1], warped[:, :1], _FINE_REACH, _STRIDE))
-                halves = F.avg_pool2d(torch.cat([pattern[:, :1], warped[:, :1]], dim=1), 2)
-                x.append(correlated(halves[:, :1], halves[:, 1:], _COARSE_REACH, _STRIDE // 2))
-            features = self.features(torch.cat(x, dim=1).contiguous(memory_format=torch.channels_last))
-            state = self._remember(features, state)
-            answer = F.pixel_shuffle(self.head(torch.cat([features, state], dim=1)), _STRIDE // FIELD_STRIDE).float()
-            found = start + answer[:, :2]
+            found = displacement if slips_px is None else displacement + slips_px[:, t]
+            for _ in range(self.looks):
+                # Each look answers for its own step: no gradient runs back through the displacement.
+                start = found.detach()
+                warped = warp_back(images, start)
+                grey = F.avg_pool2d(warped[:, 1:], _STRIDE)
+                x = [
+                    reference,
+                    F.pixel_unshuffle(warped[:, :1], _STRIDE),
+                    before,
+                    reference_grey,
+                    grey,
+                    grey - reference_grey,
+                    0.1 * F.avg_pool2d(start, FIELD_STRIDE),
+                    0.5 * F.avg_pool2d(velocity, FIELD_STRIDE),
+                    clock.expand(n, 2, quarter, quarter),
+                    state,
+                ]
+                if self.correlation:
+                    x.append(correlated(pattern[:, :1], warped[:, :1], _FINE_REACH, _STRIDE))
+                    halves = F.avg_pool2d(torch.cat([pattern[:, :1], warped[:, :1]], dim=1), 2)
+                    x.append(correlated(halves[:, :1], halves[:, 1:], _COARSE_REACH, _STRIDE // 2))
+                features = self.features(torch.cat(x, dim=1).contiguous(memory_format=torch.channels_last))
+                state = self._remember(features, state)
+                answer = self.head(torch.cat([features, state], dim=1))
+                answer = F.pixel_shuffle(answer, _STRIDE // FIELD_STRIDE).float()
+                found = start + answer[:, :2]
             velocity = (found - displacement).detach()
-            # Each frame answers for its own step: no gradient runs back through the displacement.
             displacement = found.detach()
             before = F.pixel_unshuffle(warp_back(pattern[:, t : t + 1], displacement), _STRIDE)
             displacements.append(found)
@@ -315,8 +324,11 @@ def correlated(reference: torch.Tensor, moved: torch.Tensor, reach: int, patch: 
     n, _, size, _ = reference.shape
     steps = 2 * reach + 1
     padded = F.pad(moved, (reach, reach, reach, reach), mode="replicate")[:, 0]
-    shifted = padded.unfold(1, size, 1).unfold(2, size, 1).reshape(n, steps * steps, size, size)
-    return F.avg_pool2d(shifted * reference, patch)
+    shifted = padded.unfold(1, size, 1).unfold(2, size, 1)
+    # Given its place the product need not be copied into the order that pooling expects.
+    products = reference.new_empty(n, steps, steps, size, size)
+    torch.mul(shifted, reference[:, :, None], out=products)
+    return F.avg_pool2d(products.flatten(1, 2), patch)
 
 
 def warp_back(images: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:

@@ -50,6 +50,8 @@ class TrainingConfig:
     ema_decay: float = 0.0
     """Decay per step of the moving average of the weights that is validated and exported; 0 for none."""
     dropout: float = 0.2
+    refinements: int | None = None
+    """Refinements of the tracker that are trained; None for all, 0 for the part that follows alone."""
     precision: str = "32-true"
     devices: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -277,18 +277,28 @@ class TrackerExamples:
         return inside[:, 1, :, None] & inside[:, 0, None, :]
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Half of the batches whole; the others a stretch from anywhere, at times backwards or every second frame."""
+        """A third of the batches whole; the others a stretch from anywhere, at times backwards, or with frames missing.
+
+        Where frames are missing the tissue jumps; half of the time the clock does not show it, as where real hearts set
+        in suddenly.
+        """
         time = batch["images"].shape[1]
-        if rng.random() < 0.5 or time <= self.n_frames[1]:
+        fate = rng.random()
+        if fate < 0.35 or time <= self.n_frames[1]:
             return dict(batch)
         length = int(rng.integers(*self.n_frames))
-        stride = 2 if rng.random() < 0.25 and 2 * length < time else 1
-        first = int(rng.integers(time - stride * (length - 1))) if rng.random() < 0.5 else 0
-        kept = first + stride * np.arange(length)
+        if fate < 0.65:
+            kept = np.sort(rng.permutation(min(time, 3 * length))[:length])
+        else:
+            stride = 2 if rng.random() < 0.25 and 2 * length < time else 1
+            first = int(rng.integers(time - stride * (length - 1))) if rng.random() < 0.5 else 0
+            kept = first + stride * np.arange(length)
         if rng.random() < 0.3:
             kept = kept[::-1].copy()
         frames = torch.as_tensor(kept, device=batch["images"].device)
         names = ("images", "landmarks", "frame_valid", "times_ms")
         short = {key: batch[key].index_select(1, frames) for key in names}
+        if fate < 0.5:
+            short["times_ms"] = batch["times_ms"][:, :length]
         short["times_ms"] = short["times_ms"] - short["times_ms"][:, :1]
         return {**batch, **short}

@@ -30,13 +30,13 @@ class TrackerTraining(NetworkTraining):
 
     def loss(self, batch: Batch) -> torch.Tensor:
         # Every pass answers for what it adds: no gradient runs back into the one before.
-        flows = self.network.passes(batch["images"], batch["times_ms"], slips_px(batch))
+        flows = self.network.passes(batch["images"], batch["times_ms"], slips_px(batch), self.config.refinements)
         parts = [tracker_losses(landmark_motion(flow, batch), batch) for flow in flows]
         self.log_dict({f"train_{name}": value for name, value in parts[-1]._asdict().items()})
         return torch.stack([part.total for part in parts]).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        flow = self.network(batch["images"], batch["times_ms"])
+        flow = self.network(batch["images"], batch["times_ms"], refinements=self.config.refinements)
         motion = landmark_motion(flow, batch)
         error_mm, spread_mm = landmark_errors_mm(motion, batch)
         n, valid = len(error_mm), batch["frame_valid"]
