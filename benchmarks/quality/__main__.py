@@ -13,14 +13,14 @@ import json
 from pathlib import Path
 
 from benchmarks.made_by import PACKAGE, made_by
-from benchmarks.quality.cases import FITTED, SEEDS, CaseKey, collect
+from benchmarks.quality.cases import CALIBRATION, SEEDS, CaseKey, collect
 from benchmarks.quality.fit import fit_calibration
 from benchmarks.quality.table import results_markdown
 from benchmarks.quality.true_errors import judge_case
 from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 
 HERE = Path(__file__).parent
-NUMBERS = {"calibration": 170, "second calibration": 110, "test": 90, "held back": 78, "second generator": 14}
+NUMBERS = {"calibration": 216, "test": 108, "held back": 39, "second generator": 10}
 ASSET = PACKAGE / "quality" / "assets" / "calibration.json"
 
 
@@ -36,6 +36,7 @@ def main() -> None:
     keys = [CaseKey(name, index) for name, n in numbers.items() for index in range(n)]
     weights = dict(load_models(device="cpu").provenance.weights)
     own_sources = [HERE / name for name in ("cases.py", "corruption.py", "shown_cine.py")]
+    own_sources.append(PACKAGE / "quality" / "second_opinion.py")
     work = options.work / made_by(own_sources, weights)
     failed: list[CaseKey] = []
     judged = []
@@ -45,8 +46,9 @@ def main() -> None:
             failed.append(key)
         else:
             judged.append(measured)
-    fitted = [case for case in judged if case.set_name in FITTED]
-    calibration = fit_calibration(fitted, DEFAULT_TRACKER.value, weights)
+    fitted = [case for case in judged if case.set_name == CALIBRATION]
+    judging = {name: weights[name] for name in ("localizer", "tracker", "placer")}
+    calibration = fit_calibration(fitted, DEFAULT_TRACKER.value, judging)
     ASSET.write_text(json.dumps(calibration.to_json(), indent=1) + "\n")
     command = " ".join(["python -m benchmarks.quality", *(f"{_option(k)} {n}" for k, n in numbers.items())])
     text = results_markdown(judged, failed, calibration, command)

@@ -54,7 +54,11 @@ def predicted_out_of_fold(cases: Sequence[Judged], errors: Array) -> Array:
 
 
 def fit_calibration(cases: Sequence[Judged], tracker: str, weights: Mapping[str, str]) -> Calibration:
-    """Models from all cases; thresholds and intervals from what they say of cases that they did not see."""
+    """Models from all cases; thresholds and intervals from what they say of cases that they did not see.
+
+    Cases of which a piece of evidence is missing teach nothing.
+    """
+    cases = [case for case in cases if all(np.isfinite(part.value) for part in evidence(case.signals).values())]
     circumferential = np.array([case.errors.circumferential for case in cases])
     signals = [case.signals for case in cases]
     expected = predicted_out_of_fold(cases, circumferential)

@@ -17,6 +17,7 @@ LARGEST_FOLDED_SHARE = 0.02
 LARGEST_AREA_CHANGE = 0.35
 LARGEST_STRETCH = 0.06
 LARGEST_AXIS_RATIO = 1.5
+LARGEST_REPEAT_WALL_MM = 3.5
 LOWEST_VISIBILITY_ED = 0.5
 LOWEST_EVENNESS = 0.35
 
@@ -126,6 +127,11 @@ def _wall_flaws(signals: Signals) -> Iterator[Flaw]:
     if signals.axis_ratio > LARGEST_AXIS_RATIO:
         yield Flaw(
             f"the heart is {signals.axis_ratio:.1f} times as long as wide: no short-axis slice, or a wrong wall",
+            Grade.USABLE,
+        )
+    if signals.repeat_wall_mm > LARGEST_REPEAT_WALL_MM:
+        yield Flaw(
+            f"placed once more, from every other frame, the wall lies {signals.repeat_wall_mm:.1f} mm elsewhere",
             Grade.USABLE,
         )
     if signals.border_distance_mm < 0:
