@@ -156,6 +156,14 @@ def test_a_wall_that_is_not_found_again_is_doubted() -> None:
     assert "the wall lies 7.5 mm elsewhere" in quality.reasons[0]
 
 
+@pytest.mark.parametrize(("stretch", "is_said"), [(0.5, True), (1.0, True), (1.5, False)])
+def test_frames_further_apart_may_jump_further(stretch: float, is_said: bool) -> None:
+    result = beating_slice()
+    strain = replace(result.strain, frame_times_ms=stretch * result.strain.frame_times_ms)
+    quality = judged(replace(result, strain=strain), jump_mm=1.0)
+    assert any("jumps by 1.0 mm" in reason for reason in quality.reasons) == is_said
+
+
 def test_judging_changes_no_number() -> None:
     result = beating_slice()
     before = (result.cine.frames.copy(), result.landmarks.points_px.copy(), result.strain.circumferential.copy())
