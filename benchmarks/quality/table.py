@@ -90,7 +90,7 @@ def results_markdown(
         "as moderate and heavy (`corruption.py` has the ranges).",
         "",
         *_rank_table(groups, failed),
-        *_component_lines(groups["all but calibration"]),
+        *_component_lines(test),
         *_grade_table(groups),
         *_interval_table(groups),
         *_setting_table(test + groups["held back"]),
@@ -178,7 +178,7 @@ def _component_lines(assessed: Sequence[_Assessed]) -> list[str]:
         "",
         "The circumferential error is one of tracking (the strain of the tissue that was followed) and one of placing "
         "(the tissue followed is not the true mid-wall, and strain changes with depth): medians "
-        f"{np.median(tracking):.4f} and {np.median(placing):.4f} of all but calibration. Who knew every tracking error "
+        f"{np.median(tracking):.4f} and {np.median(placing):.4f} in the test set. Who knew every tracking error "
         f"exactly, and of placing no more than its median, would rank the circumferential error with "
         f"{_rank(np.hypot(tracking, np.median(placing)), total)}; who knew both exactly with "
         f"{_rank(np.hypot(tracking, placing), total)}.",
