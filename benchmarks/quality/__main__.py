@@ -3,7 +3,8 @@
     python -m benchmarks.quality
 
 Writes results.md beside this file and the calibration that is shipped with the package. Analyzed cines stay in the
-work folder and are used again as long as the code and the weights that made them are the same.
+work folder and are used again as long as the code and the weights that made them are the same, so that a run that was
+interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, number in NUMBERS.items():
         parser.add_argument(_option(name), type=int, default=number, help=f"slices of the set '{name}'")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="workers, one core each")
     parser.add_argument("--work", type=Path, default=Path("build/quality"), help="folder for analyzed cines")
     options = parser.parse_args()
     numbers = {name: getattr(options, name.replace(" ", "_")) for name in SEEDS}
