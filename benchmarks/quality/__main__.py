@@ -3,7 +3,8 @@
     python -m benchmarks.quality
 
 Writes results.md beside this file and the calibration that is shipped with the package. Analyzed cines stay in the
-work folder and are used again as long as the code and the weights that made them are the same.
+work folder and are used again as long as the code and the weights that made them are the same, so that a run that was
+interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import json
 from pathlib import Path
 
 from benchmarks.made_by import PACKAGE, made_by
-from benchmarks.quality.cases import FITTED, SEEDS, CaseKey, collect
+from benchmarks.quality.cases import CALIBRATION, SEEDS, CaseKey, collect
 from benchmarks.quality.fit import fit_calibration
 from benchmarks.quality.table import results_markdown
 from benchmarks.quality.true_errors import judge_case
 from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 
 HERE = Path(__file__).parent
-NUMBERS = {"calibration": 170, "second calibration": 110, "test": 90, "held back": 78, "second generator": 14}
+NUMBERS = {"calibration": 216, "test": 108, "held back": 39, "second generator": 10}
 ASSET = PACKAGE / "quality" / "assets" / "calibration.json"
 
 
@@ -29,13 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, number in NUMBERS.items():
         parser.add_argument(_option(name), type=int, default=number, help=f"slices of the set '{name}'")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="workers, one core each")
     parser.add_argument("--work", type=Path, default=Path("build/quality"), help="folder for analyzed cines")
     options = parser.parse_args()
     numbers = {name: getattr(options, name.replace(" ", "_")) for name in SEEDS}
     keys = [CaseKey(name, index) for name, n in numbers.items() for index in range(n)]
     weights = dict(load_models(device="cpu").provenance.weights)
     own_sources = [HERE / name for name in ("cases.py", "corruption.py", "shown_cine.py")]
+    own_sources.append(PACKAGE / "quality" / "second_opinion.py")
     work = options.work / made_by(own_sources, weights)
     failed: list[CaseKey] = []
     judged = []
@@ -45,8 +47,9 @@ def main() -> None:
             failed.append(key)
         else:
             judged.append(measured)
-    fitted = [case for case in judged if case.set_name in FITTED]
-    calibration = fit_calibration(fitted, DEFAULT_TRACKER.value, weights)
+    fitted = [case for case in judged if case.set_name == CALIBRATION]
+    judging = {name: weights[name] for name in ("localizer", "tracker", "placer")}
+    calibration = fit_calibration(fitted, DEFAULT_TRACKER.value, judging)
     ASSET.write_text(json.dumps(calibration.to_json(), indent=1) + "\n")
     command = " ".join(["python -m benchmarks.quality", *(f"{_option(k)} {n}" for k, n in numbers.items())])
     text = results_markdown(judged, failed, calibration, command)

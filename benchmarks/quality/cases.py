@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,25 +18,16 @@ from benchmarks.quality.corruption import spoiled_case
 from benchmarks.quality.shown_cine import ShownCine, show, show_second
 from tagstrain.data import LandmarkTracks, PixelSpacing, SliceResult, TaggedCine
 from tagstrain.data.results import Box, Localization
-from tagstrain.errors import TagsNotFoundError, TagstrainError
+from tagstrain.errors import TagstrainError
 from tagstrain.inference.analyze import analyze_slice
-from tagstrain.inference.harp import HarpTracker
 from tagstrain.inference.models import Models, load_models
 from tagstrain.inference.strain import slice_strain
+from tagstrain.quality.second_opinion import measure_again
 from tagstrain.simulation.scene import sample_scenes
 
 Array = NDArray[np.float64]
-N_WITH_HARP = 40
-"""Cases of a set that HARP follows too: enough to see whether its opinion pays for doubling the time of a slice."""
-SEEDS = {
-    "calibration": 881_001,
-    "second calibration": 882_001,
-    "test": 885_001,
-    "held back": 883_001,
-    "second generator": 884_101,
-}
-FITTED = ("calibration", "second calibration")
-"""Sets that models and limits come from; the second was a test set until limits of flaws were chosen by it."""
+CALIBRATION = "calibration"
+SEEDS = {CALIBRATION: 891_001, "test": 895_001, "held back": 893_001, "second generator": 894_101}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +36,6 @@ class CaseKey:
 
     set_name: str
     index: int
-
-    @property
-    def is_asked_of_harp(self) -> bool:
-        """Whether HARP follows the landmarks too."""
-        return self.set_name in (*FITTED, "test") and self.index < N_WITH_HARP
 
     def path(self, work: Path) -> Path:
         """File that keeps it."""
@@ -63,27 +48,29 @@ class Case:
 
     key: CaseKey
     setting: str
+    severity: str
+    """One of `SEVERITIES`; empty for a sound slice and a held-back setting."""
     result: SliceResult | None
     """None where the slice failed."""
     backward_px: Array
     """The last frame's landmarks tracked back to ED, ``(time, spoke, ring, 2)``."""
-    harp_px: Array
-    """The same ED landmarks tracked by HARP; NaN where it found no tags or was not asked."""
+    repeated_px: Array
+    """Landmarks placed and tracked once more (`measure_again`), ``(time, spoke, ring, 2)``; empty where that failed."""
     true_tracks_px: Array
     """Where the tissue under the placed landmarks really went."""
     true_landmarks_px: Array
     """Landmarks of the true wall."""
 
 
-def draw(key: CaseKey) -> tuple[str, ShownCine]:
-    """The cine of a case and the name of its setting."""
+def draw(key: CaseKey) -> tuple[str, str, ShownCine]:
+    """The cine of a case, the name of its setting and how severe it is."""
     seed = SEEDS[key.set_name]
     if key.set_name == "held back":
         setting = SETTINGS[key.index % len(SETTINGS)]
         scene = sample_scenes(setting.config, 1, seed + key.index)[0]
-        return setting.name, show(setting.edit(scene))
+        return setting.name, "", show(setting.edit(scene))
     if key.set_name == "second generator":
-        return "second generator", show_second(draw_case(np.random.default_rng([seed, key.index])))
+        return "second generator", "", show_second(draw_case(np.random.default_rng([seed, key.index])))
     return spoiled_case(seed, key.index)
 
 
@@ -111,29 +98,26 @@ def _start() -> None:
 def _make(key: CaseKey, work: Path) -> None:
     """Draw, analyze and keep a case."""
     assert _models is not None
-    setting, shown = draw(key)
+    setting, severity, shown = draw(key)
     path = key.path(work)
-    kept: dict[str, object] = {"setting": setting}
+    kept: dict[str, object] = {"setting": setting, "severity": severity}
     try:
         result = analyze_slice(shown.cine, _models, shown.config)
     except TagstrainError:
         pass
     else:
-        kept |= _record(result, shown, _models, with_harp=key.is_asked_of_harp)
+        kept |= _record(result, shown, _models)
     temporary = path.with_suffix(".part.npz")
     np.savez(temporary, **kept)  # type: ignore[arg-type]
     temporary.rename(path)
 
 
-def _record(result: SliceResult, shown: ShownCine, models: Models, with_harp: bool) -> dict[str, object]:
+def _record(result: SliceResult, shown: ShownCine, models: Models) -> dict[str, object]:
     """Arrays from which a case can be had again."""
     cine, landmarks = result.cine, result.landmarks
     points_px = landmarks.to_points().points_px
     backward = models.tracker.track(replace(cine, ed_frame=cine.n_frames - 1), points_px[-1])
-    harp_px = np.full_like(points_px, np.nan)
-    if with_harp:
-        with suppress(TagsNotFoundError):
-            harp_px = HarpTracker().track(cine, points_px[0]).points_px
+    repeated = measure_again(result, models.tracker, models.placer)
     shape = landmarks.points_px.shape
     return {
         "frames": cine.frames.astype(np.uint16),
@@ -144,7 +128,7 @@ def _record(result: SliceResult, shown: ShownCine, models: Models, with_harp: bo
         "points_px": landmarks.points_px,
         "sigma_px": landmarks.sigma_px,
         "backward_px": backward.points_px.reshape(shape),
-        "harp_px": harp_px.reshape(shape),
+        "repeated_px": np.empty((0, *shape[1:])) if repeated is None else repeated.points_px,
         "true_tracks_px": shown.true_tracks_px(points_px[0]).reshape(shape),
         "true_landmarks_px": shown.true_landmarks_px(),
     }
@@ -153,15 +137,15 @@ def _record(result: SliceResult, shown: ShownCine, models: Models, with_harp: bo
 def load_case(key: CaseKey, work: Path) -> Case:
     """Read a case."""
     with np.load(key.path(work)) as kept:
-        setting = str(kept["setting"])
+        setting, severity = str(kept["setting"]), str(kept["severity"])
         if "points_px" not in kept:
             nothing = np.empty((0, 0, 0, 2))
-            return Case(key, setting, None, nothing, nothing, nothing, nothing)
+            return Case(key, setting, severity, None, nothing, nothing, nothing, nothing)
         spacing = PixelSpacing(float(kept["pixel_mm"]), float(kept["pixel_mm"]))
         cine = TaggedCine(kept["frames"].astype(np.float32), kept["times_ms"], spacing)
         landmarks = LandmarkTracks(kept["points_px"], kept["sigma_px"])
         strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms)
         localization = Localization(Box(*kept["box"].tolist()), float(kept["confidence"]))
         result = SliceResult(cine, localization, landmarks, strain)
-        truth = (kept["backward_px"], kept["harp_px"], kept["true_tracks_px"], kept["true_landmarks_px"])
-        return Case(key, setting, result, *truth)
+        truth = (kept["backward_px"], kept["repeated_px"], kept["true_tracks_px"], kept["true_landmarks_px"])
+        return Case(key, setting, severity, result, *truth)

@@ -23,10 +23,15 @@ N_FOLDS = 10
 GOOD_ERROR = 0.02
 """True circumferential error below which a slice is good, and with `USABLE_ERROR` usable."""
 USABLE_ERROR = 0.05
-PRECISION = 0.98
+PRECISION = 0.96
 """Share of the slices up to a threshold of the expected error whose true error is small enough, with some room to the
 95 % that must hold on others."""
 COVERAGES = (80, 95)
+
+
+def has_all_evidence(signals: Signals) -> bool:
+    """Whether a slice can teach: everything about it could be measured."""
+    return all(np.isfinite(part.value) for part in evidence(signals).values())
 
 
 def fit_error_model(signals: Sequence[Signals], errors: Array) -> ErrorModel:
@@ -55,6 +60,7 @@ def predicted_out_of_fold(cases: Sequence[Judged], errors: Array) -> Array:
 
 def fit_calibration(cases: Sequence[Judged], tracker: str, weights: Mapping[str, str]) -> Calibration:
     """Models from all cases; thresholds and intervals from what they say of cases that they did not see."""
+    cases = [case for case in cases if has_all_evidence(case.signals)]
     circumferential = np.array([case.errors.circumferential for case in cases])
     signals = [case.signals for case in cases]
     expected = predicted_out_of_fold(cases, circumferential)
@@ -90,11 +96,16 @@ def _interval_factors(
 
 
 def highest_threshold(expected: Array, true: Array, allowed: float) -> float:
-    """Largest expected error, itself allowed, up to which `PRECISION` of the slices have a true error that is."""
-    order = np.argsort(expected)
-    precision = np.cumsum(true[order] < allowed) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero((precision >= PRECISION) & (expected[order] < allowed))
-    return float(expected[order][enough[-1]]) if enough.size else 0.0
+    """Largest expected error, itself allowed, up to which `PRECISION` of the slices have a true error that is.
+
+    How likely a true error is allowed comes from the ratios of true to expected error of all slices: the few that fail,
+    counted alone, would move the threshold by chance.
+    """
+    ratios, ordered = np.sort(true / expected), np.sort(expected)
+    chance = np.searchsorted(ratios, allowed / ordered) / len(ratios)
+    precision = np.cumsum(chance) / np.arange(1, len(ordered) + 1)
+    enough = np.flatnonzero((precision >= PRECISION) & (ordered < allowed))
+    return float(ordered[enough[-1]]) if enough.size else 0.0
 
 
 def _quantile(values: Array, share: float) -> float:

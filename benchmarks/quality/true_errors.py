@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.cases import Case
-from tagstrain.data import LandmarkTracks, PointTracks, SliceResult, TaggedCine
+from benchmarks.quality.corruption import SOUND
+from tagstrain.data import Localization, PointTracks, SliceResult, TaggedCine
 from tagstrain.data.landmarks import MIDWALL_RING
-from tagstrain.inference.strain import slice_strain
+from tagstrain.errors import TrackingError
+from tagstrain.inference.interfaces import Placement
 from tagstrain.mechanics import circumferential_strain
-from tagstrain.quality.second_opinion import Agreement, agreement
+from tagstrain.quality.second_opinion import regional_strain
 from tagstrain.quality.signals import Signals, measure_signals
-
-N_REGIONS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,10 @@ class TrueErrors:
     """RMS distance over frames and landmarks from where the tissue under the placed landmarks went."""
     circumferential: float
     """RMS over frames of mid-wall circumferential strain minus that of the true wall."""
+    circumferential_of_tracking: float
+    """RMS over frames of mid-wall circumferential strain minus that of the same tissue, followed truly."""
+    circumferential_of_placing: float
+    """RMS over frames of the rest: strain of the tissue that was taken for the mid-wall minus that of the true one."""
     regional_circumferential: float
     """The same for sixths of the ring, RMS over frames and sixths."""
     peak: float
@@ -38,25 +42,36 @@ class Judged:
 
     set_name: str
     setting: str
+    severity: str
     result: SliceResult
     signals: Signals
-    harp: Agreement | None
-    """None where HARP was not asked or found no tags."""
     errors: TrueErrors
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was spoiled."""
+        return self.setting == SOUND.name
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """A tracker that says again what it said when the case was made."""
+    """Placer and tracker that say again what they said when the case was made."""
 
-    tracks_px: NDArray[np.float64]
+    backward_px: NDArray[np.float64]
+    repeated_px: NDArray[np.float64]
 
     @property
     def name(self) -> str:
         return "flow"
 
+    def place(self, _: TaggedCine, __: Localization) -> Placement:
+        if not len(self.repeated_px):
+            raise TrackingError("Measuring the slice again failed when the case was made")
+        return Placement(self.repeated_px[0])
+
     def track(self, cine: TaggedCine, _: NDArray[np.floating]) -> PointTracks:
-        points = self.tracks_px.reshape(cine.n_frames, -1, 2)
+        is_whole = cine.n_frames == len(self.backward_px)
+        points = (self.backward_px if is_whole else self.repeated_px).reshape(cine.n_frames, -1, 2)
         return PointTracks(points, np.full(points.shape[:2], np.nan), cine.ed_frame)
 
 
@@ -65,34 +80,32 @@ def judge_case(case: Case) -> Judged | None:
     result = case.result
     if result is None:
         return None
-    unstated = np.full(case.harp_px.shape[:-1], np.nan)
-    asked = np.isfinite(case.harp_px).all()
-    return Judged(
-        case.key.set_name,
-        case.setting,
-        result,
-        measure_signals(result, _Recorded(case.backward_px)),
-        agreement(result, LandmarkTracks(case.harp_px, unstated)) if asked else None,
-        _true_errors(case, result),
-    )
+    recorded = _Recorded(case.backward_px, case.repeated_px)
+    signals = measure_signals(result, recorded, recorded)
+    return Judged(case.key.set_name, case.setting, case.severity, result, signals, _true_errors(case, result))
 
 
 def _true_errors(case: Case, result: SliceResult) -> TrueErrors:
     cine = result.cine
-    off_mm = (result.landmarks.points_px - case.true_tracks_px) * cine.spacing_xy_mm
-    truth = LandmarkTracks(case.true_landmarks_px, np.full(case.true_landmarks_px.shape[:-1], np.nan))
-    true_curve = slice_strain(truth, cine.spacing_xy_mm, cine.frame_times_ms).circumferential_midwall
-    curve = result.strain.circumferential_midwall
-    regional = _regional_strain(result.landmarks, cine) - _regional_strain(truth, cine)
+    ours, tissue, truth = (
+        points_px * cine.spacing_xy_mm
+        for points_px in (result.landmarks.points_px, case.true_tracks_px, case.true_landmarks_px)
+    )
+    curve, tissue_curve, true_curve = (_midwall_curve(points_mm) for points_mm in (ours, tissue, truth))
     return TrueErrors(
-        position_mm=float(np.sqrt((off_mm**2).sum(axis=-1).mean())),
-        circumferential=float(np.sqrt(np.mean((curve - true_curve) ** 2))),
-        regional_circumferential=float(np.sqrt(np.mean(regional**2))),
+        position_mm=_rms(np.linalg.norm(ours - tissue, axis=-1)),
+        circumferential=_rms(curve - true_curve),
+        circumferential_of_tracking=_rms(curve - tissue_curve),
+        circumferential_of_placing=_rms(tissue_curve - true_curve),
+        regional_circumferential=_rms(regional_strain(ours, 0) - regional_strain(truth, 0)),
         peak=float(curve.min() - true_curve.min()),
     )
 
 
-def _regional_strain(landmarks: LandmarkTracks, cine: TaggedCine) -> NDArray[np.float64]:
-    """Mid-wall circumferential strain of sixths of the ring, ``(time, sixth)``."""
-    strain = circumferential_strain(landmarks.points_px * cine.spacing_xy_mm, landmarks.ed_frame)[:, :, MIDWALL_RING]
-    return np.asarray(strain.reshape(len(strain), N_REGIONS, -1).mean(axis=2))
+def _midwall_curve(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Circumferential strain of the slice, mid-wall, against frame 0, ``(time,)``."""
+    return circumferential_strain(points_mm)[:, :, MIDWALL_RING].mean(axis=1)
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2)))

@@ -18,11 +18,13 @@ from tagstrain.data import (
     TaggedCine,
 )
 from tagstrain.geometry import wall_grid
+from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.strain import slice_strain
 
 CENTER_PX = np.array([48.0, 44.0])
 SPACING = PixelSpacing(1.5, 1.5)
 TAG_MM = 6.0
+FIRST_MS, INTERVAL_MS = 20.0, 40.0
 
 
 def wall_px(cavity_mm: float = 18.0, outer_mm: float = 28.0) -> NDArray[np.float64]:
@@ -63,7 +65,7 @@ def beating_slice(
             along = material @ np.array([np.cos(direction), np.sin(direction)])
             image *= 1 + 0.5 * strength * np.cos(2 * np.pi * along / TAG_MM)
         frames.append(image + rng.normal(0, noise, x.shape))
-    times_ms = 20 + 40.0 * np.arange(len(scales))
+    times_ms = FIRST_MS + INTERVAL_MS * np.arange(len(scales))
     cine = TaggedCine(np.array(frames, np.float32), times_ms, SPACING, name, level)
     ed = wall_px(cavity_mm, outer_mm)
     followed = scales if follows else np.ones(len(scales))
@@ -85,7 +87,19 @@ class ScalingTracker:
     name: str = "flow"
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
-        scales = contraction(cine.n_frames) / contraction(cine.n_frames)[cine.ed_frame]
+        frames = np.round((cine.frame_times_ms - FIRST_MS) / INTERVAL_MS).astype(int)
+        scales = contraction()[frames] / contraction()[frames[cine.ed_frame]]
         tracks = CENTER_PX + scales[:, None, None] * (np.asarray(ed_points_px) - CENTER_PX)
         tracks[np.arange(cine.n_frames) != cine.ed_frame, :, 0] += self.error_px
         return PointTracks(tracks, np.full(tracks.shape[:2], 0.3), cine.ed_frame)
+
+
+@dataclass(frozen=True)
+class FixedPlacer:
+    """Knows the wall of `beating_slice`, or draws one ``shift_px`` beside it or ``scale`` as large."""
+
+    shift_px: float = 0.0
+    scale: float = 1.0
+
+    def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+        return Placement(CENTER_PX + [self.shift_px, 0] + self.scale * (wall_px() - CENTER_PX))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tagstrain.quality.motion_field import (
     cell_area_spread,
-    end_drift_mm,
     folded_share,
     jump_mm,
     roughness_mm,
@@ -75,17 +74,10 @@ def test_roughness_is_the_distance_from_the_spokes_beside() -> None:
     np.testing.assert_allclose(roughness_mm(rough, 0), [0, 0, 1], atol=1e-9)
 
 
-def test_drift_is_how_far_the_wall_stays_away() -> None:
-    middle = ED.mean(axis=(0, 1))
-    shrunk_and_moved = middle + 0.7 * (ED - middle) + np.array([3, 4])
-    assert end_drift_mm(np.stack([ED, ED + 9, shrunk_and_moved]), 0) == pytest.approx(5)
-
-
 def test_landmarks_that_are_not_known_are_left_out() -> None:
     gaps = np.stack([ED, 1.1 * ED])
     gaps[:, 3] = np.nan
     assert wall_area_ratio(gaps, 0)[1] == pytest.approx(1.21)
-    assert end_drift_mm(gaps, 0) > 0
     assert np.isfinite(roughness_mm(gaps, 0)).all()
 
 

@@ -1,33 +1,96 @@
-"""Two estimates of one motion: their distance in mm and in strain."""
+"""Two estimates of one motion: how far they lie apart in strain, and what measuring again finds."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from beating_annulus import beating_slice
+from beating_annulus import CENTER_PX, FixedPlacer, ScalingTracker, beating_slice, contraction, measured
 
-from tagstrain.data import LandmarkTracks
-from tagstrain.inference.harp import HarpTracker
-from tagstrain.quality.second_opinion import agreement
+from tagstrain.data import Localization, TaggedCine
+from tagstrain.errors import TrackingError
+from tagstrain.inference.interfaces import Placement
+from tagstrain.quality.second_opinion import (
+    agreement,
+    measure_again,
+    regional_strain,
+    repeated_frames,
+    track_back,
+    wall_distance_mm,
+)
 
-
-def test_the_same_motion_agrees() -> None:
-    result = beating_slice()
-    assert agreement(result, result.landmarks) == (0, 0)
-
-
-def test_a_shift_is_a_distance_and_no_strain() -> None:
-    result = beating_slice()
-    other = LandmarkTracks(result.landmarks.points_px + np.array([3.0, 4.0]), result.landmarks.sigma_px)
-    distance_mm, difference = agreement(result, other)
-    assert distance_mm == pytest.approx(7.5)
-    assert difference == pytest.approx(0, abs=1e-12)
+SOUND = beating_slice()
 
 
-def test_harp_agrees_with_landmarks_that_follow_the_tags_and_not_with_those_that_stay() -> None:
-    followed, left = beating_slice(), beating_slice(follows=False)
-    points = followed.landmarks.to_points().points_px[0]
-    harp = LandmarkTracks.from_points(HarpTracker().track(followed.cine, points))
-    assert agreement(followed, harp).distance_mm < 0.3
-    assert agreement(left, harp).circumferential_difference > 0.05
-    assert np.isfinite(agreement(left, harp)).all()
+def test_the_same_motion_agrees_and_a_shift_strains_nothing() -> None:
+    other = replace(SOUND.landmarks, points_px=SOUND.landmarks.points_px + np.array([3.0, 4.0]))
+    assert agreement(SOUND, SOUND.landmarks) == (0, 0)
+    assert agreement(SOUND, other) == pytest.approx((0, 0), abs=1e-12)
+    assert np.isnan(agreement(SOUND, None)).all()
+
+
+def test_a_ring_that_stays_differs_by_all_of_the_strain() -> None:
+    other = replace(SOUND.landmarks, points_px=np.repeat(SOUND.landmarks.points_px[:1], 12, axis=0))
+    expected = np.sqrt(np.mean(((contraction() ** 2 - 1) / 2) ** 2))
+    assert agreement(SOUND, other) == pytest.approx((expected, expected))
+
+
+def test_regional_differences_do_not_cancel() -> None:
+    points = SOUND.landmarks.points_px.copy()
+    points[1:, :, :, 0] += 0.1 * np.abs(points[:1, :, :, 0] - CENTER_PX[0])  # stretches one half, shortens the other
+    mean, regional = agreement(SOUND, replace(SOUND.landmarks, points_px=points))
+    assert regional > 3 * mean
+
+
+@pytest.mark.parametrize("first_spoke", [0, 5, 12])
+def test_regions_go_by_angle_whatever_spoke_comes_first(first_spoke: int) -> None:
+    points_mm = SOUND.landmarks.points_px * 1.5
+    points_mm[3, :4] *= 1.02
+    expected = regional_strain(points_mm, 0)
+    np.testing.assert_allclose(regional_strain(np.roll(points_mm, first_spoke, axis=1), 0), expected)
+    assert np.isfinite(expected).all()
+    assert np.ptp(expected[3]) > 10 * np.ptp(expected[2])
+
+
+def test_measuring_again_takes_every_other_frame_and_finds_the_same() -> None:
+    again = measure_again(SOUND, ScalingTracker(), FixedPlacer())
+    assert again is not None
+    np.testing.assert_array_equal(repeated_frames(SOUND), [0, 2, 4, 6, 8, 10])
+    np.testing.assert_allclose(again.points_px, SOUND.landmarks.points_px[::2])
+    assert agreement(SOUND, again, repeated_frames(SOUND)) == pytest.approx((0, 0), abs=1e-12)
+
+
+def test_an_odd_ed_frame_is_among_those_measured_again() -> None:
+    points = SOUND.landmarks.points_px
+    result = measured(replace(SOUND.cine, ed_frame=3), points)
+    result = replace(result, landmarks=replace(result.landmarks, ed_frame=3))
+    again = measure_again(result, ScalingTracker(), FixedPlacer(scale=contraction()[3]))
+    assert again is not None
+    assert again.ed_frame == 1
+    np.testing.assert_allclose(again.points_px, points[1::2])
+
+
+@pytest.mark.parametrize(("placer", "expected_mm"), [(FixedPlacer(shift_px=2.0), 3.0), (FixedPlacer(scale=1.1), 2.354)])
+def test_another_wall_is_told_by_its_center_and_its_radii(placer: FixedPlacer, expected_mm: float) -> None:
+    # Radii 18 and 28 mm, a tenth larger: RMS of 1.8 and 2.8 mm.
+    again = measure_again(SOUND, ScalingTracker(), placer)
+    assert wall_distance_mm(SOUND, again) == pytest.approx(expected_mm, abs=1e-3)
+    assert np.isnan(wall_distance_mm(SOUND, None))
+
+
+def test_what_cannot_be_measured_again_says_nothing() -> None:
+    class FindsNothing(FixedPlacer):
+        def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+            raise TrackingError("no")
+
+    assert measure_again(SOUND, ScalingTracker(), FindsNothing()) is None
+    two = replace(SOUND.cine, frames=SOUND.cine.frames[:2], frame_times_ms=SOUND.cine.frame_times_ms[:2])
+    assert measure_again(measured(two, SOUND.landmarks.points_px[:2]), ScalingTracker(), FixedPlacer()) is None
+
+
+def test_the_way_back_keeps_the_reference() -> None:
+    back = track_back(SOUND, ScalingTracker())
+    assert back is not None
+    assert back.ed_frame == 0
+    np.testing.assert_allclose(back.points_px, SOUND.landmarks.points_px)

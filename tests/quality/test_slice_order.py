@@ -73,3 +73,17 @@ def test_middle_and_apex_exchanged_are_told_by_rotation_too() -> None:
 def test_one_slice_alone_cannot_be_mixed_up() -> None:
     assert doubts({SliceLevel.APICAL: SliceLevel.BASAL}) == []
     assert doubts({SliceLevel.UNKNOWN: SliceLevel.BASAL, SliceLevel.MID: SliceLevel.MID}) == []
+
+
+@pytest.mark.parametrize(("tilt_deg", "is_said"), [(0, False), (2, False), (4, True), (176, True), (180, False)])
+def test_planes_that_are_not_parallel_are_said(tilt_deg: float, is_said: bool) -> None:
+    gathered = SliceOrder()
+    for level in SIZES_MM:
+        result = turned_slice(level, SIZES_MM[level], TURNS_DEG[level])
+        tilt_rad = np.radians(tilt_deg if level is SliceLevel.APICAL else 0.0)
+        affine = np.eye(4)
+        affine[1:3, 1] = np.cos(tilt_rad), np.sin(tilt_rad)
+        gathered.add(replace(result, cine=replace(result.cine, affine=affine)))
+    found = list(gathered.doubts())
+    assert found == [] or ["not parallel (up to 4 degrees" in doubt for doubt in found] == [True]
+    assert bool(found) == is_said

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from beating_annulus import CENTER_PX, ScalingTracker, beating_slice, contraction, measured
+from beating_annulus import CENTER_PX, FixedPlacer, ScalingTracker, beating_slice, contraction, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,24 +33,26 @@ CALIBRATION = Calibration(
 
 def judged(result: SliceResult, **changes: float) -> SliceQuality:
     """Judgment on a slice some of whose signals are replaced."""
-    signals = replace(measure_signals(result, ScalingTracker()), **changes)
+    signals = replace(measure_signals(result, ScalingTracker(), FixedPlacer()), **changes)
     return judge(result, signals, "flow", CALIBRATION)
 
 
 def test_a_sound_slice_is_good_and_says_nothing() -> None:
-    quality = assess(beating_slice(), ScalingTracker(), CALIBRATION)
+    quality = assess(beating_slice(), ScalingTracker(), FixedPlacer(), CALIBRATION)
     assert quality.grade is Grade.GOOD
     assert quality.reasons == ()
     signals = quality.signals
     assert signals.closure_mm == pytest.approx(0, abs=1e-9)
     assert signals.sigma_mm == pytest.approx(0.45)
-    assert signals.localization_confidence == 0.9
+    assert signals.repeat_strain_difference == pytest.approx(0, abs=1e-9)
+    assert signals.back_regional_difference == pytest.approx(0, abs=1e-9)
+    assert signals.strain_roughness == pytest.approx(0, abs=1e-9)
     assert signals.largest_gap == pytest.approx(1)
     assert signals.wall_area_change == pytest.approx(1 - 0.83**2)
 
 
 def test_closure_is_how_far_the_way_back_misses() -> None:
-    signals = measure_signals(beating_slice(), ScalingTracker(error_px=2.0))
+    signals = measure_signals(beating_slice(), ScalingTracker(error_px=2.0), FixedPlacer())
     assert signals.closure_mm == pytest.approx(2.0 * 1.5)
 
 
@@ -59,11 +61,11 @@ def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> Non
         def track(self, cine: TaggedCine, ed_points_px: object) -> None:  # type: ignore[override]
             raise TrackingError("no")
 
-    quality = assess(beating_slice(), GivesUp(), CALIBRATION)
+    quality = assess(beating_slice(), GivesUp(), FixedPlacer(), CALIBRATION)
     assert np.isnan(quality.signals.closure_mm)
     assert np.isnan(quality.predicted_error_mm)
     assert quality.grade is Grade.GOOD  # this model of circumferential error does without
-    shipped = assess(beating_slice(), GivesUp())
+    shipped = assess(beating_slice(), GivesUp(), FixedPlacer())
     assert shipped.grade is Grade.USABLE
     assert "too little could be measured" in shipped.reasons[0]
 
@@ -104,6 +106,7 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("cavity_radius_mm", 60.0, "usable", "radius of 60 mm is not that of a heart"),
         ("wall_thickness_mm", 2.0, "usable", "thickness of 2 mm is not that of a heart"),
         ("axis_ratio", 2.0, "usable", "2.0 times as long as wide"),
+        ("repeat_wall_mm", 6.0, "usable", "the wall lies 6.0 mm elsewhere"),
         ("border_distance_mm", -3.0, "usable", "border of the image cuts the heart"),
     ],
 )
@@ -114,7 +117,7 @@ def test_every_flaw_is_said_and_limits_the_grade(signal: str, value: float, grad
 
 
 def test_a_tracker_that_was_never_calibrated_is_usable_at_best_without_numbers() -> None:
-    quality = assess(beating_slice(), ScalingTracker(name="harp"), CALIBRATION)
+    quality = assess(beating_slice(), ScalingTracker(name="harp"), FixedPlacer(), CALIBRATION)
     assert quality.grade is Grade.USABLE
     assert "harp was never calibrated" in quality.reasons[0]
     assert np.isnan(quality.predicted_error_mm)
@@ -126,9 +129,9 @@ def test_a_calibration_holds_for_its_weights_alone() -> None:
     result, tracker = beating_slice(), ScalingTracker()
     learned = {"tracker": "1 sha256:aa", "placer": "1 sha256:bb"}
     calibration = replace(CALIBRATION, weights=learned)
-    same = assess(result, tracker, calibration, {**learned, "insertion": "1 sha256:cc"})
+    same = assess(result, tracker, FixedPlacer(), calibration, {**learned, "insertion": "1 sha256:cc"})
     assert same.grade is Grade.GOOD
-    other = assess(result, tracker, calibration, {**learned, "placer": "2 sha256:dd"})
+    other = assess(result, tracker, FixedPlacer(), calibration, {**learned, "placer": "2 sha256:dd"})
     assert other.grade is Grade.USABLE
     assert other.reasons[0] == "no errors are predicted: the calibration is that of other weights (placer)"
     assert np.isnan(other.predicted_circumferential_error)
@@ -139,16 +142,32 @@ def test_lost_landmarks_and_a_heart_cut_by_the_border_are_found_in_images() -> N
     sound = beating_slice()
     points = sound.landmarks.points_px.copy()
     points[5, [3, 9]] = points[5, [9, 3]]
-    assert assess(measured(sound.cine, points), ScalingTracker(), CALIBRATION).grade is Grade.REJECT
+    assert assess(measured(sound.cine, points), ScalingTracker(), FixedPlacer(), CALIBRATION).grade is Grade.REJECT
     narrow = replace(sound.cine, frames=np.ascontiguousarray(sound.cine.frames[:, :, :60]))
-    cut = assess(measured(narrow, sound.landmarks.points_px), ScalingTracker(), CALIBRATION)
+    cut = assess(measured(narrow, sound.landmarks.points_px), ScalingTracker(), FixedPlacer(), CALIBRATION)
     assert "the border of the image cuts the heart" in cut.reasons
+
+
+def test_a_wall_that_is_not_found_again_is_doubted() -> None:
+    result = beating_slice()
+    quality = assess(result, ScalingTracker(), FixedPlacer(shift_px=5.0), CALIBRATION)
+    assert quality.signals.repeat_wall_mm == pytest.approx(7.5)
+    assert quality.grade is Grade.USABLE
+    assert "the wall lies 7.5 mm elsewhere" in quality.reasons[0]
+
+
+@pytest.mark.parametrize(("stretch", "is_said"), [(0.5, True), (1.0, True), (1.5, False)])
+def test_frames_further_apart_may_jump_further(stretch: float, is_said: bool) -> None:
+    result = beating_slice()
+    strain = replace(result.strain, frame_times_ms=stretch * result.strain.frame_times_ms)
+    quality = judged(replace(result, strain=strain), jump_mm=1.0)
+    assert any("jumps by 1.0 mm" in reason for reason in quality.reasons) == is_said
 
 
 def test_judging_changes_no_number() -> None:
     result = beating_slice()
     before = (result.cine.frames.copy(), result.landmarks.points_px.copy(), result.strain.circumferential.copy())
-    assess(result, ScalingTracker(error_px=1.0), CALIBRATION)
+    assess(result, ScalingTracker(error_px=1.0), FixedPlacer(), CALIBRATION)
     for now, then in zip(
         (result.cine.frames, result.landmarks.points_px, result.strain.circumferential), before, strict=True
     ):
@@ -159,7 +178,7 @@ def test_judging_changes_no_number() -> None:
 def test_the_shortest_cines_can_be_judged(n_frames: int) -> None:
     full = beating_slice()
     cine = replace(full.cine, frames=full.cine.frames[:n_frames], frame_times_ms=full.cine.frame_times_ms[:n_frames])
-    quality = assess(measured(cine, full.landmarks.points_px[:n_frames]), ScalingTracker(), CALIBRATION)
+    quality = assess(measured(cine, full.landmarks.points_px[:n_frames]), ScalingTracker(), FixedPlacer(), CALIBRATION)
     assert np.isnan(quality.signals.jump_mm) == (n_frames == 2)
     assert quality.grade in Grade
 
@@ -168,7 +187,7 @@ def test_landmarks_that_are_not_known_leave_a_judgment() -> None:
     full = beating_slice()
     points = full.landmarks.points_px.copy()
     points[:, 4] = np.nan
-    quality = assess(measured(full.cine, points), ScalingTracker(), CALIBRATION)
+    quality = assess(measured(full.cine, points), ScalingTracker(), FixedPlacer(), CALIBRATION)
     assert np.isfinite(quality.predicted_circumferential_error)
     assert quality.signals.folded_share == 0
 
@@ -178,11 +197,13 @@ def test_worse_of_two_grades() -> None:
     assert worse(Grade.USABLE, Grade.GOOD) is Grade.USABLE
 
 
-SOUND = measure_signals(beating_slice(), ScalingTracker())
+SOUND = measure_signals(beating_slice(), ScalingTracker(), FixedPlacer())
 
 
 @given(
-    name=st.sampled_from(["sigma_mm", "closure_mm", "cell_area_spread", "jump_mm", "roughness_mm", "largest_gap"]),
+    name=st.sampled_from(
+        ["sigma_mm", "closure_mm", "jump_mm", "largest_gap", "back_strain_difference", "repeat_strain_difference"]
+    ),
     values=st.tuples(st.floats(0, 50), st.floats(0, 50)),
 )
 def test_worse_evidence_never_means_a_smaller_error(name: str, values: tuple[float, float]) -> None:

@@ -10,13 +10,16 @@ import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
 
 from saved_results import PROVENANCE, edit_json, short_axis_slices, write_results
-from tagstrain.data import Insertion, SliceFailure
+from tagstrain.data import Insertion, SliceFailure, SliceResult
 from tagstrain.errors import InputError
+from tagstrain.inference.strain import slice_strain
 from tagstrain.quality import Grade
 from tagstrain.report.heart_images import HEART_IMAGES, HeartImages
 from tagstrain.report.saved_study import MAX_SLICES, read_saved_study
+from tagstrain.report.study_page import render_page
 
 
 def test_results_come_back_cut_to_the_heart(tmp_path: Path) -> None:
@@ -124,6 +127,30 @@ def test_results_that_cannot_be_used_say_what_to_do(tmp_path: Path) -> None:
     (folder / "results.json").write_text("[]", encoding="utf-8")
     with pytest.raises(InputError, match="does not hold the results of a study"):
         read_saved_study(folder)
+
+
+def test_a_slice_without_regional_function_is_named_and_leaves_the_others_their_page(tmp_path: Path) -> None:
+    basal, mid, apical = short_axis_slices(4)
+    points = mid.landmarks.points_px.copy()
+    points[:, 2:] = np.nan  # two spokes give a strain, but no center
+    folder = write_results(tmp_path / "a", [basal, measured(mid, points), apical], SliceFailure("fourth", "empty"))
+    study = read_saved_study(folder)
+    assert [result.name for result in study.results.slices] == ["basal", "apical"]
+    assert study.mechanics is not None
+    assert study.mechanics.twist is not None
+    lost, empty = study.results.failures
+    assert (lost.name, empty.name) == ("mid", "fourth")
+    assert "regional function cannot be measured: landmarks: fewer than three are known" in lost.reason
+    page = render_page(study)
+    assert "2 of 4 slices analyzed" in page
+    assert "<strong>mid:</strong> not analyzed: regional function cannot be measured" in page
+
+
+def measured(result: SliceResult, points_px: NDArray[np.float64]) -> SliceResult:
+    """The slice with other landmarks."""
+    landmarks = replace(result.landmarks, points_px=points_px)
+    cine = result.cine
+    return replace(result, landmarks=landmarks, strain=slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms))
 
 
 def test_results_without_pictures_are_refused(tmp_path: Path) -> None:

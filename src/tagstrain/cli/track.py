@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +15,7 @@ from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, Weigh
 from tagstrain.data import SliceResult
 from tagstrain.errors import OutputError
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
-from tagstrain.inference.interfaces import Tracker
-from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models, load_tracker
+from tagstrain.inference.models import DEFAULT_TRACKER, Device, Models, TrackerName, load_models, load_tracker
 from tagstrain.inference.track_rows import TrackedRow, row_shape, track_given_rows, track_placed_rows
 from tagstrain.io import LandmarkFileWriter
 from tagstrain.quality import Grade, assess
@@ -57,20 +55,19 @@ def track(
         raise OutputError(f"{output}: is the input itself. Choose another output")
     n_frames, n_points = row_shape(input_file, given_ed)
     n_rows = n_failed = 0
-    weights: Mapping[str, str] = {}
+    models: Models | None = None
     with LandmarkFileWriter(output, n_frames, overwrite) as writer, progress_bar(quiet) as progress:
         if given_ed:
             with options_not_input():
-                follower: Tracker = load_tracker(tracker.value, device.value, tracker_weights, preprocessing)
+                follower = load_tracker(tracker.value, device.value, tracker_weights, preprocessing)
             rows = track_given_rows(input_file, follower, pixel_spacing_mm)
         else:
             with options_not_input():
                 models = load_models(tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
-            follower, weights = models.tracker, models.provenance.weights
             rows = track_placed_rows(input_file, models, AnalysisConfig(min_confidence), pixel_spacing_mm)
         task = progress.add_task(input_file.name, total=None)
         for row in rows:
-            _write(writer, row, n_points, follower, weights)
+            _write(writer, row, n_points, models)
             n_rows += 1
             if row.failure is not None:
                 n_failed += 1
@@ -81,13 +78,11 @@ def track(
     finish(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
 
 
-def _write(
-    writer: LandmarkFileWriter, row: TrackedRow, n_points: int, tracker: Tracker, weights: Mapping[str, str]
-) -> None:
-    """Write a row; one that failed is all NaN."""
+def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int, models: Models | None) -> None:
+    """Write a row; one that failed is all NaN, one whose points were given (no ``models``) is not judged."""
     quality = {"confidence": row.confidence, "failed": float(row.failure is not None)}
-    if row.result is not None:
-        quality |= _quality_columns(row.result, tracker, weights)
+    if row.result is not None and models is not None:
+        quality |= _quality_columns(row.result, models)
     if row.tracks is None:
         unknown = np.full((writer.n_frames, n_points, 2), np.nan)
         writer.append(unknown, None, None, 0, sigma_px=unknown[..., 0], quality=quality)
@@ -104,9 +99,9 @@ def _write(
         )
 
 
-def _quality_columns(result: SliceResult, tracker: Tracker, weights: Mapping[str, str]) -> dict[str, float]:
+def _quality_columns(result: SliceResult, models: Models) -> dict[str, float]:
     """The judgment on a slice whose landmarks were placed, as numbers."""
-    quality = assess(result, tracker, weights=weights)
+    quality = assess(result, models.tracker, models.placer, weights=models.provenance.weights)
     return {
         "grade": GRADE_NUMBERS[quality.grade],
         "predicted_error_mm": quality.predicted_error_mm,

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+import numpy as np
+
 from tagstrain.data import SliceResult
 from tagstrain.quality.signals import Signals
 
 # Beyond these lies at most one in fifty of the sound simulated slices (benchmarks/quality).
 LARGEST_CLOSURE_MM = 3.0
-LARGEST_JUMP_MM = 1.1
+LARGEST_JUMP_MM, JUMP_INTERVAL_MS = 0.77, 40.0
+"""Of frames up to so far apart; how far a smooth motion bends away grows with the square of the interval."""
 LARGEST_GAP = 2.5
 LARGEST_FOLDED_SHARE = 0.02
 LARGEST_AREA_CHANGE = 0.35
 LARGEST_STRETCH = 0.06
 LARGEST_AXIS_RATIO = 1.5
+LARGEST_REPEAT_WALL_MM = 3.5
 LOWEST_VISIBILITY_ED = 0.5
 LOWEST_EVENNESS = 0.35
 
@@ -86,8 +90,10 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
             f"followed to the last frame and back, landmarks miss their start by {signals.closure_mm:.1f} mm",
             Grade.USABLE,
         )
-    if signals.jump_mm > LARGEST_JUMP_MM:
-        time_ms = result.strain.frame_times_ms[signals.jump_frame]
+    times_ms = result.strain.frame_times_ms
+    usual_ms = float(np.median(np.diff(times_ms)))
+    if signals.jump_mm > LARGEST_JUMP_MM * max(1.0, usual_ms / JUMP_INTERVAL_MS) ** 2:
+        time_ms = times_ms[signals.jump_frame]
         yield Flaw(
             f"the motion jumps by {signals.jump_mm:.1f} mm at {time_ms:.0f} ms: a mistriggered or missing frame, "
             "or landmarks that were lost",
@@ -126,6 +132,11 @@ def _wall_flaws(signals: Signals) -> Iterator[Flaw]:
     if signals.axis_ratio > LARGEST_AXIS_RATIO:
         yield Flaw(
             f"the heart is {signals.axis_ratio:.1f} times as long as wide: no short-axis slice, or a wrong wall",
+            Grade.USABLE,
+        )
+    if signals.repeat_wall_mm > LARGEST_REPEAT_WALL_MM:
+        yield Flaw(
+            f"placed once more, from every other frame, the wall lies {signals.repeat_wall_mm:.1f} mm elsewhere",
             Grade.USABLE,
         )
     if signals.border_distance_mm < 0:

@@ -1,4 +1,4 @@
-"""What the motion of the landmarks says about itself: area of the wall, smoothness, fold-overs, jumps, drift."""
+"""What the motion of the landmarks says about itself: area of the wall, smoothness, fold-overs, jumps."""
 
 from __future__ import annotations
 
@@ -77,13 +77,6 @@ def jump_mm(landmarks_mm: NDArray[np.floating], frame_times_ms: NDArray[np.float
     points = np.asarray(landmarks_mm, np.float64)
     between = points[:-2] + share * (points[2:] - points[:-2])
     return root_mean_square(points[1:-1] - between)
-
-
-def end_drift_mm(landmarks_mm: NDArray[np.floating], ed_frame: int) -> float:
-    """How far the wall as a whole lies from its ED place in the last frame: a heart comes back."""
-    moved = np.asarray(landmarks_mm, np.float64)[-1] - landmarks_mm[ed_frame]
-    known = np.isfinite(moved).all(axis=-1)
-    return float(np.linalg.norm(moved[known].mean(axis=0))) if known.any() else float("nan")
 
 
 def root_mean_square(vectors: NDArray[np.floating]) -> Array:

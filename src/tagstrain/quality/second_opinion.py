@@ -1,4 +1,4 @@
-"""What another way of following the same tissue says: backwards from the last frame, or another tracker."""
+"""What a second way of measuring a slice says: backwards from the last frame, or anew from half of the frames."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tagstrain.data import LandmarkTracks, SliceResult
+from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult
+from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import TagstrainError
-from tagstrain.inference.interfaces import Tracker
-from tagstrain.inference.strain import slice_strain
+from tagstrain.inference.interfaces import Placer, Tracker
+from tagstrain.mechanics.strain import circumferential_strain, mean_known
 from tagstrain.quality.motion_field import root_mean_square
+
+Array = NDArray[np.float64]
+N_REGIONS = 6
+LEAST_FRAMES = 2
 
 
 class Agreement(NamedTuple):
-    """Distance of two estimates of one motion."""
+    """How far two estimates of mid-wall circumferential strain lie apart, RMS over frames; NaN where one is missing.
 
-    distance_mm: float
-    """Root mean square over landmarks and frames."""
-    circumferential_difference: float
-    """Root mean square over frames of the difference in mid-wall strain."""
+    Strain of another wall counts: where the wall is drawn is part of what is measured.
+    """
+
+    circumferential: float
+    """Of the slice's mean."""
+    regional: float
+    """Of sixths of the ring."""
 
 
 def track_back(result: SliceResult, tracker: Tracker) -> LandmarkTracks | None:
@@ -32,7 +41,54 @@ def track_back(result: SliceResult, tracker: Tracker) -> LandmarkTracks | None:
         tracks = tracker.track(cine, points_px)
     except TagstrainError:
         return None
-    return LandmarkTracks.from_points(tracks, result.landmarks.points_px.shape[2])
+    back = LandmarkTracks.from_points(tracks, result.landmarks.points_px.shape[2])
+    return replace(back, ed_frame=result.landmarks.ed_frame)
+
+
+def repeated_frames(result: SliceResult) -> NDArray[np.intp]:
+    """Every other frame, ED among them."""
+    return np.arange(result.landmarks.ed_frame % 2, result.cine.n_frames, 2)
+
+
+def measure_again(result: SliceResult, tracker: Tracker, placer: Placer) -> LandmarkTracks | None:
+    """Place the wall and follow it once more, in `repeated_frames` alone; None where that fails.
+
+    What is well seen comes out the same. A wall that the user gave is placed too: how else would it be doubted?
+    """
+    frames = repeated_frames(result)
+    if len(frames) < LEAST_FRAMES:
+        return None
+    cine, ed = result.cine, result.landmarks.ed_frame
+    rows, columns = cine.frames.shape[1:]
+    ed_points_px = result.landmarks.points_px[ed].reshape(-1, 2)
+    known_px = ed_points_px[np.isfinite(ed_points_px).all(axis=1)]
+    half = replace(
+        cine,
+        frames=cine.frames[frames],
+        frame_times_ms=cine.frame_times_ms[frames],
+        ed_frame=ed // 2,
+        source_series=None,  # it lists an image for every frame
+    )
+    try:
+        wall_px = placer.place(half, Localization(Box.around(known_px).within(rows, columns), None)).wall_px
+        tracks = tracker.track(half, wall_px.reshape(-1, 2))
+    except TagstrainError:
+        return None
+    return LandmarkTracks.from_points(tracks, wall_px.shape[1])
+
+
+def agreement(result: SliceResult, other: LandmarkTracks | None, frames: NDArray[np.intp] | None = None) -> Agreement:
+    """Compare the landmarks with another estimate, of which ``frames`` says what frames of the cine it has (all)."""
+    if other is None:
+        return Agreement(float("nan"), float("nan"))
+    spacing, ed = result.cine.spacing_xy_mm, result.landmarks.ed_frame
+    ours = regional_strain(result.landmarks.points_px * spacing, ed)
+    try:
+        theirs = regional_strain(other.points_px * spacing, other.ed_frame)
+    except ValueError:  # landmarks that fell together
+        return Agreement(float("nan"), float("nan"))
+    difference = theirs - (ours if frames is None else ours[frames])
+    return Agreement(_rms_known(mean_known(difference, axis=1)), _rms_known(difference))
 
 
 def closure_mm(result: SliceResult, backward: LandmarkTracks | None) -> float:
@@ -44,16 +100,36 @@ def closure_mm(result: SliceResult, backward: LandmarkTracks | None) -> float:
     return float(root_mean_square(missed_px[None] * result.cine.spacing_xy_mm)[0])
 
 
-def agreement(result: SliceResult, other: LandmarkTracks) -> Agreement:
-    """Compare the landmarks with another estimate from the same ED places, as of another tracker.
+def wall_distance_mm(result: SliceResult, other: LandmarkTracks | None) -> float:
+    """How far another wall lies from ours at ED: distance of centers and of mean radii, RMS of both contours."""
+    if other is None:
+        return float("nan")
+    spacing = result.cine.spacing_xy_mm
+    first, second = (_circles_mm(tracks.points_px[tracks.ed_frame] * spacing) for tracks in (result.landmarks, other))
+    return float(np.sqrt(((first - second) ** 2).sum(axis=1).mean()))
 
-    HARP beside the default tracker tells no more of its error than `Signals` do and doubles the time of a slice
-    (benchmarks/quality/results.md), so that `assess` does not ask it.
+
+def _circles_mm(wall_mm: Array) -> Array:
+    """Center x, y and mean radius of endocardium and epicardium, ``(2, 3)``."""
+    contours = wall_mm[:, [0, -1]]
+    center = mean_known(contours, axis=0)
+    radius = mean_known(np.linalg.norm(contours - center, axis=-1), axis=0)
+    return np.column_stack([center, radius])
+
+
+def regional_strain(points_mm: Array, ed_frame: int) -> Array:
+    """Mid-wall circumferential strain in sixths of the ring by the angle at ED, from +x, ``(time, sixth)``.
+
+    NaN where none is known.
     """
-    cine = result.cine
-    difference_mm = (other.points_px - result.landmarks.points_px) * cine.spacing_xy_mm
-    curve = slice_strain(other, cine.spacing_xy_mm, cine.frame_times_ms).circumferential_midwall
-    return Agreement(
-        float(root_mean_square(difference_mm.reshape(1, -1, 2))[0]),
-        float(np.sqrt(np.nanmean((curve - result.strain.circumferential_midwall) ** 2))),
-    )
+    strain = circumferential_strain(points_mm, ed_frame)[:, :, MIDWALL_RING]
+    ring = points_mm[ed_frame, :, MIDWALL_RING]
+    middle = (ring + np.roll(ring, -1, axis=0)) / 2 - mean_known(ring, axis=0)
+    angle = np.nan_to_num(np.arctan2(middle[:, 1], middle[:, 0]))
+    sixth = np.floor(angle / (2 * np.pi) * N_REGIONS).astype(int) % N_REGIONS
+    return np.column_stack([mean_known(strain[:, sixth == k], axis=1) for k in range(N_REGIONS)])
+
+
+def _rms_known(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")

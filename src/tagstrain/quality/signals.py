@@ -8,16 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data import SliceResult
-from tagstrain.inference.interfaces import Tracker
+from tagstrain.data.landmarks import MIDWALL_RING
+from tagstrain.inference.interfaces import Placer, Tracker
+from tagstrain.mechanics.strain import circumferential_strain
 from tagstrain.quality.motion_field import (
     cell_area_spread,
-    end_drift_mm,
     folded_share,
     jump_mm,
     roughness_mm,
     wall_area_ratio,
 )
-from tagstrain.quality.second_opinion import closure_mm, track_back
+from tagstrain.quality.second_opinion import (
+    agreement,
+    closure_mm,
+    measure_again,
+    repeated_frames,
+    track_back,
+    wall_distance_mm,
+)
 from tagstrain.quality.tag_visibility import tag_visibility
 from tagstrain.quality.wall_shape import border_distance_mm, wall_shape
 
@@ -42,6 +50,19 @@ class Signals:
     """Standard deviation that the tracker states, RMS over landmarks and frames."""
     closure_mm: float
     """How far landmarks miss their ED places, followed to the last frame and back, RMS."""
+    back_strain_difference: float
+    """Mid-wall circumferential strain on the way back against that on the way there (`Agreement`), of the slice."""
+    back_regional_difference: float
+    """The same of sixths of the ring."""
+    repeat_strain_difference: float
+    """Mid-wall circumferential strain of the slice against that found when the wall is placed and followed once more,
+    from every other frame (`measure_again`)."""
+    repeat_regional_difference: float
+    """The same of sixths of the ring."""
+    repeat_wall_mm: float
+    """How far the wall placed once more lies from this one at ED (`wall_distance_mm`)."""
+    strain_roughness: float
+    """Difference of mid-wall circumferential strain from the mean of that beside it on the ring, RMS."""
     wall_area_change: float
     """Largest change of the wall's area against ED, as a fraction."""
     cell_area_spread: float
@@ -56,12 +77,8 @@ class Signals:
     """That frame."""
     largest_stretch: float
     """Largest circumferential strain, mid-wall, of any frame: a beating ring shortens."""
-    end_drift_mm: float
-    """How far the wall as a whole lies from its ED place in the last frame."""
     largest_gap: float
     """Longest interval between frames over the median interval."""
-    localization_confidence: float
-    """Of the localizer, 0 to 1; NaN where none is stated."""
     cavity_radius_mm: float
     wall_thickness_mm: float
     axis_ratio: float
@@ -70,13 +87,15 @@ class Signals:
     """Least distance of a landmark from the border of the image over the cycle; negative outside."""
 
 
-def measure_signals(result: SliceResult, tracker: Tracker) -> Signals:
+def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Signals:
     """Measure a slice.
 
     Parameters
     ----------
     tracker
         What followed the landmarks; it is asked to follow them back.
+    placer
+        What finds walls; it is asked once more, of every other frame.
     """
     cine, landmarks, strain = result.cine, result.landmarks, result.strain
     ed, times_ms = landmarks.ed_frame, cine.frame_times_ms
@@ -85,7 +104,8 @@ def measure_signals(result: SliceResult, tracker: Tracker) -> Signals:
     jumps_mm = jump_mm(points_mm, times_ms)
     shape = wall_shape(points_mm[ed])
     intervals_ms = np.diff(times_ms)
-    confidence = result.localization.confidence
+    back, again = track_back(result, tracker), measure_again(result, tracker, placer)
+    on_the_way_back, repeated = agreement(result, back), agreement(result, again, repeated_frames(result))
     first, end = sorted((ed, strain.es_frame))
     return Signals(
         n_tag_directions=tags.n_directions,
@@ -95,7 +115,13 @@ def measure_signals(result: SliceResult, tracker: Tracker) -> Signals:
         tag_evenness=tags.evenness,
         tags_end_ms=float(times_ms[tags.end_frame - 1]) if tags.end_frame else float("nan"),
         sigma_mm=_sigma_mm(landmarks.sigma_px, cine.spacing_xy_mm),
-        closure_mm=closure_mm(result, track_back(result, tracker)),
+        closure_mm=closure_mm(result, back),
+        back_strain_difference=on_the_way_back.circumferential,
+        back_regional_difference=on_the_way_back.regional,
+        repeat_strain_difference=repeated.circumferential,
+        repeat_regional_difference=repeated.regional,
+        repeat_wall_mm=wall_distance_mm(result, again),
+        strain_roughness=_strain_roughness(points_mm, ed),
         wall_area_change=_largest(np.abs(wall_area_ratio(points_mm, ed) - 1)),
         cell_area_spread=_largest(cell_area_spread(points_mm, ed)),
         folded_share=_largest(folded_share(points_mm, ed)),
@@ -103,9 +129,7 @@ def measure_signals(result: SliceResult, tracker: Tracker) -> Signals:
         jump_mm=_largest(jumps_mm),
         jump_frame=int(np.nanargmax(jumps_mm)) + 1 if np.isfinite(jumps_mm).any() else ed,
         largest_stretch=float(np.nanmax(strain.circumferential_midwall)),
-        end_drift_mm=end_drift_mm(points_mm, ed),
         largest_gap=float(intervals_ms.max() / np.median(intervals_ms)),
-        localization_confidence=float("nan") if confidence is None else confidence,
         cavity_radius_mm=shape.cavity_radius_mm,
         wall_thickness_mm=shape.thickness_mm,
         axis_ratio=shape.axis_ratio,
@@ -117,6 +141,14 @@ def _largest(values: NDArray[np.float64]) -> float:
     """Largest value of any frame; NaN where none is known."""
     known = values[np.isfinite(values)]
     return float(known.max()) if known.size else float("nan")
+
+
+def _strain_roughness(points_mm: NDArray[np.float64], ed_frame: int) -> float:
+    """Spread of mid-wall circumferential strain from one pair of spokes to the next; NaN where none is known."""
+    strain = circumferential_strain(points_mm, ed_frame)[:, :, MIDWALL_RING]
+    off = strain - (np.roll(strain, 1, axis=1) + np.roll(strain, -1, axis=1)) / 2
+    known = off[np.isfinite(off)]
+    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
 
 
 def _sigma_mm(sigma_px: NDArray[np.float64], spacing_xy_mm: NDArray[np.float64]) -> float:

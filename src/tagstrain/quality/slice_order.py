@@ -1,4 +1,4 @@
-"""Whether slices come from the levels that they are named after: `SliceOrder`."""
+"""Whether slices come from the levels that they are named after, in planes that are parallel: `SliceOrder`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tagstrain.data import SliceLevel, SliceResult
+from tagstrain.geometry.orientation import slice_normal
 
 LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
 TOLERANCES = {
@@ -18,6 +20,8 @@ TOLERANCES = {
 }
 """Outer radius of the second level over that of the first above which the two may have been mixed up."""
 ROTATION_TOLERANCE_DEG = 4.0
+LARGEST_TILT_DEG = 2.5
+"""Angle between planes above which their distance, and so torsion, depends on where in the planes it is taken."""
 
 
 class LevelEvidence(NamedTuple):
@@ -31,18 +35,21 @@ class LevelEvidence(NamedTuple):
 
 @dataclass(slots=True)
 class SliceOrder:
-    """Gathers the slices of a study, of which it keeps two numbers each."""
+    """Gathers the slices of a study, of which it keeps a few numbers each."""
 
     _seen: dict[SliceLevel, list[LevelEvidence]] = field(default_factory=dict)
+    _normals: list[NDArray[np.float64]] = field(default_factory=list)
 
     def add(self, result: SliceResult) -> None:
         """Take in a slice; one whose epicardium is not known at ED and ES tells nothing."""
         evidence = level_evidence(result)
         if evidence is not None:
             self._seen.setdefault(result.cine.level, []).append(evidence)
+        if result.cine.level in LEVELS and result.cine.affine is not None:
+            self._normals.append(slice_normal(result.cine.affine))
 
     def doubts(self) -> Iterator[str]:
-        """What does not fit the order of the levels, in words."""
+        """What does not fit the order of the levels or the idea of parallel planes, in words."""
         mean = {level: LevelEvidence(*np.mean(found, axis=0)) for level, found in self._seen.items()}
         for (upper, lower), tolerance in TOLERANCES.items():
             if upper in mean and lower in mean:
@@ -60,6 +67,19 @@ class SliceOrder:
                     f"slice levels may be mixed up: the mid slice turns by {middle:.0f} degrees, which does not lie "
                     f"between basal ({basal:.0f}) and apical ({apical:.0f})"
                 )
+        tilt_deg = self._largest_tilt_deg()
+        if tilt_deg > LARGEST_TILT_DEG:
+            yield (
+                f"slices are not parallel (up to {tilt_deg:.0f} degrees between their planes): torsion, which takes "
+                "them for parallel, is not to be used"
+            )
+
+    def _largest_tilt_deg(self) -> float:
+        """Largest angle between the planes of any two slices; which side an image is seen from does not matter."""
+        if not self._normals:
+            return 0.0
+        normals = np.stack(self._normals)
+        return float(np.degrees(np.arccos(np.abs(normals @ normals.T).min().clip(max=1.0))))
 
 
 def level_evidence(result: SliceResult) -> LevelEvidence | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tagstrain.data import SliceResult
-from tagstrain.inference.interfaces import Tracker
+from tagstrain.inference.interfaces import Placer, Tracker
 from tagstrain.quality.error_model import Calibration, Interval, load_calibration
 from tagstrain.quality.flaws import Grade, find_flaws
 from tagstrain.quality.signals import Signals, measure_signals
@@ -39,6 +39,7 @@ class SliceQuality:
 def assess(
     result: SliceResult,
     tracker: Tracker,
+    placer: Placer,
     calibration: Calibration | None = None,
     weights: Mapping[str, str] | None = None,
 ) -> SliceQuality:
@@ -48,6 +49,8 @@ def assess(
     ----------
     tracker
         What followed the landmarks; it is asked to follow them back, which takes as long again.
+    placer
+        What finds walls; it and the tracker measure the slice once more from every other frame (`measure_again`).
     calibration
         The shipped one by default. It holds for its own tracker and weights alone: for others no errors are expected
         and no intervals given, and the best grade is usable.
@@ -55,7 +58,7 @@ def assess(
         Network to version and hash of what made the result (`Provenance.weights`); None takes them for those of the
         calibration.
     """
-    signals = measure_signals(result, tracker)
+    signals = measure_signals(result, tracker, placer)
     return judge(result, signals, tracker.name, calibration or load_calibration(), weights)
 
 

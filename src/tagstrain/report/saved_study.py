@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,8 +28,9 @@ from tagstrain.data import (
     TaggedCine,
 )
 from tagstrain.errors import InputError
-from tagstrain.inference.mechanics import ventricle_mechanics
+from tagstrain.inference.mechanics import slice_motion, ventricle_mechanics
 from tagstrain.inference.strain import slice_strain
+from tagstrain.mechanics.slice_deformation import deform_slice
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.quality import Grade
 from tagstrain.quality.error_model import Interval
@@ -56,9 +57,10 @@ class SavedStudy:
     """The results of one study as its files hold them."""
 
     results: StudyResult
-    """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part."""
+    """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part. A slice whose landmarks
+    allow no regional function stands among the failures."""
     mechanics: StudyMechanics | None
-    """Regional function of its slices; None where none could be analyzed."""
+    """Regional function of ``results.slices``; None where there is none."""
     qualities: Mapping[str, SavedQuality]
     """Of every slice that was assessed, by slice name."""
     warnings: tuple[str, ...]
@@ -80,7 +82,9 @@ def read_saved_study(folder: Path) -> SavedStudy:
         with h5py.File(hdf5_path) as file:
             _refuse_cohort(hdf5_path, len(file["slice_names"]))
             record = _read_json(json_path)
-            slices = tuple(_read_slice(entry, file) for entry in record["slices"])
+            written = [_read_slice(entry, file) for entry in record["slices"]]
+        slices, failures = _measurable(written)
+        failures += [SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]]
         return SavedStudy(
             mechanics=_mechanics(json_path, slices),
             results=StudyResult(
@@ -88,7 +92,7 @@ def read_saved_study(folder: Path) -> SavedStudy:
                 record["source"],
                 _read_provenance(record),
                 slices,
-                tuple(SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]),
+                tuple(failures),
             ),
             qualities={
                 entry["name"]: _read_quality(entry["quality"]) for entry in record["slices"] if entry.get("quality")
@@ -101,6 +105,20 @@ def read_saved_study(folder: Path) -> SavedStudy:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         problem = f"does not hold, with {RESULTS_HDF5}, what a report needs ({error})"
         raise InputError(json_path, problem, _ANALYZE_AGAIN) from error
+
+
+def _measurable(results: Sequence[SliceResult]) -> tuple[tuple[SliceResult, ...], list[SliceFailure]]:
+    """Slices that allow regional function, and why the others do not."""
+    slices: list[SliceResult] = []
+    failures: list[SliceFailure] = []
+    for result in results:
+        try:
+            deform_slice(slice_motion(result))
+        except ValueError as error:
+            failures.append(SliceFailure(result.name, f"regional function cannot be measured: {error}"))
+        else:
+            slices.append(result)
+    return tuple(slices), failures
 
 
 def _mechanics(path: Path, slices: tuple[SliceResult, ...]) -> StudyMechanics | None:
