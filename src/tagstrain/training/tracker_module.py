@@ -24,34 +24,35 @@ class TrackerTraining(NetworkTraining):
         super().__init__(config, FlowNet())
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        flow = self.network(batch["images"], batch["times_ms"], _slips_px(batch))
+        return self.loss_of(self.network(batch["images"], batch["times_ms"], slips_px(batch)), batch)
+
+    def loss_of(self, flow: Flow, batch: Batch) -> torch.Tensor:
+        """Loss of a motion that was found."""
         error_mm, spread_mm = _landmark_errors_mm(flow, batch)
         # A stretch whose reference frame has no labels says nothing about motion.
         labelled = batch["frame_valid"] & batch["frame_valid"][:, :1]
-        valid = labelled[:, :, None, None].float()
+        valid = labelled[:, :, None, None] * batch["landmark_weight"]
         distance = (error_mm.square().sum(dim=-1) + 1e-3).sqrt()
         # Strain is what neighbors do relative to each other.
         around = (error_mm.roll(-1, dims=2) - error_mm).abs().sum(dim=-1)
         across = (error_mm[:, :, :, 1:] - error_mm[:, :, :, :-1]).abs().sum(dim=-1)
         endpoint = _mean(distance, valid)
-        neighbors = (_mean(around, valid) + _mean(across, valid)) / 2
+        neighbors = _mean(around, valid * valid.roll(-1, dims=2)) + _mean(across, valid[..., 1:] * valid[..., :-1])
         strain = _mean(_strain_errors(flow, batch), valid)
         slice_strain = sum(
-            _mean((found - true).abs()[..., None, None], valid)
+            _mean((found - true).abs()[..., None, None], valid.mean(dim=(2, 3), keepdim=True))
             for found, true in zip(*_slice_strains(flow, batch), strict=True)
         )
         # Negative log-likelihood of a Laplace distribution; it shapes the spread and leaves the motion alone.
         unlikely = spread_mm.log() + error_mm.detach().abs().mean(dim=-1) / spread_mm
-        self.log_dict({"train_endpoint_mm": endpoint, "train_strain": strain, "train_neighbors_mm": neighbors})
-        return endpoint + 0.5 * neighbors + 2.0 * (strain + slice_strain) + 0.1 * _mean(unlikely, valid)
+        self.log_dict({"train_endpoint_mm": endpoint, "train_strain": strain, "train_neighbors_mm": neighbors / 2})
+        return endpoint + 0.25 * neighbors + 2.0 * (strain + slice_strain) + 0.1 * _mean(unlikely, valid)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         flow = self.network(batch["images"], batch["times_ms"])
         error_mm, spread_mm = _landmark_errors_mm(flow, batch)
         n, valid = len(error_mm), batch["frame_valid"]
-        frame_mse = error_mm.square().sum(dim=-1).mean(dim=(2, 3))
-        rmse_mm = ((frame_mse * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)).sqrt()
-        self.log("val_rmse_mm", rmse_mm.mean(), prog_bar=True, batch_size=n)
+        self.log("val_rmse_mm", rmse_mm(flow, batch).mean(), prog_bar=True, batch_size=n)
         self.log("val_median_mm", error_mm[valid].square().sum(dim=-1).sqrt().median(), batch_size=n)
         predicted, truth = _slice_strains(flow, batch)
         es = truth[1].masked_fill(~valid, 1.0).argmin(dim=1, keepdim=True)
@@ -68,6 +69,13 @@ def sample_landmarks(flow: Flow, ed_landmarks_px: torch.Tensor) -> torch.Tensor:
     """Displacement ``(batch, time, spoke, ring, 2)`` of ED landmarks ``(batch, spoke, ring, 2)``, in crop pixels."""
     moved = sample_field(flow.displacement_px, ed_landmarks_px.flatten(1, 2))
     return moved.view(*moved.shape[:2], *ed_landmarks_px.shape[1:])
+
+
+def rmse_mm(flow: Flow, batch: Batch) -> torch.Tensor:
+    """Root mean square error of every cine ``(batch,)`` over landmarks and the frames that have labels."""
+    error_mm, _ = _landmark_errors_mm(flow, batch)
+    frame_mse, valid = error_mm.square().sum(dim=-1).mean(dim=(2, 3)), batch["frame_valid"]
+    return ((frame_mse * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)).sqrt()
 
 
 def _landmark_errors_mm(flow: Flow, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,7 +111,7 @@ def _strain_errors(flow: Flow, batch: Batch) -> torch.Tensor:
     return (green(found) - green(truth)).abs().clamp_max(1.0).sum(dim=0)
 
 
-def _slips_px(batch: Batch, probability: float = 0.05) -> torch.Tensor:
+def slips_px(batch: Batch, probability: float = 0.05) -> torch.Tensor:
     """Smooth errors of up to about a tag period for some frames ``(batch, time, 2, size / 2, size / 2)``, else zero."""
     n, n_frames, size, _ = batch["images"].shape
     device = batch["images"].device
@@ -117,6 +125,6 @@ def _slips_px(batch: Batch, probability: float = 0.05) -> torch.Tensor:
 
 
 def _mean(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Mean of ``(batch, time, spoke, ring)`` over the frames that have labels."""
+    """Mean of ``(batch, time, spoke, ring)``, weighted."""
     share = valid.mean().clamp_min(1e-6)
     return (values * valid).mean() / share
