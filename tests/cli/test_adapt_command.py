@@ -33,7 +33,7 @@ def test_cohort_gives_weights_and_names_nobody(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     praise = iter(range(100, 0, -1))
-    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 1.0))
+    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 0.0, 1.0))
     out = tmp_path / "run"
     assert run(["adapt", "--data", str(cohort), "--out", str(out), "--learning-rate", "1e-6", *FEW]) == ExitCode.DONE
     printed = capsys.readouterr().out

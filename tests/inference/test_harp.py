@@ -197,7 +197,7 @@ def test_image_without_tags_is_refused() -> None:
 def test_points_that_span_no_tissue_in_the_image_are_refused() -> None:
     """A wall placed just beyond the edge: there are tags nearby, and nothing to follow them in."""
     cine, start, _ = affine_cine(np.linspace(0, 1, 3))
-    beyond = start + [cine.frames.shape[2] + 2 - start[:, 0].min(), 0]
+    beyond = start + np.array([cine.frames.shape[2] + 2 - start[:, 0].min(), 0.0])
     with pytest.raises(TagsNotFoundError, match="no tissue"):
         HarpTracker().track(cine, beyond)
 

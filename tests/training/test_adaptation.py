@@ -71,9 +71,12 @@ def test_consistency_measures_what_it_says() -> None:
     found = consistency(Drift(), [batch])  # type: ignore[arg-type]
     travelled_mm = SPEED_PX_PER_MS * batch["times_ms"][0] * 0.5
     assert found.closing_mm == pytest.approx(0, abs=1e-4)
-    assert found.views_mm == pytest.approx(float((2 * travelled_mm.square()).mean().sqrt()), rel=1e-3)
+    assert found.views_mm == pytest.approx(float(math.sqrt(2) * travelled_mm.mean()), rel=1e-3)
+    assert found.teacher_mm == pytest.approx(0, abs=1e-4)
     assert found.tag_agreement > 0.98
-    assert consistency(Drift(0.0), [batch]).tag_agreement < 0.9  # type: ignore[arg-type]
+    still = consistency(Drift(0.0), [batch])  # type: ignore[arg-type]
+    assert still.tag_agreement < 0.9
+    assert still.teacher_mm == pytest.approx(float(travelled_mm.mean()), rel=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +136,7 @@ def settings(tmp_path: Path, **changes: object) -> TrainingConfig:
 def ever_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cohort that praises whatever it is asked about, more each time."""
     praise = iter(range(100, 0, -1))
-    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 1.0))
+    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 0.0, 1.0))
 
 
 @pytest.mark.usefixtures("ever_better")
@@ -153,6 +156,8 @@ def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[Fol
 @pytest.mark.usefixtures("ever_better")
 def test_guard_refuses_a_tracker_that_forgets(tmp_path: Path, followed: list[FollowedSlice]) -> None:
     """The cohort may praise it: what got worse on simulated cines is not exported."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tracker.safetensors").write_text("of an earlier run")
     result = adapt(settings(tmp_path, learning_rate=0.02), followed)
     assert result.simulated_rmse_mm_after > 1.03 * result.simulated_rmse_mm_before
     assert result.weights is None

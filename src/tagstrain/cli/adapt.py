@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # they load torch
 
 MIN_SLICES = 2
 DEFAULTS: dict[str, Any] = {
-    "steps": 200,
+    "steps": 100,
     "batch_size": 4,
     "replay": 2,
     "learning_rate": 3e-4,
@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "weight_decay": 1e-3,
     "ema_decay": 0.95,
     "validation_scenes": 32,
-    "validate_every": 50,
+    "validate_every": 20,
 }
 
 
@@ -45,7 +45,7 @@ def adapt(
     pixel_spacing_mm: PixelSpacingOption = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = DEFAULTS["steps"],
-    batch_size: Annotated[int, typer.Option(min=2, help="Cines per step.")] = DEFAULTS["batch_size"],
+    batch_size: Annotated[int, typer.Option(min=4, help="Cines per step.")] = DEFAULTS["batch_size"],
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = DEFAULTS["learning_rate"],
     validation_scenes: Annotated[
         int, typer.Option(min=1, help="Simulated cines that guard against forgetting.")
@@ -140,12 +140,17 @@ def _follow(
 
 def _report(result: Adaptation, quiet: bool) -> None:
     """Say what the cohort and the simulator think of the best step."""
-    before, after = result.before, result.after
     lines = [
         f"{result.n_slices} slices, measured on {result.n_held_out} of them",
-        f"self-consistency: views {before.views_mm:.3f} -> {after.views_mm:.3f} mm, "
-        f"closing {before.closing_mm:.3f} -> {after.closing_mm:.3f} mm, "
-        f"tag agreement {before.tag_agreement:.3f} -> {after.tag_agreement:.3f}",
+        *(
+            f"{name}: {was:.3f} -> {now:.3f}"
+            for name, was, now in zip(
+                ("turned views differ, mm", "miss after there and back, mm", "from the teacher, mm", "tag agreement"),
+                result.before,
+                result.after,
+                strict=True,
+            )
+        ),
         f"simulated cines: {result.simulated_rmse_mm_before:.3f} -> {result.simulated_rmse_mm_after:.3f} mm RMSE",
         f"Weights: {result.weights}"
         if result.weights

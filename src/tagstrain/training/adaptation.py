@@ -46,19 +46,24 @@ _REFUSED = 1e6
 
 
 class Consistency(NamedTuple):
-    """How well a tracker agrees with itself and with the tags, on cines whose true motion nobody knows."""
+    """How well a tracker agrees with itself, a teacher and the tags, on cines whose true motion nobody knows.
+
+    Distances are means over wall, frames and slices: with few slices, squares would be those of the worst one.
+    """
 
     views_mm: float
-    """Distance between what an upright and a turned view say, root mean square."""
+    """Between what an upright and a turned view say."""
     closing_mm: float
-    """How far points miss their ED places when they are followed to the last frame and back, root mean square."""
+    """By which points miss their ED places when they are followed to the last frame and back."""
+    teacher_mm: float
+    """To where the teacher sees the points, weighted by how sure it is."""
     tag_agreement: float
-    """Correlation of the tags carried back to ED with those at ED, mean over wall and frames; 1 is best."""
+    """Correlation of the tags carried back to ED with those at ED; 1 is best."""
 
     @property
     def inconsistency_mm(self) -> float:
-        """What the adapted tracker is chosen by."""
-        return float(np.hypot(self.views_mm, self.closing_mm))
+        """What the adapted tracker is chosen by: mean of the three distances."""
+        return (self.views_mm + self.closing_mm + self.teacher_mm) / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,28 +189,28 @@ def _agreement_at_landmarks(flow: Flow, batch: Batch) -> torch.Tensor:
 @torch.no_grad()
 def consistency(network: FlowNet, cines: Sequence[Batch]) -> Consistency:
     """How well a tracker agrees with itself and with the tags, on batches of one followed slice."""
-    views, closing, agreement = [], [], []
+    found = []
     device = next(network.parameters()).device
     for cpu_batch in cines:
         batch = {key: value.to(device) for key, value in cpu_batch.items()}
-        images, times_ms, start = batch["images"], batch["times_ms"], batch["landmarks"][:, 0]
+        images, times_ms, landmarks = batch["images"], batch["times_ms"], batch["landmarks"]
+        start, weight = landmarks[:, 0], batch["landmark_weight"] * batch["frame_valid"][:, :, None, None]
         flow = network(images, times_ms)
         there = sample_landmarks(flow, start)
         size, quarter_turn = images.shape[-1], 5
         turned_start = turn_points(start, quarter_turn, size)
         turned = sample_landmarks(network(turn_images(images, quarter_turn).contiguous(), times_ms), turned_start)
-        views.append(
-            (unturn_vectors(turned, quarter_turn) - there).square().sum(dim=-1).mean() * batch["pixel_mm"] ** 2
-        )
         last = start + there[:, -1]
         back = last + sample_landmarks(network(images.flip(1), times_ms.flip(1) - times_ms[:, -1:]), last)[:, -1]
-        closing.append((back - start).square().sum(dim=-1).mean() * batch["pixel_mm"] ** 2)
-        agreement.append(_agreement_at_landmarks(flow, batch)[:, 1:].mean())
-    return Consistency(
-        float(torch.cat(views).mean().sqrt()),
-        float(torch.cat(closing).mean().sqrt()),
-        float(torch.stack(agreement).mean()),
-    )
+        from_teacher = (start[:, None] + there - landmarks).norm(dim=-1)
+        distances_px = [
+            (unturn_vectors(turned, quarter_turn) - there).norm(dim=-1).mean(),
+            (back - start).norm(dim=-1).mean(),
+            (from_teacher * weight).sum() / weight.sum(),
+        ]
+        agreement = _agreement_at_landmarks(flow, batch)[:, 1:].mean()
+        found.append(torch.stack([*(batch["pixel_mm"][0] * distance for distance in distances_px), agreement]))
+    return Consistency(*torch.stack(found).mean(dim=0).tolist())
 
 
 @torch.no_grad()
@@ -241,7 +246,7 @@ def adapt(config: TrainingConfig, slices: Sequence[FollowedSlice], photometric_w
     torch.manual_seed(config.seed)
     start, info = load_weights("tracker", None if config.init in (None, "shipped") else config.init)
     assert isinstance(start, FlowNet)
-    n_held_out = round(HELD_OUT_SHARE * len(slices))
+    n_held_out = int(HELD_OUT_SHARE * len(slices))
     order = np.random.default_rng(config.seed).permutation(len(slices))
     shuffled = [slices[k] for k in order]
     held_out = CohortExamples(shuffled[:n_held_out] or shuffled)
@@ -250,14 +255,16 @@ def adapt(config: TrainingConfig, slices: Sequence[FollowedSlice], photometric_w
     before = consistency(start, module.held_out)
     simulated_before = simulated_rmse_mm(start, validation)
     module.guard(before, simulated_before)
+    path = Path(config.out) / "tracker.safetensors"
+    path.unlink(missing_ok=True)  # those of an earlier run would look like the outcome of this one
     checkpoint = fit(module, config, "val_adaptation", rows=CohortExamples(shuffled[n_held_out:]))
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
     network = module.network.eval()
     after, simulated_after = consistency(network, module.held_out), simulated_rmse_mm(network, validation)
-    weights = None
-    if module.keeps_what_it_could(after, simulated_after) and after.inconsistency_mm < before.inconsistency_mm:
-        weights = Path(config.out) / "tracker.safetensors"
-        save_weights(weights, info.name, network, __version__, {**info.settings, "adapted_from": info.sha256})
+    better = module.keeps_what_it_could(after, simulated_after) and after.inconsistency_mm < before.inconsistency_mm
+    if better:
+        save_weights(path, info.name, network, __version__, {**info.settings, "adapted_from": info.sha256})
+    weights = path if better else None
     result = Adaptation(weights, len(slices), len(held_out.slices), before, after, simulated_before, simulated_after)
     result.save(Path(config.out) / "adaptation.json")
     return result
