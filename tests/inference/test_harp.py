@@ -194,6 +194,14 @@ def test_image_without_tags_is_refused() -> None:
         HarpTracker().track(replace(cine, frames=np.zeros_like(plain)), start)
 
 
+def test_points_that_span_no_tissue_in_the_image_are_refused() -> None:
+    """A wall placed just beyond the edge: there are tags nearby, and nothing to follow them in."""
+    cine, start, _ = affine_cine(np.linspace(0, 1, 3))
+    beyond = start + np.array([cine.frames.shape[2] + 2 - start[:, 0].min(), 0.0])
+    with pytest.raises(TagsNotFoundError, match="no tissue"):
+        HarpTracker().track(cine, beyond)
+
+
 def test_tags_that_vanish_leave_finite_tracks() -> None:
     cine, start, _ = affine_cine(np.linspace(0, 1, 4), contrast=np.array([1.0, 1.0, 0.0, 0.0]))
     frames = cine.frames.copy()

@@ -131,7 +131,7 @@ def test_a_stretch_without_a_labelled_reference_teaches_nothing(tmp_path: Path) 
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     batch = TrackerExamples("default").simulate(2, 3, CPU)
     batch["images"] = batch["images"].float()[:, :4]
-    for name in ("landmarks", "frame_valid", "times_ms"):
+    for name in ("landmarks", "frame_valid", "landmark_weight", "times_ms"):
         batch[name] = batch[name][:, :4].clone()
     labelled = float(module.loss({key: value[:1] for key, value in batch.items()}).detach())
     batch["landmarks"][1, 0], batch["frame_valid"][1, 0] = 0.0, False
@@ -181,6 +181,7 @@ def test_stretches_of_a_cine_keep_images_points_and_times_together() -> None:
         "images": stamps.view(1, -1, 1, 1).expand(1, n_frames, 4, 4),
         "landmarks": stamps.view(1, -1, 1, 1, 1).expand(1, n_frames, 2, 2, 2),
         "frame_valid": torch.ones(1, n_frames, dtype=torch.bool),
+        "landmark_weight": torch.ones(1, n_frames, 2, 2),
         "times_ms": 40 * stamps[None],
     }
     lengths = set()

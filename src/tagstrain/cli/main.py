@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import tagstrain
+from tagstrain.cli.adapt import adapt
 from tagstrain.cli.analyze import analyze
 from tagstrain.cli.evaluate import evaluate
 from tagstrain.cli.exits import CommandExit, ExitCode
@@ -43,6 +44,7 @@ app.command()(report)
 app.command()(simulate)
 app.command()(predict)
 app.command()(train)
+app.command()(adapt)
 app.command()(listen)
 app.command()(prepare_cim)
 app.command()(import_tf1)

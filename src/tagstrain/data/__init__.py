@@ -2,6 +2,7 @@
 
 from tagstrain.data.archive import ArchiveIdentity, SourceImage, SourceSeries
 from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
+from tagstrain.data.followed import FollowedSlice
 from tagstrain.data.insertion import LOW_INSERTION_CONFIDENCE, Insertion, Point
 from tagstrain.data.landmarks import LandmarkTracks, PointTracks
 from tagstrain.data.results import (
@@ -20,6 +21,7 @@ __all__ = [
     "LOW_INSERTION_CONFIDENCE",
     "ArchiveIdentity",
     "Box",
+    "FollowedSlice",
     "Insertion",
     "LandmarkTracks",
     "LoadedSlice",

@@ -38,6 +38,8 @@ class FlowTracker:
     network: FlowNet
     info: WeightsInfo
     device: str = "cpu"
+    symmetries: tuple[int, ...] = SYMMETRIES
+    """Views that `track` averages."""
 
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> FlowTracker:
@@ -111,14 +113,14 @@ class FlowTracker:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Displacement and expected error [crop pixels] at ``places`` ``(point, 2)``, mean over views."""
         size = frames.shape[-1]
-        views = torch.cat([turn_images(frames, symmetry) for symmetry in SYMMETRIES])
-        turned = torch.stack([turn_points(places, symmetry, size) for symmetry in SYMMETRIES])
+        views = torch.cat([turn_images(frames, symmetry) for symmetry in self.symmetries])
+        turned = torch.stack([turn_points(places, symmetry, size) for symmetry in self.symmetries])
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
         with torch.inference_mode():
             flow = self.network(views, times)
             moved = sample_field(flow.displacement_px, turned, size)
             spread = sample_field(flow.log_spread_px[:, :, None], turned, size)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
-        upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, SYMMETRIES, strict=True)]
+        upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, self.symmetries, strict=True)]
         return (
             torch.stack(upright).mean(dim=0).cpu().double().numpy(),
             spread.mean(dim=0).cpu().double().numpy(),

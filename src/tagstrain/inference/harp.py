@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 from tagstrain.data import PointTracks, TaggedCine
+from tagstrain.errors import TagsNotFoundError
 from tagstrain.geometry import CropTransform
 from tagstrain.geometry.tag_spectrum import measure_tags
 from tagstrain.inference.harmonic_phase import HarmonicFilter, relative_contrast, unwrap_phase
@@ -150,6 +151,8 @@ class _PhaseField:
         self.reference = self.filter(contrast[cine.ed_frame] * self.tissue)
 
         self.node_tissue = _at_nodes(self.tissue)
+        if not (self.node_tissue > 0.5).any():
+            raise TagsNotFoundError("the points span no tissue inside the image whose tags could be followed")
         # Two nodes further than the tissue, so that the field can be interpolated up to its rim.
         self.near = gaussian_filter(self.node_tissue, 1.0) > 1e-3
         node_mm = config.pixel_mm * NODE_STEP_PX

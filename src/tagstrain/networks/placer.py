@@ -71,7 +71,7 @@ def placer_channels(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
     pattern = locally_normalized(frames, 5.0, 0.08).flatten(0, 1)[:, None]
     everything = torch.cat([pattern, frames.flatten(0, 1)[:, None]], dim=1)
     carried = warp_back(everything, flow.displacement_px.flatten(0, 1)).view(n, n_frames, 2, size, size)
-    agreement = _agreement(carried[:, :, 0])
+    agreement = tag_agreement(carried[:, :, 0])
     thirds = [max(1, round(share * n_frames)) for share in (0.15, 0.4)]
     persistence = torch.stack(
         [agreement[:, a:b].mean(dim=1) for a, b in ((1, thirds[0] + 1), (thirds[0], thirds[1] + 1), (thirds[1], None))],
@@ -111,7 +111,7 @@ def _deformation(displacement_px: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     )
 
 
-def _agreement(patterns: torch.Tensor) -> torch.Tensor:
+def tag_agreement(patterns: torch.Tensor) -> torch.Tensor:
     """Local correlation of every pattern ``(batch, time, size, size)`` with the first, on the field's nodes."""
     x = F.avg_pool2d(torch.stack([patterns * patterns[:, :1], patterns.square()], dim=2).flatten(1, 2), FIELD_STRIDE)
     smooth = blur(x, 1.5)

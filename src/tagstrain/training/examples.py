@@ -40,7 +40,7 @@ class ExampleMaker(Protocol):
         ...
 
 
-def _disturbed(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def disturbed(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Gain, offset and noise of preprocessed images ``(batch, channel, row, column)``, varied per example."""
     shape = (images.shape[0], images.shape[1], 1, 1)
 
@@ -120,7 +120,7 @@ class LandmarkExamples:
         symmetry = int(rng.integers(N_SYMMETRIES))
         points = turn_points(batch["landmarks"], symmetry, rnncnn.INPUT_SIZE)
         images = turn_images(batch["images"].float(), symmetry).contiguous()
-        return {**batch, "images": _disturbed(images, rng), "landmarks": turn_spokes(points, symmetry)}
+        return {**batch, "images": disturbed(images, rng), "landmarks": turn_spokes(points, symmetry)}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Most often ED and a few later frames: the network must not count frames, and its time goes by frame."""
@@ -199,7 +199,7 @@ class LocalizerExamples:
             "boxes": points(turn_boxes(batch["boxes"], symmetry, self.size).reshape(-1, 2, 2)).flatten(1),
             "contours": points(turn_points(batch["contours"], symmetry, self.size)),
         }
-        images = _disturbed(images, rng)
+        images = disturbed(images, rng)
         # A network that can do without any one channel leans less on grey levels that real images have otherwise.
         n, n_channels = images.shape[:2]
         missing = np.where(rng.random(n) < self.missing_channel, rng.integers(n_channels, size=n), -1)
@@ -232,7 +232,8 @@ class TrackerExamples:
     """Crops ``images`` (batch, time, 128, 128), standardised, with ``landmarks`` (batch, time, spoke, ring, 2).
 
     ``times_ms`` (batch, time) counts from the first frame, which need not be ED: a cine may begin anywhere in the cycle
-    and run backwards. ``frame_valid`` and ``pixel_mm`` as in `LandmarkExamples`.
+    and run backwards. ``frame_valid`` and ``pixel_mm`` as in `LandmarkExamples`; ``landmark_weight``
+    (batch, time, spoke, ring) is 1 where the truth is known and less where a teacher is not sure.
     """
 
     scale = (1.3, 2.1)
@@ -255,13 +256,14 @@ class TrackerExamples:
             "landmarks": cines.landmarks_px,
             "times_ms": cines.frame_times_ms - cines.frame_times_ms[:, :1],
             "frame_valid": torch.ones(cines.frames.shape[:2], dtype=torch.bool, device=device),
+            "landmark_weight": torch.ones(cines.landmarks_px.shape[:-1], device=device),
             "pixel_mm": cines.pixel_mm,
         }
 
     def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         symmetry = int(rng.integers(N_SYMMETRIES))
         points = turn_points(batch["landmarks"], symmetry, TRACKER_CROP_SIZE)
-        images = _disturbed(turn_images(batch["images"].float(), symmetry).contiguous(), rng)
+        images = disturbed(turn_images(batch["images"].float(), symmetry).contiguous(), rng)
         seen = self._inside_image(points[:, 0].flatten(1, 2), rng)
         return {**batch, "images": images * seen[:, None], "landmarks": turn_spokes(points, symmetry)}
 
@@ -296,7 +298,7 @@ class TrackerExamples:
         if rng.random() < 0.3:
             kept = kept[::-1].copy()
         frames = torch.as_tensor(kept, device=batch["images"].device)
-        names = ("images", "landmarks", "frame_valid", "times_ms")
+        names = ("images", "landmarks", "frame_valid", "landmark_weight", "times_ms")
         short = {key: batch[key].index_select(1, frames) for key in names}
         if fate < 0.5:
             short["times_ms"] = batch["times_ms"][:, :length]

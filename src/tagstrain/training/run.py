@@ -22,7 +22,8 @@ from tagstrain.errors import InputError
 from tagstrain.networks.weights import load_weights, save_weights, stored_settings
 from tagstrain.training.config import READS_MOTION, TrainingConfig
 from tagstrain.training.makers import MONITORED, example_maker, file_examples, training_module
-from tagstrain.training.stream import TrainingBatches
+from tagstrain.training.modules import NetworkTraining
+from tagstrain.training.stream import RowExamples, TrainingBatches
 
 VALIDATION_SEED = 990_001
 """Seeds from here on are never trained on."""
@@ -33,10 +34,11 @@ logger = logging.getLogger(__name__)
 class _Batches(L.LightningDataModule):
     """Training batches that start where the run stands, and a fixed validation set."""
 
-    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
+    def __init__(self, config: TrainingConfig, device: torch.device, rows: RowExamples | None = None) -> None:
         super().__init__()
         self.config = config
         self.device = device
+        self.rows = rows
         self._validation: dict[str, torch.Tensor] | None = None
 
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
@@ -44,7 +46,11 @@ class _Batches(L.LightningDataModule):
         assert trainer is not None
         in_process = self.config.workers == 0
         stream = TrainingBatches(
-            self.config, first_step=trainer.global_step, rank=trainer.global_rank, device=self.device
+            self.config,
+            first_step=trainer.global_step,
+            rank=trainer.global_rank,
+            device=self.device,
+            rows=self.rows,
         )
         on_gpu = self.device.type == "cuda"
         return DataLoader(
@@ -60,14 +66,14 @@ class _Batches(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         if self._validation is None:
-            self._validation = _validation_set(self.config)
+            self._validation = validation_set(self.config)
         tensors = self._validation
         starts = range(0, len(tensors["images"]), VALIDATION_BATCH)
         parts = [{k: v[s : s + VALIDATION_BATCH] for k, v in tensors.items()} for s in starts]
         return DataLoader(parts, batch_size=None)  # type: ignore[arg-type]
 
 
-def _validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
+def validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
     """Simulated cines of a seed never trained on; files, where given, validate on their own first rows."""
     device = torch.device("cpu")
     if config.data and config.simulation_share == 0:
@@ -101,12 +107,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     InputError
         If a data file cannot be used, or the weights to start from are those of another network.
     """
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    config.save(out / "config.json")
     torch.manual_seed(config.seed)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
-    use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     module = training_module(config)
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)  # before a worker finds out that they are missing
@@ -118,7 +119,28 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
                 config.init, f"holds a {found}, the run trains a {asked}", "Give weights of the same network"
             )
         module.network.load_state_dict(network.state_dict())
-    monitored = MONITORED[config.task]
+    best = fit(module, config, MONITORED[config.task], resume)
+    return export(config, best, Path(config.out) / f"{config.task}.safetensors")
+
+
+def fit(
+    module: NetworkTraining,
+    config: TrainingConfig,
+    monitored: str,
+    resume: Path | None = None,
+    rows: RowExamples | None = None,
+) -> Path:
+    """Train a module by a run's settings, on ``rows`` in place of its data files where they are given.
+
+    Returns
+    -------
+        The checkpoint with the least of what is ``monitored``.
+    """
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    config.save(out / "config.json")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
+    use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     best = ModelCheckpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
     # After validation and after `best`, so that a resumed run knows what was best so far.
     last = ModelCheckpoint(out / "checkpoints", "last", enable_version_counter=False)
@@ -147,8 +169,8 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         enable_model_summary=False,
     )
     device = torch.device("cuda" if use_cuda else "cpu")
-    trainer.fit(module, datamodule=_Batches(config, device), ckpt_path=resume, weights_only=False)
-    return export(config, Path(best.best_model_path or last.best_model_path), out / f"{config.task}.safetensors")
+    trainer.fit(module, datamodule=_Batches(config, device, rows), ckpt_path=resume, weights_only=False)
+    return Path(best.best_model_path or last.best_model_path)
 
 
 def export(config: TrainingConfig, checkpoint: Path, path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,14 @@ REPLAY_DISTANCE = 29
 """Batches between two uses of one simulated cine."""
 
 
+class RowExamples(Protocol):
+    """Labelled cines that are no simulation."""
+
+    def draw(self, n: int, rng: np.random.Generator, device: torch.device) -> dict[str, torch.Tensor]:
+        """``n`` random examples, prepared like the simulated ones."""
+        ...
+
+
 class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
     """Simulated batches, batches from files, or both mixed.
 
@@ -25,10 +34,17 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
     ----------
     first_step
         Number of the first batch to give: that at which a resumed run goes on.
+    rows
+        Examples in place of those of the run's data files.
     """
 
     def __init__(
-        self, config: TrainingConfig, first_step: int = 0, rank: int = 0, device: torch.device | str = "cpu"
+        self,
+        config: TrainingConfig,
+        first_step: int = 0,
+        rank: int = 0,
+        device: torch.device | str = "cpu",
+        rows: RowExamples | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -36,11 +52,11 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         self.rank = rank
         self.device = torch.device(device)
         self.maker = example_maker(config)
-        self.files = file_examples(config) if config.data else None
-        share = config.simulation_share if config.data else 1.0
+        self.rows = rows or (file_examples(config) if config.data else None)
+        share = 1.0 if self.rows is None else config.simulation_share
         # Every step brings one group; a group is a whole number of cines.
         self.group_size = round(config.batch_size * share / config.replay)
-        self.n_from_files = config.batch_size - self.group_size * config.replay
+        self.n_from_rows = config.batch_size - self.group_size * config.replay
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = get_worker_info()
@@ -71,8 +87,8 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
                 if group not in groups:
                     groups[group] = self._group(group, worker_id)
                 parts.append(self.maker.vary(groups[group], rng))
-        if self.files is not None and self.n_from_files:
-            parts.append(self.files.draw(self.n_from_files, rng, self.device))
+        if self.rows is not None and self.n_from_rows:
+            parts.append(self.rows.draw(self.n_from_rows, rng, self.device))
         batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         batch = self.maker.shorten(batch, rng)
         batch["seed"] = torch.tensor([self.config.seed, self.rank, worker_id, turn])

@@ -24,7 +24,7 @@ class LandmarkMotion(NamedTuple):
 
 
 class TrackerLosses(NamedTuple):
-    """Parts of the loss of one batch, each a mean over the frames that have labels."""
+    """Parts of the loss of one batch, each a mean over landmarks and the frames that have labels, weighted."""
 
     endpoint_mm: torch.Tensor
     neighbors_mm: torch.Tensor
@@ -45,18 +45,19 @@ def tracker_losses(motion: LandmarkMotion, batch: Batch) -> TrackerLosses:
     error_mm, spread_mm = landmark_errors_mm(motion, batch)
     # A stretch whose reference frame has no labels says nothing about motion.
     labelled = batch["frame_valid"] & batch["frame_valid"][:, :1]
-    valid = labelled[:, :, None, None].float()
+    valid = labelled[:, :, None, None] * batch["landmark_weight"]
     distance = (error_mm.square().sum(dim=-1) + 1e-3).sqrt()
     # Strain is what neighbors do relative to each other.
     around = (error_mm.roll(-1, dims=2) - error_mm).abs().sum(dim=-1)
     across = (error_mm[:, :, :, 1:] - error_mm[:, :, :, :-1]).abs().sum(dim=-1)
     strain = _mean(_strain_errors(motion, batch), valid)
     for found, true in zip(*slice_strains(motion, batch), strict=True):
-        strain = strain + _mean((found - true).abs()[..., None, None], valid)
+        strain = strain + _mean((found - true).abs()[..., None, None], valid.mean(dim=(2, 3), keepdim=True))
     unlikely = spread_mm.log() + error_mm.detach().abs().mean(dim=-1) / spread_mm
     return TrackerLosses(
         endpoint_mm=_mean(distance, valid),
-        neighbors_mm=(_mean(around, valid) + _mean(across, valid)) / 2,
+        neighbors_mm=(_mean(around, valid * valid.roll(-1, dims=2)) + _mean(across, valid[..., 1:] * valid[..., :-1]))
+        / 2,
         strain=strain,
         unlikelihood=_mean(unlikely, valid),
     )
@@ -65,10 +66,14 @@ def tracker_losses(motion: LandmarkMotion, batch: Batch) -> TrackerLosses:
 def landmark_motion(flow: Flow, batch: Batch) -> LandmarkMotion:
     """A field at the landmarks of the first frame."""
     landmarks, size = batch["landmarks"], batch["images"].shape[-1]
-    points = landmarks[:, 0].flatten(1, 2)
-    moved = sample_field(flow.displacement_px, points, size)
-    log_spread = sample_field(flow.log_spread_px[:, :, None], points, size)
-    return LandmarkMotion(moved.view(landmarks.shape), log_spread.view(landmarks.shape[:-1]))
+    log_spread = sample_field(flow.log_spread_px[:, :, None], landmarks[:, 0].flatten(1, 2), size)
+    return LandmarkMotion(sample_landmarks(flow, landmarks[:, 0], size), log_spread.view(landmarks.shape[:-1]))
+
+
+def sample_landmarks(flow: Flow, landmarks_px: torch.Tensor, size: int) -> torch.Tensor:
+    """Displacement ``(batch, time, spoke, ring, 2)`` of landmarks ``(batch, spoke, ring, 2)`` of a crop of ``size``."""
+    moved = sample_field(flow.displacement_px, landmarks_px.flatten(1, 2), size)
+    return moved.view(*moved.shape[:2], *landmarks_px.shape[1:])
 
 
 def landmark_errors_mm(motion: LandmarkMotion, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,6 +81,13 @@ def landmark_errors_mm(motion: LandmarkMotion, batch: Batch) -> tuple[torch.Tens
     landmarks, pixel_mm = batch["landmarks"], batch["pixel_mm"].view(-1, 1, 1, 1)
     error = (motion.displacement_px - (landmarks - landmarks[:, :1])) * pixel_mm[..., None]
     return error, motion.log_spread_px.clamp(*LOG_SPREAD_LIMITS).exp() * pixel_mm
+
+
+def rmse_mm(motion: LandmarkMotion, batch: Batch) -> torch.Tensor:
+    """Root mean square error of every cine ``(batch,)`` over landmarks and the frames that have labels."""
+    error_mm, _ = landmark_errors_mm(motion, batch)
+    frame_mse, valid = error_mm.square().sum(dim=-1).mean(dim=(2, 3)), batch["frame_valid"]
+    return ((frame_mse * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)).sqrt()
 
 
 def slice_strains(motion: LandmarkMotion, batch: Batch) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
@@ -115,6 +127,6 @@ def slips_px(batch: Batch, probability: float = 0.05) -> torch.Tensor:
 
 
 def _mean(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Mean of ``(batch, time, spoke, ring)`` over the frames that have labels."""
+    """Mean of ``(batch, time, spoke, ring)``, weighted."""
     share = valid.mean().clamp_min(1e-6)
     return (values * valid).mean() / share

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
-from tagstrain.networks.flow import FlowNet
+from tagstrain.networks.flow import Flow, FlowNet
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch, NetworkTraining
 from tagstrain.training.tracker_loss import (
     landmark_errors_mm,
     landmark_motion,
+    rmse_mm,
     slice_strains,
     slips_px,
     tracker_losses,
@@ -31,6 +33,10 @@ class TrackerTraining(NetworkTraining):
     def loss(self, batch: Batch) -> torch.Tensor:
         # Every pass answers for what it adds: no gradient runs back into the one before.
         flows = self.network.passes(batch["images"], batch["times_ms"], slips_px(batch), self.config.refinements)
+        return self.loss_of(flows, batch)
+
+    def loss_of(self, flows: Sequence[Flow], batch: Batch) -> torch.Tensor:
+        """Loss of a motion that was found in some passes."""
         parts = [tracker_losses(landmark_motion(flow, batch), batch) for flow in flows]
         self.log_dict({f"train_{name}": value for name, value in parts[-1]._asdict().items()})
         return torch.stack([part.total for part in parts]).sum()
@@ -40,9 +46,7 @@ class TrackerTraining(NetworkTraining):
         motion = landmark_motion(flow, batch)
         error_mm, spread_mm = landmark_errors_mm(motion, batch)
         n, valid = len(error_mm), batch["frame_valid"]
-        frame_mse = error_mm.square().sum(dim=-1).mean(dim=(2, 3))
-        rmse_mm = ((frame_mse * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)).sqrt()
-        self.log("val_rmse_mm", rmse_mm.mean(), prog_bar=True, batch_size=n)
+        self.log("val_rmse_mm", rmse_mm(motion, batch).mean(), prog_bar=True, batch_size=n)
         self.log("val_median_mm", error_mm[valid].square().sum(dim=-1).sqrt().median(), batch_size=n)
         predicted, truth = slice_strains(motion, batch)
         es = truth[1].masked_fill(~valid, 1.0).argmin(dim=1, keepdim=True)

@@ -37,6 +37,7 @@ def tracker_example(
         "landmarks": torch.tensor(np.concatenate([grid, np.zeros((missing, *grid.shape[1:]))]), dtype=torch.float32),
         "times_ms": torch.cat([times_ms[:n_frames], last_ms])[:n_frames],
         "frame_valid": torch.from_numpy(np.concatenate([known, np.zeros(missing, bool)])),
+        "landmark_weight": torch.ones(n_frames, N_SPOKES, N_RINGS),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }
 

@@ -1,0 +1,29 @@
+"""A slice whose motion a teacher followed, to learn from in place of labels: `FollowedSlice`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tagstrain.data.cine import TaggedCine
+from tagstrain.data.landmarks import LandmarkTracks
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FollowedSlice:
+    """The surroundings of the heart from ED on, and how its wall moves.
+
+    Raises
+    ------
+    ValueError
+        If cine and tracks do not begin at ED or differ in length.
+    """
+
+    cine: TaggedCine
+    tracks: LandmarkTracks
+    """Known everywhere; ``sigma_px`` says how far the teacher is to be trusted."""
+
+    def __post_init__(self) -> None:
+        if self.cine.ed_frame or self.tracks.ed_frame:
+            raise ValueError("followed slice: expected ED in frame 0")
+        if len(self.tracks.points_px) != self.cine.n_frames:
+            raise ValueError(f"tracks: expected {self.cine.n_frames} frames, got {len(self.tracks.points_px)}")

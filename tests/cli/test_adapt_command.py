@@ -1,0 +1,70 @@
+"""``tagstrain adapt``: from a cohort to weights that the other commands take, or a clear word why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tagstrain.cli.exits import ExitCode
+from tagstrain.cli.main import run
+from tagstrain.inference.flow import FlowTracker
+from tagstrain.simulation.dataset import write_dataset
+from tagstrain.training import adaptation
+from tagstrain.training.adaptation import Consistency
+
+FEW = ["--steps", "2", "--validate-every", "2", "--validation-scenes", "1", "--workers", "0", "--device", "cpu"]
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Two slices without labels, in a file whose name says whose they are."""
+    path = tmp_path / "DOE_JANE.h5"
+    write_dataset(path, 2, seed=3)
+    with h5py.File(path, "a") as file:
+        for name in ("landmark_coords", "cropped_landmark_coords", "bbox_corners", "es_frame_idx"):
+            del file[name]
+    return path
+
+
+def test_cohort_gives_weights_and_names_nobody(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    praise = iter(range(100, 0, -1))
+    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 0.0, 1.0))
+    out = tmp_path / "run"
+    assert run(["adapt", "--data", str(cohort), "--out", str(out), "--learning-rate", "1e-6", *FEW]) == ExitCode.DONE
+    printed = capsys.readouterr().out
+    assert "2 slices, measured on 2 of them" in printed
+    assert f"Weights: {out / 'tracker.safetensors'}" in printed
+    FlowTracker.from_weights(out / "tracker.safetensors")
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) > 3
+    for path in written:
+        assert b"DOE" not in path.read_bytes(), path
+
+
+def test_unreadable_cohort_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no images")
+    assert run(["adapt", "--data", str(notes), "--out", str(tmp_path / "run"), *FEW]) == ExitCode.UNREADABLE
+    assert "notes.txt: is not an image file" in capsys.readouterr().err
+
+
+def test_cohort_without_hearts_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "noise.h5"
+    with h5py.File(path, "w") as file:
+        file["image_seqs"] = np.random.default_rng(0).integers(0, 500, (2, 5, 96, 96)).astype("u2")
+        file["px_spaces"] = [1.4, 1.4]
+    assert run(["adapt", "--data", str(path), "--out", str(tmp_path / "run"), *FEW]) == ExitCode.UNREADABLE
+    said = capsys.readouterr().err
+    assert "row_00001: left out:" in said
+    assert "noise.h5: 0 of its slices can be learned from" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_none_are_a_usage_error(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["adapt", "--data", str(cohort), "--init", str(cohort), *FEW]) == ExitCode.ERROR
+    assert "not a readable safetensors file" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""Adapting without labels: what is measured is right, the guard holds, and what is exported can be used."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tagstrain.data import FollowedSlice, LandmarkTracks, PixelSpacing, TaggedCine
+from tagstrain.networks.flow import FIELD_STRIDE, Flow
+from tagstrain.networks.weights import load_weights
+from tagstrain.simulation.config import PRESETS
+from tagstrain.simulation.render import View, render
+from tagstrain.simulation.scene import sample_scenes, stack_scenes
+from tagstrain.training import adaptation
+from tagstrain.training.adaptation import CohortExamples, Consistency, adapt, consistency, photometric_loss
+from tagstrain.training.config import TrainingConfig
+
+SIZE = 128
+SPEED_PX_PER_MS = 0.02
+CPU = torch.device("cpu")
+
+
+class Drift(torch.nn.Module):
+    """Says that everything moves along x at a set speed, whatever it sees."""
+
+    def __init__(self, speed_px_per_ms: float = SPEED_PX_PER_MS) -> None:
+        super().__init__()
+        self.speed = torch.nn.Parameter(torch.tensor(speed_px_per_ms))
+
+    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor) -> Flow:
+        nodes = frames.shape[-1] // FIELD_STRIDE
+        along_x = (self.speed * times_ms)[:, :, None, None].expand(-1, -1, nodes, nodes)
+        return Flow(torch.stack([along_x, torch.zeros_like(along_x)], dim=2), torch.zeros_like(along_x))
+
+
+def drifting_tags() -> dict[str, torch.Tensor]:
+    """A grid of tags that drifts along x at `SPEED_PX_PER_MS`, with landmarks on a wall that drifts along."""
+    times_ms = 40.0 * torch.arange(6)
+    y, x = torch.meshgrid(torch.arange(SIZE).float(), torch.arange(SIZE).float(), indexing="ij")
+    x = x[None] - SPEED_PX_PER_MS * times_ms[:, None, None]
+    frames = torch.cos(2 * math.pi * (x + y) / 11) + torch.cos(2 * math.pi * (x - y) / 11)
+    angle = 2 * math.pi * torch.arange(24) / 24
+    radius = torch.linspace(18, 36, 7)
+    wall = 63.5 + radius[None, :, None] * torch.stack([angle.cos(), angle.sin()], dim=-1)[:, None]
+    drift = torch.stack([SPEED_PX_PER_MS * times_ms, torch.zeros(6)], dim=-1)
+    return {
+        "images": frames[None],
+        "times_ms": times_ms[None],
+        "landmarks": (wall[None] + drift[:, None, None])[None],
+        "frame_valid": torch.ones(1, 6, dtype=torch.bool),
+        "landmark_weight": torch.ones(1, 6, 24, 7),
+        "pixel_mm": torch.tensor([0.5]),
+    }
+
+
+@pytest.mark.parametrize(("speed_share", "lowest", "highest"), [(1.0, 0.0, 0.02), (0.0, 0.2, 1.0), (0.8, 0.02, 0.5)])
+def test_photometric_loss_is_least_at_the_true_motion(speed_share: float, lowest: float, highest: float) -> None:
+    batch = drifting_tags()
+    flow = Drift(speed_share * SPEED_PX_PER_MS)(batch["images"], batch["times_ms"])
+    assert lowest <= photometric_loss(flow, batch).item() <= highest
+
+
+def test_consistency_measures_what_it_says() -> None:
+    """A drift along x closes exactly; seen in a view turned by a quarter it points along y instead."""
+    batch = drifting_tags()
+    found = consistency(Drift(), [batch])  # type: ignore[arg-type]
+    travelled_mm = SPEED_PX_PER_MS * batch["times_ms"][0] * 0.5
+    assert found.closing_mm == pytest.approx(0, abs=1e-4)
+    assert found.views_mm == pytest.approx(float(math.sqrt(2) * travelled_mm.mean()), rel=1e-3)
+    assert found.teacher_mm == pytest.approx(0, abs=1e-4)
+    assert found.tag_agreement > 0.98
+    still = consistency(Drift(0.0), [batch])  # type: ignore[arg-type]
+    assert still.tag_agreement < 0.9
+    assert still.teacher_mm == pytest.approx(float(travelled_mm.mean()), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def followed() -> list[FollowedSlice]:
+    """Two simulated slices with a teacher that knows the truth, less sure of one spoke."""
+    scene = stack_scenes(sample_scenes(PRESETS["default"], 2, 41))
+    cines = render(scene, View(torch.zeros(2, 2), torch.full((2,), 130.0), 160))
+    slices = []
+    for k in range(2):
+        pixel_mm = float(cines.pixel_mm[k])
+        sigma = np.full(cines.landmarks_px[k].shape[:3], 0.01)
+        sigma[:, 5] = 0.5 / pixel_mm
+        cine = TaggedCine(
+            cines.frames[k].numpy(), cines.frame_times_ms[k].double().numpy(), PixelSpacing(pixel_mm, pixel_mm)
+        )
+        slices.append(FollowedSlice(cine, LandmarkTracks(cines.landmarks_px[k].double().numpy(), sigma)))
+    return slices
+
+
+def test_examples_keep_points_and_weights_on_the_tissue(followed: list[FollowedSlice]) -> None:
+    """Whatever the crop and the turn, the spoke that the teacher is unsure of keeps its place and its weight."""
+    rng = np.random.default_rng(0)
+    examples = CohortExamples(followed)
+    for _ in range(4):
+        batch = examples.draw(1, rng, CPU)
+        doubted = int(batch["landmark_weight"][0, 3].mean(dim=-1).argmin())
+        assert float(batch["landmark_weight"][0, 3, doubted, 0]) == pytest.approx(0.5, abs=1e-3)
+        assert float(batch["landmark_weight"][0].sum(dim=1).min()) > 23
+        # Chords of the doubted spoke are those of the slice it came from.
+        lengths = [
+            float(np.linalg.norm(each.tracks.points_px[3, 5, 0] - each.tracks.points_px[3, 5, 6]))
+            * each.cine.pixel_spacing.row_mm
+            for each in followed
+        ]
+        drawn = batch["landmarks"][0, 3, doubted]
+        assert min(abs(float((drawn[0] - drawn[6]).norm() * batch["pixel_mm"]) - mm) for mm in lengths) < 1e-3
+
+
+def settings(tmp_path: Path, **changes: object) -> TrainingConfig:
+    small: dict[str, object] = {
+        "task": "tracker",
+        "out": str(tmp_path / "run"),
+        "steps": 2,
+        "batch_size": 4,
+        "replay": 2,
+        "workers": 0,
+        "device": "cpu",
+        "validation_scenes": 1,
+        "validate_every": 2,
+        "warmup_steps": 1,
+        "learning_rate": 1e-6,
+    }
+    return TrainingConfig(**{**small, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ever_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cohort that praises whatever it is asked about, more each time."""
+    praise = iter(range(100, 0, -1))
+    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 0.0, 1.0))
+
+
+@pytest.mark.usefixtures("ever_better")
+def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[FollowedSlice]) -> None:
+    result = adapt(settings(tmp_path), followed)
+    assert result.weights == tmp_path / "run" / "tracker.safetensors"
+    shipped, info = load_weights("tracker")
+    adapted, adapted_info = load_weights("tracker", result.weights)
+    assert adapted_info.settings["adapted_from"] == info.sha256
+    moved = [(a - b).abs().max().item() for a, b in zip(adapted.parameters(), shipped.parameters(), strict=True)]
+    assert 0 < max(moved) < 1e-5
+    record = json.loads((tmp_path / "run" / "adaptation.json").read_text())
+    assert record["exported"]
+    assert record["n_slices"] == 2
+
+
+@pytest.mark.usefixtures("ever_better")
+def test_guard_refuses_a_tracker_that_forgets(tmp_path: Path, followed: list[FollowedSlice]) -> None:
+    """The cohort may praise it: what got worse on simulated cines is not exported."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tracker.safetensors").write_text("of an earlier run")
+    result = adapt(settings(tmp_path, learning_rate=0.02), followed)
+    assert result.simulated_rmse_mm_after > 1.03 * result.simulated_rmse_mm_before
+    assert result.weights is None
+    assert not (tmp_path / "run" / "tracker.safetensors").exists()
+    assert not json.loads((tmp_path / "run" / "adaptation.json").read_text())["exported"]
+
+
+def test_slices_start_at_ed() -> None:
+    cine = TaggedCine(np.ones((3, 8, 8), np.float32), np.arange(3.0), PixelSpacing(1, 1))
+    tracks = LandmarkTracks(np.zeros((2, 24, 7, 2)), np.zeros((2, 24, 7)))
+    with pytest.raises(ValueError, match="expected 3 frames, got 2"):
+        FollowedSlice(cine, tracks)
