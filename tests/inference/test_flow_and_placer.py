@@ -21,7 +21,7 @@ INFO = WeightsInfo("tracker", "test", "0" * 64, {})
 class Shrinks(FlowNet):
     """Everything shrinks towards the middle of the crop by 1 % every 40 ms, and grows before."""
 
-    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None = None) -> Flow:
+    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **_: object) -> Flow:
         size = frames.shape[-1]
         steps = FIELD_STRIDE * torch.arange(size // FIELD_STRIDE) + (FIELD_STRIDE - 1) / 2 - (size - 1) / 2
         y, x = torch.meshgrid(steps, steps, indexing="ij")
@@ -33,7 +33,7 @@ class Shrinks(FlowNet):
 class Drifts(FlowNet):
     """The same motion to the right whatever it sees."""
 
-    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None = None) -> Flow:
+    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **_: object) -> Flow:
         nodes = frames.shape[-1] // FIELD_STRIDE
         motion = torch.zeros(*times_ms.shape, 2, nodes, nodes)
         motion[:, 1:, 0] = 3.0

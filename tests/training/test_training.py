@@ -95,6 +95,12 @@ class _StopAfter:
         NetworkTraining.training_step = self.original  # type: ignore[method-assign]
 
 
+def test_half_precision_and_processes_that_make_batches_work(tmp_path: Path) -> None:
+    weights = train(config(tmp_path, precision="bf16-mixed", workers=1, steps=2))
+    network, _ = load_weights("localizer", weights)
+    assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
+
+
 def test_non_finite_loss_stops_with_the_seed(tmp_path: Path) -> None:
     module = training_module(config(tmp_path))
     batch = next(iter(TrainingBatches(config(tmp_path))))
