@@ -215,11 +215,11 @@ class _Refiner(nn.Module):
         reference_grey = F.avg_pool2d(frames[:, :1], _STRIDE).expand(-1, n_frames, -1, -1).flatten(0, 1)[:, None]
         grey = F.avg_pool2d(warped[:, 1:], _STRIDE)
         coarse = F.avg_pool2d(start, _STRIDE)
-        steps = coarse.view(n, n_frames, *coarse.shape[1:]).diff(dim=1)
-        still = torch.zeros_like(steps[:, :1])
+        by_time = coarse.view(n, n_frames, *coarse.shape[1:])
+        steps, still = by_time.diff(dim=1), torch.zeros_like(by_time[:, :1])
         since, until = (torch.cat(x, dim=1).flatten(0, 1) for x in ([still, steps], [steps, still]))
         intervals_ms = times_ms.diff(dim=1)
-        none = torch.zeros_like(intervals_ms[:, :1])
+        none = torch.zeros_like(times_ms[:, :1])
         clock = torch.stack(
             [
                 times_ms / 1000,
