@@ -26,7 +26,7 @@ class PhaseNet(FlowNet):
     """`FlowNet` that only follows, shown the cosine and the sine of the harmonic phase of two tag directions too."""
 
     def __init__(self) -> None:
-        super().__init__(correlation=False, refinements=0)
+        super().__init__(correlation=False, refinements=0, looks=1)
         stem = self.features.stem
         more = 2 * N_PHASES * STRIDE**2
         self.features.stem = nn.Conv2d(stem.in_channels + more, stem.out_channels, 3, padding=1)

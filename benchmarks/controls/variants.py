@@ -15,6 +15,9 @@ from benchmarks.controls.point import PointNet
 from tagstrain.networks.flow import FlowNet
 from tagstrain.training.tracker_loss import LandmarkMotion, TrackerLosses, landmark_motion, slips_px
 
+LOOKS = 1
+"""At each frame, of every network that follows, the phase control among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -26,24 +29,24 @@ class Variant:
 
 
 def _sequential() -> FlowNet:
-    return FlowNet(correlation=False, refinements=0)
+    return FlowNet(correlation=False, refinements=0, looks=LOOKS)
 
 
 VARIANTS = {
     "sequential": Variant("follows frame by frame: warp, compare with ED, update", _sequential),
     "large": Variant(
         "`sequential` with as many weights as `refined`",
-        lambda: FlowNet((88, 128, 168), memory=48, correlation=False, refinements=0),
+        lambda: FlowNet((88, 128, 168), memory=48, correlation=False, refinements=0, looks=LOOKS),
     ),
     "direct": Variant("space-time U-Net, all frames at once, nothing warped", DirectNet),
     "point": Variant("point tracker: correlation around each landmark, attention over time and points", PointNet),
     "correlation": Variant(
         "`sequential`, shown how well patterns agree around every place",
-        lambda: FlowNet(correlation=True, refinements=0),
+        lambda: FlowNet(correlation=True, refinements=0, looks=LOOKS),
     ),
     "refined": Variant(
         "`correlation`, then refined twice with the whole cine in view",
-        lambda: FlowNet(correlation=True, refinements=2),
+        lambda: FlowNet(correlation=True, refinements=2, looks=LOOKS),
     ),
     "phase": Variant("`sequential`, shown the harmonic phase of both tag directions too", PhaseNet),
     "neighbors": Variant(

@@ -62,7 +62,8 @@ def test_every_network_begins_at_rest_and_learns_with_all_its_weights(variant: s
 
 def test_phase_network_deaf_to_phases_is_the_sequential_one(short: Crops) -> None:
     torch.manual_seed(0)
-    plain, phase = FlowNet(correlation=False, refinements=0), PhaseNet()
+    plain, phase = VARIANTS["sequential"].build(), PhaseNet()
+    assert isinstance(plain, FlowNet)
     nn.init.normal_(plain.head.weight, std=0.02)
     weights = plain.state_dict()
     n_inputs = plain.features.stem.in_channels
