@@ -57,6 +57,14 @@ def test_points_without_tissue_between_them_stay(points: NDArray[np.float64]) ->
     np.testing.assert_array_equal(unfolded(tracks, points), tracks)
 
 
+def test_points_almost_on_a_line_may_bend() -> None:
+    """As a reader gives them, to a tenth of a pixel."""
+    along = 5.0 * np.arange(12)
+    ed = np.round(np.stack([along, 30 + 0.37 * along], axis=-1), 1)
+    bent = ed + np.stack([np.zeros(12), 0.004 * (along - 30) ** 2], axis=-1)
+    np.testing.assert_array_equal(unfolded(bent[None], ed), bent[None])
+
+
 def test_the_cavity_itself_may_do_as_it_likes() -> None:
     """Triangles across a cavity are no tissue: an inner ring that bends inwards is no fold."""
     ed = wall(10, 26)

@@ -11,6 +11,8 @@ _LEAST_AREA_RATIO = 0.02
 _MAX_ROUNDS = 100
 _LARGEST_CIRCUMRADIUS = 2.5
 """Over the median: wider triangles span a cavity, or a gap between groups of points, and not tissue."""
+_FLATTEST = 2.0
+"""Circumradius over the longest side, of an angle of 165 degrees: three points almost on a line bend either way."""
 
 
 def unfolded(tracks_px: NDArray[np.floating], ed_points_px: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -47,7 +49,7 @@ def unfolded(tracks_px: NDArray[np.floating], ed_points_px: NDArray[np.floating]
 
 
 def _triangles(points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Corners ``(triangle, 3)`` of the tissue between points; none where they lie on a line."""
+    """Corners ``(triangle, 3)`` of the tissue between points; none where they lie on a line, or almost so."""
     none = np.empty((0, 3), np.intp)
     if len(points) < 3:
         return none
@@ -56,10 +58,11 @@ def _triangles(points: NDArray[np.float64]) -> NDArray[np.intp]:
     except QhullError:  # all on a line
         return none
     sides = np.linalg.norm(points[corners] - points[np.roll(corners, 1, axis=-1)], axis=-1)
-    area = np.abs(_areas(points, corners))
-    sound = area > 1e-6 * sides.max(axis=-1) ** 2
+    longest, area = sides.max(axis=-1), np.abs(_areas(points, corners))
+    sound = area > 1e-6 * longest**2
     radius = sides.prod(axis=-1) / (4 * np.maximum(area, 1e-12))
-    kept: NDArray[np.intp] = corners[sound & (radius <= _LARGEST_CIRCUMRADIUS * np.median(radius))]
+    within = np.minimum(_LARGEST_CIRCUMRADIUS * np.median(radius), _FLATTEST * longest)
+    kept: NDArray[np.intp] = corners[sound & (radius <= within)]
     return kept
 
 
