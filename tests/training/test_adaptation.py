@@ -65,6 +65,15 @@ def test_photometric_loss_is_least_at_the_true_motion(speed_share: float, lowest
     assert lowest <= photometric_loss(flow, batch).item() <= highest
 
 
+def test_a_stretch_without_landmarks_in_its_first_frame_says_nothing_about_tags() -> None:
+    """As where a short cine, filled up to the length of the others, runs backwards."""
+    batch = drifting_tags()
+    flow = Drift(0.0)(batch["images"], batch["times_ms"])
+    assert photometric_loss(flow, batch).item() > 0.2
+    batch["landmarks"][:, 0], batch["frame_valid"][:, 0] = 0.0, False
+    assert photometric_loss(flow, batch).item() == 0
+
+
 def test_consistency_measures_what_it_says() -> None:
     """A drift along x closes exactly; seen in a view turned by a quarter it points along y instead."""
     batch = drifting_tags()

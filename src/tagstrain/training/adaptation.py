@@ -175,7 +175,9 @@ def photometric_loss(flow: Flow, batch: Batch) -> torch.Tensor:
     Places weigh by the correlation itself, so that tags that have faded or washed out do not pull.
     """
     agreement = _agreement_at_landmarks(flow, batch)[:, 1:]
-    weight = agreement.detach().clamp_min(0) * batch["frame_valid"][:, 1:, None]
+    # Where the reference frame has no labels, nobody knows where the landmarks are.
+    labelled = batch["frame_valid"][:, 1:] & batch["frame_valid"][:, :1]
+    weight = agreement.detach().clamp_min(0) * labelled[:, :, None]
     return (weight * (1 - agreement)).sum() / weight.sum().clamp_min(1e-6)
 
 
