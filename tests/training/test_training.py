@@ -204,7 +204,15 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"replay": 3}, {"steps": 0}, {"simulation_share": 1.5}, {"task": "strain"}, {"architecture": "x"}]
+    "bad",
+    [
+        {"replay": 3},
+        {"steps": 0},
+        {"simulation_share": 1.5},
+        {"task": "strain"},
+        {"architecture": "x"},
+        {"refinements": -1},
+    ],
 )
 def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):

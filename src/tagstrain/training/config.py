@@ -79,6 +79,9 @@ class TrainingConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
+        if self.refinements is not None and self.refinements < 0:
+            raise ValueError(f"refinements: expected at least 0, got {self.refinements}")
+
     def save(self, path: Path) -> None:
         """Write as JSON."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")

@@ -34,10 +34,9 @@ logger = logging.getLogger(__name__)
 class _Batches(L.LightningDataModule):
     """Training batches that start where the run stands, and a fixed validation set."""
 
-    def __init__(self, config: TrainingConfig, device: torch.device, rows: RowExamples | None = None) -> None:
+    def __init__(self, config: TrainingConfig, rows: RowExamples | None = None) -> None:
         super().__init__()
         self.config = config
-        self.device = device
         self.rows = rows
         self._validation: dict[str, torch.Tensor] | None = None
 
@@ -45,14 +44,15 @@ class _Batches(L.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         in_process = self.config.workers == 0
+        device = trainer.strategy.root_device  # with its index: a new process knows nothing of this one's GPU
         stream = TrainingBatches(
             self.config,
             first_step=trainer.global_step,
             rank=trainer.global_rank,
-            device=self.device,
+            device=device,
             rows=self.rows,
         )
-        on_gpu = self.device.type == "cuda"
+        on_gpu = device.type == "cuda"
         return DataLoader(
             stream,
             batch_size=None,
@@ -168,8 +168,7 @@ def fit(
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-    device = torch.device("cuda" if use_cuda else "cpu")
-    trainer.fit(module, datamodule=_Batches(config, device, rows), ckpt_path=resume, weights_only=False)
+    trainer.fit(module, datamodule=_Batches(config, rows), ckpt_path=resume, weights_only=False)
     return Path(best.best_model_path or last.best_model_path)
 
 

@@ -28,7 +28,11 @@ class TrackerTraining(NetworkTraining):
     betas = (0.9, 0.98)
 
     def __init__(self, config: TrainingConfig) -> None:
-        super().__init__(config, FlowNet())
+        network = FlowNet()
+        if config.refinements == 0:
+            assert network.refiner is not None
+            network.refiner.requires_grad_(False)  # several GPUs wait for the gradient of every weight
+        super().__init__(config, network)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         # Every pass answers for what it adds: no gradient runs back into the one before.
