@@ -16,7 +16,8 @@ from tagstrain.inference.harp import HarpTracker
 from tagstrain.networks.symmetry import N_SYMMETRIES
 
 PHASE_AGREEMENT_MM = 1.0
-"""Distance from the learned tracks up to which phase tracking counts as right about the same tag line.
+"""Distance from the learned tracks up to which phase tracking counts as right about the same tag line, and standard
+deviation up to which it counts as having seen the point at all.
 
 Well below half of the narrowest tag spacing in use, 4 mm: beyond that it may follow the next line."""
 MARGIN = 0.9
@@ -67,22 +68,31 @@ def _from_ed(cine: TaggedCine) -> TaggedCine | None:
 
 
 def _checked_by_phase(cine: TaggedCine, tracks: LandmarkTracks) -> LandmarkTracks:
-    """Half-way to the phase-tracked place where both mean the same tag line; less sure by how far they are apart."""
+    """Half-way to the phase-tracked place where both mean the same tag line; less sure by how far they are apart.
+
+    Phase tracking has no say where tags have faded, nor with line tags: motion along them it takes for none.
+    """
     points_px = tracks.points_px
     try:
-        by_phase = HarpTracker().track(cine, points_px[0].reshape(-1, 2)).points_px.reshape(points_px.shape)
+        by_phase = HarpTracker().track(cine, points_px[0].reshape(-1, 2))
     except TagsNotFoundError:
         return tracks
-    apart_px = np.linalg.norm(by_phase - points_px, axis=-1)
-    agree = np.linalg.norm((by_phase - points_px) * cine.spacing_xy_mm, axis=-1) < PHASE_AGREEMENT_MM
-    midway = np.where(agree[..., None], (by_phase + points_px) / 2, points_px)
-    return replace(tracks, points_px=midway, sigma_px=np.hypot(tracks.sigma_px, apart_px))
+    pixel_mm = np.sqrt(np.prod(cine.spacing_xy_mm))
+    off_px = by_phase.points_px.reshape(points_px.shape) - points_px
+    seen = by_phase.sigma_px.reshape(points_px.shape[:-1]) * pixel_mm < PHASE_AGREEMENT_MM
+    agree = seen & (np.linalg.norm(off_px * cine.spacing_xy_mm, axis=-1) < PHASE_AGREEMENT_MM)
+    apart_px = np.where(seen, np.linalg.norm(off_px, axis=-1), 0.0)
+    return replace(
+        tracks,
+        points_px=points_px + np.where(agree[..., None], off_px / 2, 0.0),
+        sigma_px=np.hypot(tracks.sigma_px, apart_px),
+    )
 
 
 def _around_heart(cine: TaggedCine, points_px: NDArray[np.float64]) -> tuple[TaggedCine, NDArray[np.float64]]:
     """The part of the image that any training crop may show, with the place of its first pixel ``(x, y)``."""
     low, high = points_px.min(axis=(0, 1, 2)), points_px.max(axis=(0, 1, 2))
-    reach_px = MARGIN * (high - low).max()
+    reach_px = MARGIN * ((high - low) * cine.spacing_xy_mm).max() / cine.spacing_xy_mm
     rows, columns = cine.frames.shape[1:]
     first = np.maximum(np.floor(low - reach_px), 0).astype(int)
     last = np.minimum(np.ceil(high + reach_px), [columns - 1, rows - 1]).astype(int)

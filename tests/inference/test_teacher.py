@@ -1,0 +1,138 @@
+"""What the teacher hands on: from ED on, in pixels of what it cut out, moved by phase tracking only where that sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tagstrain.data import (
+    Box,
+    FollowedSlice,
+    LandmarkTracks,
+    Localization,
+    PixelSpacing,
+    SliceFailure,
+    SliceResult,
+    TaggedCine,
+)
+from tagstrain.inference.strain import slice_strain
+from tagstrain.inference.teacher import MARGIN, followed_slice
+
+ROW_MM, COLUMN_MM = 2.0, 1.0
+SPACING_XY_MM = np.array([COLUMN_MM, ROW_MM])
+CENTER_MM = np.array([90.0, 84.0])
+SCALES = np.array([0.98, 0.99, 1.0, 0.97, 0.93, 0.90])
+ED_FRAME = 2
+GRID, LINES = (0.8, 0.8 + np.pi / 2), (0.0,)
+
+
+def slice_result(
+    tag_depth: tuple[float, ...] = (1.0,) * len(SCALES),
+    tag_angles_rad: tuple[float, ...] = GRID,
+    error_mm: tuple[float, float] = (0.0, 0.0),
+    ed_frame: int = ED_FRAME,
+) -> SliceResult:
+    """A ring that shrinks about its center in pixels that are not square, followed but for an error from ED on."""
+    angle = 2 * np.pi * np.arange(24) / 24
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, None] * np.linspace(14, 24, 7)[:, None]
+    points_mm = CENTER_MM + (SCALES / SCALES[ed_frame])[:, None, None, None] * ring
+    points_mm[ed_frame + 1 :] += error_mm
+    y, x = np.mgrid[:84, :200]
+    place_mm = np.stack([x, y], axis=-1) * SPACING_XY_MM - CENTER_MM
+    frames = []
+    for scale, depth in zip(SCALES / SCALES[ed_frame], tag_depth, strict=True):
+        image = np.full(x.shape, 100.0)
+        for direction in tag_angles_rad:
+            along_mm = place_mm @ [np.cos(direction), np.sin(direction)] / scale
+            image *= 1 + 0.5 * depth * np.cos(2 * np.pi * along_mm / 7)
+        frames.append(image)
+    cine = TaggedCine(
+        np.array(frames, np.float32),
+        20 + 30.0 * np.arange(len(SCALES)),
+        PixelSpacing(ROW_MM, COLUMN_MM),
+        "DOE",
+        ed_frame=ed_frame,
+        source="/of/DOE",
+    )
+    points_px = points_mm / SPACING_XY_MM
+    landmarks = LandmarkTracks(points_px, np.full(points_px.shape[:-1], 0.2), ed_frame)
+    strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms)
+    return SliceResult(cine, Localization(Box.around(points_px[ed_frame].reshape(-1, 2)), 1.0), landmarks, strain)
+
+
+def followed(result: SliceResult) -> tuple[FollowedSlice, NDArray[np.float64]]:
+    """What is handed on, with its tracks as displacements from ED in mm."""
+    handed_on = followed_slice(result)
+    assert isinstance(handed_on, FollowedSlice)
+    points_px = handed_on.tracks.points_px
+    return handed_on, (points_px - points_px[0]) * handed_on.cine.spacing_xy_mm
+
+
+def moved_mm(result: SliceResult) -> NDArray[np.float64]:
+    points_px = result.landmarks.points_px[ED_FRAME:]
+    return (points_px - points_px[0]) * result.cine.spacing_xy_mm
+
+
+def test_frames_from_ed_on_with_points_on_the_same_pixels_and_no_name() -> None:
+    result = slice_result()
+    handed_on, _ = followed(result)
+    cine = handed_on.cine
+    np.testing.assert_array_equal(cine.frame_times_ms, 30.0 * np.arange(4))
+    assert "DOE" not in cine.name + cine.source
+    (was, now) = (
+        frames[points[0, ..., 1].round().astype(int), points[0, ..., 0].round().astype(int)]
+        for frames, points in (
+            (result.cine.frames[ED_FRAME], result.landmarks.points_px[ED_FRAME:]),
+            (cine.frames[0], handed_on.tracks.points_px),
+        )
+    )
+    np.testing.assert_array_equal(was, now)
+
+
+def test_surroundings_reach_as_far_on_every_side_in_mm() -> None:
+    cine = followed(slice_result())[0].cine
+    rows, columns = cine.frames.shape[1:]
+    expected_mm = (1 + 2 * MARGIN) * 48.0
+    assert columns * COLUMN_MM == pytest.approx(expected_mm, abs=3 * COLUMN_MM)
+    assert rows * ROW_MM == pytest.approx(expected_mm, abs=3 * ROW_MM)
+
+
+def test_phase_tracking_halves_an_error_and_the_trust() -> None:
+    result = slice_result(error_mm=(0.6, 0.0))
+    handed_on, found_mm = followed(result)
+    error_mm = found_mm[1:] - moved_mm(slice_result())[1:]
+    np.testing.assert_allclose(np.median(error_mm[..., 0]), 0.3, atol=0.05)
+    assert float(np.median(handed_on.tracks.sigma_px[1:])) > 0.4
+
+
+@pytest.mark.parametrize("error_mm", [(1.6, 0.0), (0.0, 1.6)])
+def test_another_tag_line_is_not_followed_but_lowers_the_trust(error_mm: tuple[float, float]) -> None:
+    result = slice_result(error_mm=error_mm)
+    handed_on, found_mm = followed(result)
+    np.testing.assert_allclose(np.median(found_mm - moved_mm(result), axis=(1, 2)), 0, atol=1e-9)
+    assert float(np.median(handed_on.tracks.sigma_px[1:])) > 0.7
+
+
+def test_faded_tags_say_nothing() -> None:
+    """Phase tracking then holds points where it saw them last, which is not far off."""
+    result = slice_result(tag_depth=(1, 1, 1, 1, 0, 0))
+    handed_on, found_mm = followed(result)
+    np.testing.assert_allclose(found_mm[3], moved_mm(result)[3], atol=1e-9)
+    np.testing.assert_allclose(handed_on.tracks.sigma_px[3], 0.2)
+
+
+def test_line_tags_do_not_hold_motion_along_them_back() -> None:
+    result = slice_result(tag_angles_rad=LINES)
+    np.testing.assert_allclose(followed(result)[1], moved_mm(result), atol=0.02)
+
+
+def test_a_slice_without_tags_is_handed_on_as_it_was_followed() -> None:
+    result = slice_result(tag_depth=(0,) * 6)
+    np.testing.assert_allclose(followed(result)[1], moved_mm(result), atol=1e-9)
+
+
+def test_a_cine_that_ends_at_ed_teaches_nothing() -> None:
+    outcome = followed_slice(slice_result(ed_frame=len(SCALES) - 1))
+    assert isinstance(outcome, SliceFailure)
+    assert "no frame after ED" in outcome.reason
