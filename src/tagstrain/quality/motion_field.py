@@ -87,3 +87,9 @@ def root_mean_square(vectors: NDArray[np.floating]) -> Array:
     total = np.where(known, squares, 0).sum(axis=in_frame)
     count = known.sum(axis=in_frame)
     return np.asarray(np.sqrt(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)))
+
+
+def rms_known(values: NDArray[np.floating]) -> float:
+    """Root mean square of all known values; NaN where none is known."""
+    known = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")

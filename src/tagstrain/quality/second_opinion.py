@@ -13,7 +13,7 @@ from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.interfaces import Placer, Tracker
 from tagstrain.mechanics.strain import circumferential_strain, mean_known
-from tagstrain.quality.motion_field import root_mean_square
+from tagstrain.quality.motion_field import rms_known, root_mean_square
 
 Array = NDArray[np.float64]
 N_REGIONS = 6
@@ -88,7 +88,7 @@ def agreement(result: SliceResult, other: LandmarkTracks | None, frames: NDArray
     except ValueError:  # landmarks that fell together
         return Agreement(float("nan"), float("nan"))
     difference = theirs - (ours if frames is None else ours[frames])
-    return Agreement(_rms_known(mean_known(difference, axis=1)), _rms_known(difference))
+    return Agreement(rms_known(mean_known(difference, axis=1)), rms_known(difference))
 
 
 def closure_mm(result: SliceResult, backward: LandmarkTracks | None) -> float:
@@ -128,8 +128,3 @@ def regional_strain(points_mm: Array, ed_frame: int) -> Array:
     angle = np.nan_to_num(np.arctan2(middle[:, 1], middle[:, 0]))
     sixth = np.floor(angle / (2 * np.pi) * N_REGIONS).astype(int) % N_REGIONS
     return np.column_stack([mean_known(strain[:, sixth == k], axis=1) for k in range(N_REGIONS)])
-
-
-def _rms_known(values: Array) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")

@@ -15,6 +15,7 @@ from tagstrain.quality.motion_field import (
     cell_area_spread,
     folded_share,
     jump_mm,
+    rms_known,
     roughness_mm,
     wall_area_ratio,
 )
@@ -114,7 +115,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Si
         tag_visibility_lowest=float(tags.share[first : end + 1].min()),
         tag_evenness=tags.evenness,
         tags_end_ms=float(times_ms[tags.end_frame - 1]) if tags.end_frame else float("nan"),
-        sigma_mm=_sigma_mm(landmarks.sigma_px, cine.spacing_xy_mm),
+        sigma_mm=rms_known(landmarks.sigma_px) * float(cine.spacing_xy_mm.mean()),
         closure_mm=closure_mm(result, back),
         back_strain_difference=on_the_way_back.circumferential,
         back_regional_difference=on_the_way_back.regional,
@@ -146,12 +147,4 @@ def _largest(values: NDArray[np.float64]) -> float:
 def _strain_roughness(points_mm: NDArray[np.float64], ed_frame: int) -> float:
     """Spread of mid-wall circumferential strain from one pair of spokes to the next; NaN where none is known."""
     strain = circumferential_strain(points_mm, ed_frame)[:, :, MIDWALL_RING]
-    off = strain - (np.roll(strain, 1, axis=1) + np.roll(strain, -1, axis=1)) / 2
-    known = off[np.isfinite(off)]
-    return float(np.sqrt(np.mean(known**2))) if known.size else float("nan")
-
-
-def _sigma_mm(sigma_px: NDArray[np.float64], spacing_xy_mm: NDArray[np.float64]) -> float:
-    """Root mean square of the stated standard deviations; NaN where none is stated."""
-    known = sigma_px[np.isfinite(sigma_px)]
-    return float(np.sqrt(np.mean(known**2)) * spacing_xy_mm.mean()) if known.size else float("nan")
+    return rms_known(strain - (np.roll(strain, 1, axis=1) + np.roll(strain, -1, axis=1)) / 2)
