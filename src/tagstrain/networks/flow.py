@@ -324,11 +324,14 @@ def correlated(reference: torch.Tensor, moved: torch.Tensor, reach: int, patch: 
     n, _, size, _ = reference.shape
     steps = 2 * reach + 1
     padded = F.pad(moved, (reach, reach, reach, reach), mode="replicate")[:, 0]
-    shifted = padded.unfold(1, size, 1).unfold(2, size, 1)
-    # Given its place the product need not be copied into the order that pooling expects.
-    products = reference.new_empty(n, steps, steps, size, size)
-    torch.mul(shifted, reference[:, :, None], out=products)
-    return F.avg_pool2d(products.flatten(1, 2), patch)
+    pooled = []
+    for dy in range(steps):  # all rows at once would take most of the memory of a long cine
+        shifted = padded[:, dy : dy + size].unfold(2, size, 1).transpose(1, 2)
+        # Given its place the product need not be copied into the order that pooling expects.
+        products = reference.new_empty(n, steps, size, size)
+        torch.mul(shifted, reference, out=products)
+        pooled.append(F.avg_pool2d(products, patch))
+    return torch.cat(pooled, dim=1)
 
 
 def warp_back(images: torch.Tensor, displacement_px: torch.Tensor) -> torch.Tensor:
