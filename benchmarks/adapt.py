@@ -31,7 +31,7 @@ from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import SimulatorConfig
 from tagstrain.simulation.dataset import write_scenes
 from tagstrain.simulation.scene import Scene, sample_scenes
-from tagstrain.training.adaptation import Adaptation, adapt
+from tagstrain.training.adaptation import CONSISTENCY_LABELS, Adaptation, adapt
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.run import train
 
@@ -140,13 +140,7 @@ def report(
         *(
             f"| {name} | {before:.3f} | {after:.3f} |"
             for name, before, after in zip(
-                (
-                    "turned views differ, mm",
-                    "miss after there and back, mm",
-                    "from the teacher, mm",
-                    "tag agreement",
-                    "simulated RMSE, mm",
-                ),
+                (*CONSISTENCY_LABELS, "simulated RMSE, mm"),
                 (*adapted.before, adapted.simulated_rmse_mm_before),
                 (*adapted.after, adapted.simulated_rmse_mm_after),
                 strict=True,

@@ -89,8 +89,9 @@ def adapt(
     if n_unreadable and not slices:
         finish(ExitCode.UNREADABLE)
     if len(slices) < MIN_SLICES:
+        whose = "its slices" if len(data) == 1 else f"the slices of it and {len(data) - 1} more"
         remedy = "Give more, or look at them with tagstrain analyze"
-        raise InputError(data[0], f"{len(slices)} of its slices can be learned from, {MIN_SLICES} are needed", remedy)
+        raise InputError(data[0], f"{len(slices)} of {whose} can be learned from, {MIN_SLICES} are needed", remedy)
     from tagstrain.training.adaptation import adapt as run_adaptation
 
     _report(run_adaptation(config, slices), quiet)
@@ -140,16 +141,13 @@ def _follow(
 
 def _report(result: Adaptation, quiet: bool) -> None:
     """Say what the cohort and the simulator think of the best step."""
+    from tagstrain.training.adaptation import CONSISTENCY_LABELS
+
     lines = [
         f"{result.n_slices} slices, measured on {result.n_held_out} of them",
         *(
             f"{name}: {was:.3f} -> {now:.3f}"
-            for name, was, now in zip(
-                ("turned views differ, mm", "miss after there and back, mm", "from the teacher, mm", "tag agreement"),
-                result.before,
-                result.after,
-                strict=True,
-            )
+            for name, was, now in zip(CONSISTENCY_LABELS, result.before, result.after, strict=True)
         ),
         f"simulated cines: {result.simulated_rmse_mm_before:.3f} -> {result.simulated_rmse_mm_after:.3f} mm RMSE",
         f"Weights: {result.weights}"

@@ -46,6 +46,15 @@ _REFUSED = 1e6
 """Stands for a broken guard where the least is looked for; not infinite, which would end the run."""
 
 
+CONSISTENCY_LABELS = (
+    "turned views differ, mm",
+    "miss after there and back, mm",
+    "from the teacher, mm",
+    "tag agreement",
+)
+"""Of the fields of `Consistency`, for people."""
+
+
 class Consistency(NamedTuple):
     """How well a tracker agrees with itself, a teacher and the tags, on cines whose true motion nobody knows.
 
