@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tagstrain.simulation.scene import sample_scenes, stack_scenes
 from tagstrain.training import adaptation
 from tagstrain.training.adaptation import CohortExamples, Consistency, adapt, consistency, photometric_loss
 from tagstrain.training.config import TrainingConfig
+from tagstrain.training.stream import TrainingBatches
 
 SIZE = 128
 SPEED_PX_PER_MS = 0.02
@@ -122,6 +124,14 @@ def test_examples_keep_points_and_weights_on_the_tissue(followed: list[FollowedS
         ]
         drawn = batch["landmarks"][0, 3, doubted]
         assert min(abs(float((drawn[0] - drawn[6]).norm() * batch["pixel_mm"]) - mm) for mm in lengths) < 1e-3
+
+
+def test_examples_travel_to_a_process_that_was_not_forked(followed: list[FollowedSlice]) -> None:
+    """As those that make batches on a GPU."""
+    stream = TrainingBatches(TrainingConfig(task="tracker", out=""), rows=CohortExamples(followed))
+    arrived = pickle.loads(pickle.dumps(stream))
+    drawn, expected = (s.rows.draw(1, np.random.default_rng(0), CPU) for s in (arrived, stream))
+    torch.testing.assert_close(drawn, expected)
 
 
 def settings(tmp_path: Path, **changes: object) -> TrainingConfig:
