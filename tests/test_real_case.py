@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 
 from tagstrain.cli.main import run
 from tagstrain.data import Box
@@ -77,3 +78,42 @@ def test_midwall_strain_is_that_of_a_healthy_heart(measured: dict[str, Any]) -> 
     # Smooth: no step between neighbours of more than a third of the peak, and few turns.
     assert np.abs(np.diff(curve)).max() < abs(curve[peak]) / 3
     assert np.abs(np.diff(curve, 2)).max() < abs(curve[peak]) / 3
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The expert's ED landmarks followed through the cine, ``(time, spoke, ring, 2)`` in pixels."""
+    out = tmp_path_factory.mktemp("given") / "tracks.h5"
+    assert run(["track", REAL_CASE, "--given-ed", "-o", str(out), "--quiet"]) == 0
+    with h5py.File(out) as file:
+        tracks: np.ndarray = file["landmark_coords"][0]
+    return np.moveaxis(tracks, 1, 2).reshape(-1, 24, 7, 2)
+
+
+def test_no_cell_of_the_followed_grid_is_folded(followed: np.ndarray) -> None:
+    next_spoke = np.roll(followed, -1, axis=1)
+    first = next_spoke[:, :, 1:] - followed[:, :, :-1]
+    second = followed[:, :, 1:] - next_spoke[:, :, :-1]
+    area = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+    assert (area * np.sign(area[0]) > 0).all()
+
+
+def test_followed_heart_is_smallest_at_end_systole(followed: np.ndarray) -> None:
+    ring = followed[:, :, 3]
+    length = np.linalg.norm(np.roll(ring, -1, axis=1) - ring, axis=-1).mean(axis=1)
+    assert 6 <= int(length.argmin()) <= 9
+
+
+def test_followed_points_stay_on_their_tags(followed: np.ndarray) -> None:
+    """Correlation with ED of the locally normalised images where the wall is thought to be, over frames 1 to 10."""
+    with h5py.File(REAL_CASE) as file:
+        frames = file["image_seqs"][0].astype(float)
+    detail = frames - gaussian_filter(frames, (0, 4, 4))
+    pattern = detail / np.sqrt(gaussian_filter(detail**2, (0, 4, 4)) + 1e-3 * detail.var())
+    fine = zoom(np.concatenate([followed, followed[:, :1]], axis=1), (1, 97 / 25, 25 / 7, 1), order=1)
+    seen = [
+        map_coordinates(p, (xy[..., 1].ravel(), xy[..., 0].ravel()), order=1)
+        for p, xy in zip(pattern, fine, strict=True)
+    ]
+    agreement = [np.corrcoef(seen[0], later)[0, 1] for later in seen[1:11]]
+    assert np.mean(agreement) >= 0.6
