@@ -26,8 +26,8 @@ COLUMNS = {
 }
 """Name in the record, factor and decimals of each column."""
 NOTES = """\
-All variants see the same simulated crops in the same batches, for the same number of steps, and are given the true
-landmarks (24 x 7) of the ED frame. A: the distribution they are trained on, other seeds; B: the settings of
+All variants see the same simulated crops in the same batches, for as many steps as the next table says, and are given
+the true landmarks (24 x 7) of the ED frame. A: the distribution they are trained on, other seeds; B: the settings of
 `benchmarks.accuracy` held back from training. Mean over seeds, then half the range between them where there are
 several. Errors are those of the displacement, all frames but ED: RMSE of a cine, mean over cines; median and 95th
 percentile of all points. Strain is Green-Lagrange, slice mean at the true ES frame. "Within sigma": 68 % is right.
