@@ -8,12 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tagstrain.networks.flow import FIELD_STRIDE, Flow
-from tagstrain.networks.preprocessing import locally_normalized
+from tagstrain.networks.flow import FIELD_STRIDE, Flow, doubled, silence, tag_pattern
 
 STRIDE = 4
-NORMALIZATION_WIDTH_PX, CONTRAST_FLOOR = 5.0, 0.08
-"""As in `FlowNet`."""
 
 
 class DirectNet(nn.Module):
@@ -37,12 +34,12 @@ class DirectNet(nn.Module):
         self.encoder = nn.ModuleList(_SpaceTimeBlock(width) for width in widths)
         self.decoder = nn.ModuleList(_SpaceTimeBlock(width) for width in (fine, middle))
         self.head = nn.Conv2d(fine, 3 * (STRIDE // FIELD_STRIDE) ** 2, 3, padding=1)
-        _silence(self.head)
+        silence(self.head)
 
     def forward(self, frames: torch.Tensor, times_ms: torch.Tensor) -> Flow:
         """Motion from the first frame to all others; arguments as for `FlowNet.forward`."""
         n, n_frames = frames.shape[:2]
-        pattern = locally_normalized(frames, NORMALIZATION_WIDTH_PX, CONTRAST_FLOOR)
+        pattern = tag_pattern(frames)
         patches = F.pixel_unshuffle(pattern[:, :, None], STRIDE)
         grey = F.avg_pool2d(frames, STRIDE)[:, :, None]
         interval_ms = F.pad(times_ms.diff(dim=1), (1, 0))
@@ -59,8 +56,8 @@ class DirectNet(nn.Module):
         fine = self.encoder[0](self.stem(x), n_frames)
         middle = self.encoder[1](self.down[0](fine), n_frames)
         coarse = self.encoder[2](self.down[1](middle), n_frames)
-        y = self.decoder[1](middle + _doubled(self.up[1](coarse)), n_frames)
-        y = F.relu(self.decoder[0](fine + _doubled(self.up[0](y)), n_frames))
+        y = self.decoder[1](middle + doubled(self.up[1](coarse)), n_frames)
+        y = F.relu(self.decoder[0](fine + doubled(self.up[0](y)), n_frames))
         answer = F.pixel_shuffle(self.head(y), STRIDE // FIELD_STRIDE).float()
         answer = answer.view(n, n_frames, *answer.shape[1:])
         still = torch.zeros_like(answer[:, :1, :2])
@@ -76,7 +73,7 @@ class _SpaceTimeBlock(nn.Module):
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.time = nn.Conv2d(width, width, (5, 1), padding=(2, 0))
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        _silence(self.second)
+        silence(self.second)
 
     def forward(self, x: torch.Tensor, n_frames: int) -> torch.Tensor:
         y = F.relu(self.first(F.relu(self.norm(x))))
@@ -86,14 +83,3 @@ class _SpaceTimeBlock(nn.Module):
         y = F.relu(y + moved.transpose(1, 2).flatten(0, 1))
         changed: torch.Tensor = x + self.second(y)
         return changed
-
-
-def _silence(layer: nn.Conv2d) -> None:
-    """Start from an answer of zero."""
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-
-
-def _doubled(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

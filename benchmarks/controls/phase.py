@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet, warp_back
+from tagstrain.networks.flow import FlowNet
 
 STRIDE = 4
 """Crop pixels between features, as in `FlowNet`."""
@@ -31,53 +30,9 @@ class PhaseNet(FlowNet):
         more = 2 * N_PHASES * STRIDE**2
         self.features.stem = nn.Conv2d(stem.in_channels + more, stem.out_channels, 3, padding=1)
 
-    def _follow(
-        self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None
-    ) -> Flow:
-        """As `FlowNet` does, but for the phases."""
-        n, n_frames, size, _ = frames.shape
-        half, quarter = size // FIELD_STRIDE, size // STRIDE
-        phases = harmonic_phases(pattern.float())
-        reference = F.pixel_unshuffle(pattern[:, :1], STRIDE)
-        reference_grey = F.avg_pool2d(frames[:, :1], STRIDE)
-        reference_phases = F.pixel_unshuffle(phases[:, 0], STRIDE)
-        displacement = frames.new_zeros(n, 2, half, half)
-        velocity = torch.zeros_like(displacement)
-        state = frames.new_zeros(n, self.memory, quarter, quarter)
-        before = reference
-        displacements = [displacement]
-        spreads = [frames.new_full((n, half, half), -3.0)]
-        for t in range(1, n_frames):
-            start = displacement if slips_px is None else displacement + slips_px[:, t]
-            images = torch.cat([pattern[:, t : t + 1], frames[:, t : t + 1], phases[:, t]], dim=1)
-            warped = warp_back(images, start)
-            grey = F.avg_pool2d(warped[:, 1:2], STRIDE)
-            interval_ms = times_ms[:, t] - times_ms[:, t - 1]
-            clock = torch.stack([times_ms[:, t] / 1000, interval_ms / 50], dim=1)[:, :, None, None]
-            x = [
-                reference,
-                F.pixel_unshuffle(warped[:, :1], STRIDE),
-                before,
-                reference_grey,
-                grey,
-                grey - reference_grey,
-                0.1 * F.avg_pool2d(start, FIELD_STRIDE),
-                0.5 * F.avg_pool2d(velocity, FIELD_STRIDE),
-                clock.expand(n, 2, quarter, quarter),
-                state,
-                reference_phases,
-                F.pixel_unshuffle(warped[:, 2:], STRIDE),
-            ]
-            features = self.features(torch.cat(x, dim=1).contiguous(memory_format=torch.channels_last))
-            state = self._remember(features, state)
-            answer = F.pixel_shuffle(self.head(torch.cat([features, state], dim=1)), STRIDE // FIELD_STRIDE).float()
-            found = start + answer[:, :2]
-            velocity = (found - displacement).detach()
-            displacement = found.detach()
-            before = F.pixel_unshuffle(warp_back(pattern[:, t : t + 1], displacement), STRIDE)
-            displacements.append(found)
-            spreads.append(answer[:, 2])
-        return Flow(torch.stack(displacements, dim=1), torch.stack(spreads, dim=1))
+    def images(self, pattern: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """With the four images of `harmonic_phases`."""
+        return torch.cat([super().images(pattern, frames), harmonic_phases(pattern.float())], dim=2)
 
 
 def harmonic_phases(pattern: torch.Tensor) -> torch.Tensor:

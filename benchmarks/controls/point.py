@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.controls.direct import CONTRAST_FLOOR, NORMALIZATION_WIDTH_PX
-from tagstrain.networks.preprocessing import locally_normalized
+from tagstrain.networks.flow import tag_pattern
 from tagstrain.training.tracker_loss import LandmarkMotion
 
 STRIDE = 2
@@ -62,7 +61,7 @@ class PointNet(nn.Module):
         """
         n, n_frames, size, _ = frames.shape
         points = ed_landmarks_px.flatten(1, 2)
-        pattern = locally_normalized(frames, NORMALIZATION_WIDTH_PX, CONTRAST_FLOOR)
+        pattern = tag_pattern(frames)
         patches = F.pixel_unshuffle(pattern.flatten(0, 1)[:, None], STRIDE)
         grey = F.avg_pool2d(frames.flatten(0, 1)[:, None], STRIDE)
         features = self.encoder(torch.cat([patches, grey], dim=1)).float()

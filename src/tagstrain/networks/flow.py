@@ -84,7 +84,7 @@ class FlowNet(nn.Module):
         self.gates = nn.Conv2d(fine + memory, 3 * memory, 1)
         # Per node of the finer field: two components and the logarithm of their spread.
         self.head = nn.Conv2d(fine + memory, 3 * (_STRIDE // FIELD_STRIDE) ** 2, 3, padding=1)
-        _silence(self.head)
+        silence(self.head)
         self.refiner = _Refiner(refining_widths, correlation) if refinements else None
 
     def forward(
@@ -118,7 +118,7 @@ class FlowNet(nn.Module):
         refinements: int | None = None,
     ) -> list[Flow]:
         """What `forward` found on its way there: the motion as followed, and after every refinement."""
-        pattern = locally_normalized(frames, _NORMALIZATION_WIDTH_PX, _CONTRAST_FLOOR)
+        pattern = tag_pattern(frames)
         flows = [self._follow(pattern, frames, times_ms, slips_px)]
         for _ in range(self.refinements if refinements is None else refinements):
             assert self.refiner is not None, "a network that was built without refinements"
@@ -126,6 +126,10 @@ class FlowNet(nn.Module):
             shaken = None if slips_px is None or len(flows) > 1 else slips_px.roll(1, dims=0)
             flows.append(self.refiner(pattern, frames, times_ms, flows[-1], shaken))
         return flows
+
+    def images(self, pattern: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """What following carries back to ED, ``(batch, time, image, size, size)``: pattern, grey levels, any more."""
+        return torch.stack([pattern, frames], dim=2)
 
     def _follow(
         self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None
@@ -140,16 +144,16 @@ class FlowNet(nn.Module):
         before = reference
         displacements = [displacement]
         spreads = [frames.new_full((n, half, half), -3.0)]
+        images = self.images(pattern, frames)
         for t in range(1, n_frames):
-            images = torch.stack([pattern[:, t], frames[:, t]], dim=1)
             interval_ms = times_ms[:, t] - times_ms[:, t - 1]
             clock = torch.stack([times_ms[:, t] / 1000, interval_ms / 50], dim=1)[:, :, None, None]
             found = displacement if slips_px is None else displacement + slips_px[:, t]
             for _ in range(self.looks):
                 # Each look answers for its own step: no gradient runs back through the displacement.
                 start = found.detach()
-                warped = warp_back(images, start)
-                grey = F.avg_pool2d(warped[:, 1:], _STRIDE)
+                warped = warp_back(images[:, t], start)
+                grey = F.avg_pool2d(warped[:, 1:2], _STRIDE)
                 x = [
                     reference,
                     F.pixel_unshuffle(warped[:, :1], _STRIDE),
@@ -162,6 +166,8 @@ class FlowNet(nn.Module):
                     clock.expand(n, 2, quarter, quarter),
                     state,
                 ]
+                if images.shape[2] > 2:
+                    x += [F.pixel_unshuffle(further, _STRIDE) for further in (images[:, 0, 2:], warped[:, 2:])]
                 if self.correlation:
                     x.append(correlated(pattern[:, :1], warped[:, :1], _FINE_REACH, _STRIDE))
                     halves = F.avg_pool2d(torch.cat([pattern[:, :1], warped[:, :1]], dim=1), 2)
@@ -193,7 +199,7 @@ class _Refiner(nn.Module):
         compared = (2 * _REFINING_REACH + 1) ** 2 if correlation else 0
         self.features = _Pyramid(2 * _STRIDE**2 + compared + 3 + 9 + 3, widths, over_time=True)
         self.head = nn.Conv2d(widths[0], 3 * _STRIDE**2, 3, padding=1)
-        _silence(self.head)
+        silence(self.head)
 
     def forward(
         self,
@@ -267,8 +273,8 @@ class _Pyramid(nn.Module):
         fine = self.encoder[0](self.stem(x), n_frames)
         middle = self.encoder[1](self.down[0](fine), n_frames)
         coarse = self.encoder[2](self.down[1](middle), n_frames)
-        y = self.decoder[1](middle + _doubled(self.up[1](coarse)), n_frames)
-        y = self.decoder[0](fine + _doubled(self.up[0](y)), n_frames)
+        y = self.decoder[1](middle + doubled(self.up[1](coarse)), n_frames)
+        y = self.decoder[0](fine + doubled(self.up[0](y)), n_frames)
         return F.relu(y)
 
 
@@ -278,10 +284,10 @@ class _ResidualBlock(nn.Module):
         self.norm = nn.GroupNorm(8, width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        _silence(self.second)
+        silence(self.second)
         self.time = nn.Conv2d(width, 3 * width, 1) if over_time else None
         if self.time is not None:
-            _silence(self.time)
+            silence(self.time)
 
     def forward(self, x: torch.Tensor, n_frames: int) -> torch.Tensor:
         y: torch.Tensor = x + self.second(F.relu(self.first(F.relu(self.norm(x)))))
@@ -298,14 +304,19 @@ def _from_neighbors(x: torch.Tensor, n_frames: int) -> torch.Tensor:
     return total.flatten(0, 1)
 
 
-def _silence(layer: nn.Conv2d) -> None:
+def tag_pattern(frames: torch.Tensor) -> torch.Tensor:
+    """Standardised crops ``(batch, time, size, size)`` with the same contrast everywhere, as the tracker sees them."""
+    return locally_normalized(frames, _NORMALIZATION_WIDTH_PX, _CONTRAST_FLOOR)
+
+
+def silence(layer: nn.Conv2d) -> None:
     """Start from an answer of zero."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
 
 
-def _doubled(x: torch.Tensor) -> torch.Tensor:
+def doubled(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 

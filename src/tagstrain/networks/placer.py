@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tagstrain.networks.flow import FIELD_STRIDE, Flow, warp_back
-from tagstrain.networks.preprocessing import blur, locally_normalized
+from tagstrain.networks.flow import FIELD_STRIDE, Flow, tag_pattern, warp_back
+from tagstrain.networks.preprocessing import blur
 from tagstrain.networks.unet import UNet
 
 CAVITY, HEART = 0, 1
@@ -68,7 +68,7 @@ def placer_channels(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
     chosen = motion[torch.arange(n, device=frames.device)[:, None], moments]
     area, longest, shortest, rotation = _deformation(chosen)
 
-    pattern = locally_normalized(frames, 5.0, 0.08).flatten(0, 1)[:, None]
+    pattern = tag_pattern(frames).flatten(0, 1)[:, None]
     everything = torch.cat([pattern, frames.flatten(0, 1)[:, None]], dim=1)
     carried = warp_back(everything, flow.displacement_px.flatten(0, 1)).view(n, n_frames, 2, size, size)
     agreement = tag_agreement(carried[:, :, 0])
