@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from tests.simulation.scenes import quiet_scene, square_view
 
 from tagstrain.data import PixelSpacing, TaggedCine
 from tagstrain.inference.harp import HarpTracker
+from tagstrain.simulation.acquisition import acquire
 from tagstrain.simulation.config import PRESETS, SimulatorConfig
-from tagstrain.simulation.render import full_view, render
+from tagstrain.simulation.render import OVERSAMPLING, full_view, render
 from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 
 
@@ -32,6 +34,52 @@ def test_noise_has_the_asked_level(snr: float) -> None:
     noise_sd = float(noisy[air].mean()) / math.sqrt(math.pi / 2)
     scale = float(noisy[wall].mean() / clean[wall].mean())
     assert float(clean[wall].mean()) * scale / noise_sd == pytest.approx(snr, rel=0.05)
+
+
+@pytest.mark.parametrize("oversampling", [2, 3])
+def test_oversampled_signal_gives_the_pixels_of_the_image(oversampling: int) -> None:
+    """A smooth blob has a value at every pixel's centre, however finely the signal was laid out."""
+    size, side_mm = 64, 96.0
+    acquisition = stack_scenes([quiet_scene()]).acquisition
+
+    def blob(n: int) -> torch.Tensor:
+        steps = (torch.arange(n) + 0.5) / n * side_mm - side_mm / 2
+        distance = (steps - 3.3) ** 2 + (steps[:, None] + 7.7) ** 2
+        return (1 + 0.5 * torch.exp(-distance / (2 * 6.0**2)))[None, None]
+
+    pixel_mm = torch.tensor([side_mm / size])
+    nothing, noise = torch.zeros(1), [torch.Generator()]
+    image = acquire(blob(size * oversampling), pixel_mm, acquisition, nothing, noise, oversampling)
+    torch.testing.assert_close(image, blob(size), atol=1e-4, rtol=0)
+
+
+def test_oversampling_leaves_out_what_pixels_cannot_show() -> None:
+    """Stripes finer than two pixels are gone, not folded back to coarser ones."""
+    size = 64
+    acquisition = stack_scenes([quiet_scene()]).acquisition
+    stripes = 1 + torch.cos(2 * math.pi * 40 * torch.arange(2 * size) / (2 * size)).expand(1, 1, 2 * size, -1)
+    image = acquire(stripes, torch.tensor([1.5]), acquisition, torch.zeros(1), [torch.Generator()], 2)
+    torch.testing.assert_close(image, torch.ones_like(image), atol=1e-3, rtol=0)
+
+
+def test_edge_of_the_cavity_moves_as_the_truth_says() -> None:
+    """Where motion has a kink: bright blood ends at the first ring, at ED as at ES."""
+    scene = quiet_scene(seed=6)
+    untagged = replace(scene.tags, depth=torch.zeros(2), wash_out_ms=torch.tensor(1.0), inflow=torch.tensor(1.0))
+    scenes = stack_scenes([replace(scene, tags=untagged)])
+    cines = render(scenes, full_view(scenes), [0, 8], oversampling=OVERSAMPLING)
+    pixel_mm = float(cines.pixel_mm[0])
+    places_mm = np.arange(-5, 5, 0.05)
+    for image, time in ((0, 0), (1, 8)):
+        rings = cines.landmarks_px[0, time].double().numpy()
+        outward = rings[:, -1] - rings[:, 0]
+        outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+        lines = rings[:, :1] + outward[:, None] * places_mm[:, None] / pixel_mm
+        across = map_coordinates(cines.frames[0, image].double().numpy(), lines.transpose(2, 0, 1)[::-1], order=3)
+        blood, muscle = across[:, :20].mean(axis=1), across[:, -20:].mean(axis=1)
+        edge_mm = places_mm[(across < (blood + muscle)[:, None] / 2).argmax(axis=1)]
+        assert abs(edge_mm.mean()) < 0.35
+        assert edge_mm.std() < 0.2
 
 
 def test_same_scene_same_bytes_in_any_batch() -> None:

@@ -15,7 +15,7 @@ from tagstrain.geometry import OriginalCrop
 from tagstrain.io.dicom_export import write_dicom_study
 from tagstrain.io.landmark_writer import LandmarkFileWriter
 from tagstrain.simulation.config import PRESETS, SimulatorConfig
-from tagstrain.simulation.render import RenderedCines, full_view, render
+from tagstrain.simulation.render import OVERSAMPLING, RenderedCines, full_view, render
 from tagstrain.simulation.scene import Scene, sample_scene, sample_scenes, stack_scenes
 
 BATCH = 4
@@ -50,7 +50,7 @@ def write_scenes(
     with LandmarkFileWriter(path, n_frames, overwrite) as writer:
         for start in range(0, len(scenes), BATCH):
             scene = stack_scenes(scenes[start : start + BATCH], device)
-            cines = render(scene, full_view(scene))
+            cines = render(scene, full_view(scene), oversampling=OVERSAMPLING)
             for k in range(len(cines.frames)):
                 _append(writer, cines, k)
                 progress(1)
@@ -118,7 +118,7 @@ def simulated_study(seed: int, preset: str = "ukb", size: int = 256) -> tuple[li
 def render_study(scenes: Sequence[Scene], size: int = 256) -> tuple[list[TaggedCine], RenderedCines]:
     """Scenes of base, mid and apex (`sample_study`) as cines, with their truth."""
     scene = stack_scenes(scenes)
-    cines = render(scene, full_view(scene, size))
+    cines = render(scene, full_view(scene, size), oversampling=OVERSAMPLING)
     slices = [
         TaggedCine(
             frames=_stored(cines.frames[k]).astype(np.float32),

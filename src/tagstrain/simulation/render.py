@@ -69,6 +69,10 @@ class RenderedCines:
     pixel_mm: torch.Tensor
 
 
+OVERSAMPLING = 2
+"""Times that a whole image is laid out finer, along each axis, than its pixels: edges and motion inside one count."""
+
+
 def full_view(scene: Scene, size: int = 256) -> View:
     """The whole image as the scanner frames it."""
     return View(scene.acquisition.image_center_mm, scene.acquisition.field_of_view_mm, size)
@@ -97,7 +101,9 @@ def motion_times_ms(scene: Scene) -> torch.Tensor:
 
 
 @torch.no_grad()
-def render(scene: Scene, view: View, frame_indices: Sequence[int] | None = None) -> RenderedCines:
+def render(
+    scene: Scene, view: View, frame_indices: Sequence[int] | None = None, oversampling: int = 1
+) -> RenderedCines:
     """Render a batch of scenes (`stack_scenes`) on the device of its tensors.
 
     On one device and one PyTorch build the same scenes and view give the same bytes, whatever else is in the batch.
@@ -106,16 +112,21 @@ def render(scene: Scene, view: View, frame_indices: Sequence[int] | None = None)
     ----------
     frame_indices
         Frames to image; None for all. Truth always covers all frames.
+    oversampling
+        How much finer than the image tissue, tags and motion are laid out, along each axis; what a scanner's pixels of
+        more than 1 mm cannot show is then left out as in k-space, not sampled at their centres.
     """
     device = view.side_mm.device
+    fine = View(view.center_mm, view.side_mm, view.size * oversampling)
     motion = HeartMotion(scene)
     times = motion_times_ms(scene)
     frames = range(times.shape[1]) if frame_indices is None else frame_indices
-    signal = _signal(scene, view, motion, times, frames)
-    wall = _wall_mask(scene, view)
+    signal = _signal(scene, fine, motion, times, frames)
+    wall = _wall_mask(scene, fine)
     wall_signal = (signal[:, :1].abs() * wall[:, None]).sum(dim=(1, 2, 3)) / wall.sum(dim=(1, 2)).clamp_min(1)
     noise_sd = wall_signal / scene.acquisition.snr
-    images = acquire(signal, view.pixel_mm, scene.acquisition, noise_sd, generators_of(scene, 1, device))
+    noise = generators_of(scene, 1, device)
+    images = acquire(signal, view.pixel_mm, scene.acquisition, noise_sd, noise, oversampling)
     brightness = images.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9)
     images = (images / brightness) ** scene.acquisition.gamma[:, None, None, None]
     landmarks_mm = ed_landmarks_mm(scene)
@@ -168,27 +179,18 @@ def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, 
         view.grid_mm(), scene.acquisition, smooth_fields(generators, size, view.pixel_mm, slow)[:, 0]
     )
     points = view.grid_mm().reshape(n, -1, 2)
-    coarse = size // 2
-    coarse_points = view.grid_mm(coarse).reshape(n, -1, 2)
 
     def at(maps_ed: torch.Tensor, places_mm: torch.Tensor) -> torch.Tensor:
         unit = 2 * (places_mm - map_view.center_mm[:, None]) / map_view.side_mm[:, None, None]
         sampled = F.grid_sample(maps_ed, unit.view(n, size, size, 2), align_corners=False, padding_mode="border")
         return sampled.flatten(2)
 
-    def fine(displacement_mm: torch.Tensor) -> torch.Tensor:
-        """Displacement on the coarse grid, carried to every pixel."""
-        field = displacement_mm.view(n, coarse, coarse, 2).permute(0, 3, 1, 2)
-        field = F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
-        return field.permute(0, 2, 3, 1).reshape(n, -1, 2)
-
     images = []
     for frame in frames:
         time = times[:, frame : frame + 1]
-        coarse_heart = motion.backward(coarse_points, time)
-        coarse_background = motion.background_backward(coarse_points, time, coarse_heart)
-        heart_ed = points + fine(coarse_heart - coarse_points)
-        background_ed = points + fine(coarse_background - coarse_points)
+        # At every pixel: motion has a kink at the endocardium, which interpolation would round off.
+        heart_ed = motion.backward(points, time)
+        background_ed = motion.background_backward(points, time, heart_ed)
         heart = at(heart_maps, heart_ed)
         background = at(maps.background, background_ed)
         share = heart[:, 4].clamp(0, 1)
