@@ -22,7 +22,7 @@ import torch
 import tagstrain
 from benchmarks.accuracy.methods import METHODS, Method, Timed, load_methods
 from benchmarks.accuracy.table import Row, failed_and_seconds, write_results
-from benchmarks.accuracy.test_sets import SETS, TestFile, test_files
+from benchmarks.accuracy.test_sets import ALL_SETTINGS, SETS, TestFile, test_files
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.track_rows import row_shape, track_given_rows
 from tagstrain.io.hdf5 import LandmarkFile, LandmarkFileWriter
@@ -179,9 +179,10 @@ def _rows(name: str, files: list[TestFile], predictions: list[Path | None], meth
     """Rows of the table: each file, and the pool of each set that has several."""
     rows = []
     groups = [(file.set_name, file.setting, [file]) for file in files]
-    pool = [file for file in files if file.set_name == "B"]
-    if len(pool) > 1:
-        groups.append(("B", "all settings", pool))
+    for set_name in SETS:
+        pool = [file for file in files if file.set_name == set_name]
+        if len(pool) > 1:
+            groups.append((set_name, ALL_SETTINGS, pool))
     found = dict(zip((file.path for file in files), predictions, strict=True))
     for set_name, setting, members in groups:
         pairs = [(file.path, found[file.path]) for file in members]

@@ -72,4 +72,11 @@ SETTINGS = (
     Setting("dyskinetic infarct", _config(midwall_shortening=(0.16, 0.28), **_CONTRACTING), _infarct(1.6)),
     Setting("12 frames", _config(n_frames=12, frame_interval_ms=(50.0, 54.0))),
     Setting("50 frames", _config(n_frames=50, frame_interval_ms=(16.0, 19.0))),
+    Setting("inner wall squeezed", _config(inner_loss=(0.3, 0.3))),
 )
+GROUPS_A: dict[str, Callable[[Scene], bool]] = {
+    "grid tags": lambda scene: bool(scene.tags.depth[1] > 0),
+    # Motion along the lines leaves no trace.
+    "line tags": lambda scene: bool(scene.tags.depth[1] == 0),
+}
+"""What set A is made of."""

@@ -16,7 +16,7 @@ import numpy as np
 import tagstrain
 from benchmarks.accuracy.methods import Method
 from benchmarks.accuracy.settings import SEED_A, SEED_B, SEED_C
-from benchmarks.accuracy.test_sets import SETS
+from benchmarks.accuracy.test_sets import ALL_SETTINGS, SETS
 from tagstrain.io.atomic import atomic_file
 from tagstrain.io.hdf5 import LandmarkFile
 from tagstrain.report.evaluation import Evaluation
@@ -137,8 +137,12 @@ def _markdown(rows: Sequence[Row], made: dict[str, Any]) -> str:
         mine = [row for row in rows if row.set_name == name]
         settings = list(dict.fromkeys(row.setting for row in mine))
         # The pool first, then what it is made of.
-        for setting in sorted(settings, key=lambda s: s != "all settings"):
-            title = f"## {name}: {meaning}" if setting in ("", "all settings") else f"### {name}: {setting}"
+        for setting in sorted(settings, key=lambda s: s != ALL_SETTINGS):
+            title = (
+                f"## {name}: {meaning}"
+                if setting in ("", ALL_SETTINGS) or len(settings) == 1
+                else f"### {name}: {setting}"
+            )
             lines += [title, "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
             lines += [_line(_cells(row)) for row in mine if row.setting == setting]
             lines.append("")

@@ -10,13 +10,15 @@ import numpy as np
 
 from benchmarks.accuracy.second_case import draw_case
 from benchmarks.accuracy.second_generator import render_case
-from benchmarks.accuracy.settings import SEED_A, SEED_B, SEED_C, SETTINGS
+from benchmarks.accuracy.settings import GROUPS_A, SEED_A, SEED_B, SEED_C, SETTINGS
 from tagstrain.data import Box
 from tagstrain.io.hdf5 import LandmarkFileWriter
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.dataset import write_scenes
-from tagstrain.simulation.scene import sample_scenes
+from tagstrain.simulation.scene import Scene, sample_scenes
 
+ALL_SETTINGS = "all settings"
+"""Name of the pool of a set that has several."""
 SETS = {
     "A": "the distribution that training draws from, other seeds",
     "B": "settings held back from training",
@@ -44,7 +46,12 @@ def test_files(folder: Path, sets: tuple[str, ...], numbers: dict[str, int]) -> 
         Cines per set, for B per setting.
     """
     for name in sets:
-        settings = [s.name for s in SETTINGS] if name == "B" else [""]
+        settings = [""]
+        if name == "A":
+            scenes = _scenes_a(numbers[name])
+            settings = [group for group, holds in GROUPS_A.items() if any(map(holds, scenes))]
+        elif name == "B":
+            settings = [s.name for s in SETTINGS]
         for index, setting in enumerate(settings):
             stem = "_".join([name, str(numbers[name]), *setting.replace("-", " ").split()])
             file = TestFile(name, setting, folder / f"{stem}.h5")
@@ -58,12 +65,16 @@ test_files.__test__ = False  # type: ignore[attr-defined]
 
 def _write(file: TestFile, index: int, n: int) -> None:
     if file.set_name == "A":
-        write_scenes(file.path, sample_scenes(PRESETS["default"], n, SEED_A))
+        write_scenes(file.path, [scene for scene in _scenes_a(n) if GROUPS_A[file.setting](scene)])
     elif file.set_name == "B":
         setting = SETTINGS[index]
         write_scenes(file.path, [setting.edit(s) for s in sample_scenes(setting.config, n, SEED_B + index)])
     else:
         write_second(file.path, n)
+
+
+def _scenes_a(n: int) -> list[Scene]:
+    return sample_scenes(PRESETS["default"], n, SEED_A)
 
 
 def write_second(path: Path, n: int) -> None:

@@ -18,7 +18,7 @@ from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 
 @pytest.fixture(scope="module")
 def scenes() -> Scene:
-    return stack_scenes(sample_scenes(SimulatorConfig(), 24, seed=5))
+    return stack_scenes(sample_scenes(SimulatorConfig(inner_loss=(0.0, 0.35)), 24, seed=5))
 
 
 def test_landmarks_return_to_ed_through_the_backward_map(scenes: Scene) -> None:
@@ -53,13 +53,15 @@ def test_dense_field_agrees_with_the_tracks(scenes: Scene) -> None:
         assert np.quantile(error, 0.95) < 0.01
 
 
-def test_wall_without_area_loss_is_incompressible() -> None:
-    """det F = 1 in the wall when contraction and twist alone move it."""
+@pytest.mark.parametrize("inner_loss", [0.0, 0.3])
+def test_wall_loses_the_area_it_should(inner_loss: float) -> None:
+    """det F = 1 in the wall when contraction and twist alone move it, unless the inside is to lose more of its area."""
     scene = quiet_scene(seed=3)
     zero = torch.tensor(0.0)
     motion = replace(
         scene.motion,
         area_loss=zero,
+        inner_loss=torch.tensor(inner_loss),
         delay_ms=zero,
         infarct_depth=zero,
         regional_amplitude=torch.zeros(3),
@@ -77,15 +79,20 @@ def test_wall_without_area_loss_is_incompressible() -> None:
     moved = moved.reshape(40, 4, 2)
     dx, dy = (moved[:, 0] - moved[:, 1]) / (2 * step), (moved[:, 2] - moved[:, 3]) / (2 * step)
     area = dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0]
-    torch.testing.assert_close(area, torch.ones(40), atol=2e-3, rtol=0)
+    endo_mm, epi_mm = 15.0, 30.0
+    share = (22.0**2 - endo_mm**2) / (epi_mm**2 - endo_mm**2)
+    lost = inner_loss * float(heart.contraction(torch.tensor([[300.0]]))) * (1 - 2 * share)
+    torch.testing.assert_close(area, torch.full((40,), 1 - lost), atol=2e-3, rtol=0)
 
 
-def test_midwall_shortens_by_what_was_asked() -> None:
+@pytest.mark.parametrize("inner_loss", [0.0, 0.3])
+def test_midwall_shortens_by_what_was_asked(inner_loss: float) -> None:
     scene = quiet_scene(seed=1)
     zero = torch.tensor(0.0)
     motion = replace(
         scene.motion,
         delay_ms=zero,
+        inner_loss=torch.tensor(inner_loss),
         infarct_depth=zero,
         regional_amplitude=torch.zeros(3),
         midwall_shortening=torch.tensor(0.18),

@@ -24,6 +24,8 @@ class SimulatorConfig:
     right_ventricle_probability: float = 0.85
     # motion
     midwall_shortening: Range = (0.10, 0.32)
+    inner_loss: Range = (0.0, 0.0)
+    """How much more of its area the innermost layer loses at ES than the wall, and how much less the outermost."""
     weak_heart_probability: float = 0.15
     """Hearts whose shortening is drawn from 0 to 0.15 instead."""
     infarct_probability: float = 0.25

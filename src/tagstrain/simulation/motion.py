@@ -31,11 +31,27 @@ def wall_radii(anatomy: AnatomyScene, angle_rad: torch.Tensor) -> tuple[torch.Te
     return (epi - wall_mm).clamp_min(3.0), epi
 
 
+def _share_now(share_ed: torch.Tensor, inner_loss: torch.Tensor) -> torch.Tensor:
+    """Share of the wall's area that lies further in than a material depth, from that share at ED.
+
+    The innermost layer has ``1 - inner_loss`` times the area of its share at ED, the outermost ``1 + inner_loss`` times.
+    """
+    return share_ed - inner_loss * (share_ed - share_ed**2)
+
+
+def _share_at_ed(share: torch.Tensor, inner_loss: torch.Tensor) -> torch.Tensor:
+    """Inverse of `_share_now`, for shares from 0 to 1."""
+    share = share.clamp(0, 1)
+    slope = 1 - inner_loss
+    return 2 * share / (slope + (slope**2 + 4 * inner_loss * share).sqrt())
+
+
 class HeartMotion:
     """Motion of a batch of scenes.
 
-    Radial motion keeps (or loses a set share of) the wall's area, so that the map has a closed form both ways; twist
-    varies with depth; bulk motion and smooth waves are added in space. Positions are mm in the heart frame, times ms
+    Radial motion keeps (or loses a set share of) the wall's area, the inside more than the outside where asked for, so
+    that the map has a closed form both ways; twist varies with depth; bulk motion and smooth waves are added in space.
+    Positions are mm in the heart frame, times ms
     from the first frame, where nothing has moved.
     """
 
@@ -66,7 +82,10 @@ class HeartMotion:
         return torch.stack([torch.sin(math.pi * mode * time_ms / span) for mode in (1, 2, 3)], dim=-1)
 
     def wall_radii_at(self, angle_rad: torch.Tensor, time_ms: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Endo- and epicardial radius at ED and now, by material angle: ``(endo_ed, epi_ed, endo, epi)``."""
+        """Endo- and epicardial radius at ED and now, by material angle, and how much more area the inside lost by now.
+
+        ``(endo_ed, epi_ed, endo, epi, inner_loss)``
+        """
         m = self.motion
         endo_ed, epi_ed = wall_radii(self.anatomy, angle_rad)
         delay = _expand(m.delay_ms, angle_rad) * (
@@ -85,11 +104,12 @@ class HeartMotion:
         mid_squared = ((endo_ed + epi_ed) / 2) ** 2
         mid_depth = (mid_squared - endo_ed**2) / area
         mid_es_squared = mid_squared * (1 - _expand(m.midwall_shortening, angle_rad) * regional) ** 2
-        endo_es = (mid_es_squared - mid_depth * area * (1 - area_loss)).clamp_min(0).sqrt()
+        mid_depth_es = _share_now(mid_depth, _expand(m.inner_loss, angle_rad))
+        endo_es = (mid_es_squared - mid_depth_es * area * (1 - area_loss)).clamp_min(0).sqrt()
         endo_shortening = (1 - endo_es / endo_ed).clamp(-0.25, 0.70)
         endo = endo_ed * (1 - endo_shortening * course)
         epi = (endo**2 + area * (1 - area_loss * course)).sqrt()
-        return endo_ed, epi_ed, endo, epi
+        return endo_ed, epi_ed, endo, epi, _expand(m.inner_loss, angle_rad) * course
 
     def _twist(self, radius: torch.Tensor, time_ms: torch.Tensor) -> torch.Tensor:
         """Rotation [rad] of points now at a radius."""
@@ -125,10 +145,10 @@ class HeartMotion:
         local = points_mm - self._drift(points_mm, time_ms)
         radius = local.norm(dim=-1).clamp_min(1e-3)
         angle = torch.atan2(local[..., 1], local[..., 0]) - self._twist(radius, time_ms)
-        endo_ed, epi_ed, endo, epi = self.wall_radii_at(angle, time_ms)
+        endo_ed, epi_ed, endo, epi, inner_loss = self.wall_radii_at(angle, time_ms)
         depth = (radius**2 - endo**2) / (epi**2 - endo**2)
         inside = radius * endo_ed / endo
-        wall = (endo_ed**2 + depth * (epi_ed**2 - endo_ed**2)).clamp_min(1e-4).sqrt()
+        wall = (endo_ed**2 + _share_at_ed(depth, inner_loss) * (epi_ed**2 - endo_ed**2)).clamp_min(1e-4).sqrt()
         shift, reach = self._outside_reach(epi_ed, epi)
         outside = radius + shift * torch.exp(-(radius - epi).clamp_min(0) / reach)
         radius_ed = torch.where(depth < 0, inside, torch.where(depth > 1, outside, wall))
@@ -145,10 +165,10 @@ class HeartMotion:
         time = times_ms[:, :, None].expand(n_scenes, n_times, n_points).reshape(n_scenes, -1)
         radius_ed = flat(points_ed_mm.norm(dim=-1))
         angle = flat(torch.atan2(points_ed_mm[..., 1], points_ed_mm[..., 0]))
-        endo_ed, epi_ed, endo, epi = self.wall_radii_at(angle, time)
+        endo_ed, epi_ed, endo, epi, inner_loss = self.wall_radii_at(angle, time)
         depth = (radius_ed**2 - endo_ed**2) / (epi_ed**2 - endo_ed**2)
         inside = radius_ed * endo / endo_ed
-        wall = (endo**2 + depth * (epi**2 - endo**2)).clamp_min(1e-4).sqrt()
+        wall = (endo**2 + _share_now(depth, inner_loss) * (epi**2 - endo**2)).clamp_min(1e-4).sqrt()
         shift, reach = self._outside_reach(epi_ed, epi)
         outside = radius_ed
         for _ in range(FIXED_POINT_STEPS):

@@ -77,6 +77,8 @@ class MotionScene:
     midwall_shortening: torch.Tensor
     area_loss: torch.Tensor
     """Share of the wall's in-plane area lost at ES (through-plane motion)."""
+    inner_loss: torch.Tensor
+    """Share that the innermost layer loses at ES besides, and the outermost gains: blood leaves between trabeculae."""
     regional_amplitude: torch.Tensor
     regional_phase_rad: torch.Tensor
     infarct_depth: torch.Tensor
@@ -343,6 +345,7 @@ def _sample_motion(config: SimulatorConfig, dice: _Dice, anatomy: AnatomyScene) 
         bump_width_mm=dice.between(0.4, 1.6, N_BUMPS) * anatomy.outer_radius_mm,
         bump_mm=dice.normal(2.5, N_BUMPS, 2) * torch.tensor([[dice.happens(0.5)] for _ in range(N_BUMPS)]),
         bump_lag_ms=dice.between(-2 * frame_ms, 4 * frame_ms, N_BUMPS),
+        inner_loss=dice.within(config.inner_loss),
     )
 
 
