@@ -115,11 +115,15 @@ def test_wall_is_found_from_a_box_that_is_off(spacing: PixelSpacing, ed_frame: i
     low, high = (center_mm + np.array([12.0, -14.0]) - 33) / pixel, (center_mm + np.array([12.0, -14.0]) + 33) / pixel
     box = Box(*low.tolist(), *high.tolist())
     placer = MotionPlacer(SeesBrightness(), INFO, FlowTracker(Shrinks(), INFO))
-    landmarks_mm = placer.place(cine, Localization(box, 1.0)).wall_px * pixel
+    placement = placer.place(cine, Localization(box, 1.0))
+    landmarks_mm = placement.wall_px * pixel
     assert landmarks_mm.shape == (24, 7, 2)
     radius_mm = np.linalg.norm(landmarks_mm - center_mm, axis=-1)
     np.testing.assert_allclose(radius_mm[:, 0], 12, atol=0.8)
     np.testing.assert_allclose(radius_mm[:, 6], 25, atol=0.8)
+    assert placement.border_spread_mm is not None
+    assert placement.border_spread_mm.shape == (2, 24)
+    assert placement.border_spread_mm.max() < 1  # its borders are sharp
     first = landmarks_mm[0, 6] - center_mm
     assert first[0] > 0
     assert abs(first[1]) < 1

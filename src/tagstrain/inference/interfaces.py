@@ -31,6 +31,9 @@ class Placement(NamedTuple):
     """Landmarks ``(spoke, ring, 2)`` in pixels of the original image."""
     sight: MotionSight | None = None
     """What a placer that tracks before it places saw of the wall; None from any other."""
+    border_spread_mm: NDArray[np.float64] | None = None
+    """How blurred the placer sees endocardium and epicardium along every spoke, ``(2, spoke)``: one standard deviation;
+    None from a placer that does not say."""
 
 
 class Placer(Protocol):
