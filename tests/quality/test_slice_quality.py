@@ -56,6 +56,21 @@ def test_closure_is_how_far_the_way_back_misses() -> None:
     assert signals.closure_mm == pytest.approx(2.0 * 1.5)
 
 
+def test_views_of_the_tracker_are_compared() -> None:
+    result = beating_slice()
+    first = CENTER_PX + 1.01 * (result.landmarks.points_px - CENTER_PX)
+    first[0] = result.landmarks.points_px[0]
+    seen = replace(result, landmarks=replace(result.landmarks, first_view_px=first))
+    signals = measure_signals(seen, ScalingTracker(), FixedPlacer())
+    strain_apart = (1.01**2 - 1) / 2 * contraction() ** 2
+    strain_apart[0] = 0
+    assert signals.view_strain_difference == pytest.approx(np.sqrt(np.mean(strain_apart**2)))
+    assert signals.view_regional_difference == pytest.approx(np.sqrt(np.mean(strain_apart**2)))
+    rms_radius_mm = 1.5 * np.sqrt(np.mean(np.sum((result.landmarks.points_px[1:] - CENTER_PX) ** 2, axis=-1)))
+    assert signals.view_distance_mm == pytest.approx(0.01 * rms_radius_mm * np.sqrt(11 / 12))
+    assert np.isnan(measure_signals(result, ScalingTracker(), FixedPlacer()).view_distance_mm)
+
+
 def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> None:
     class GivesUp(ScalingTracker):
         def track(self, cine: TaggedCine, ed_points_px: object) -> None:  # type: ignore[override]

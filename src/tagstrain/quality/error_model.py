@@ -37,6 +37,9 @@ def evidence(signals: Signals) -> dict[str, Evidence]:
     """What the error model knows of a slice, by name; NaN where a signal could not be measured."""
     return {
         "sigma_mm": Evidence(0.1, signals.sigma_mm),
+        "view_distance_mm": Evidence(0.02, signals.view_distance_mm),
+        "view_strain_difference": Evidence(0.0002, signals.view_strain_difference),
+        "view_regional_difference": Evidence(0.0005, signals.view_regional_difference),
         "closure_mm": Evidence(0.2, signals.closure_mm),
         "back_strain_difference": Evidence(0.001, signals.back_strain_difference),
         "back_regional_difference": Evidence(0.002, signals.back_regional_difference),
