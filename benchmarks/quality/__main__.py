@@ -2,9 +2,9 @@
 
     python -m benchmarks.quality
 
-Writes results.md beside this file and the calibration that is shipped with the package. Analyzed cines stay in the
-work folder and are used again as long as the code and the weights that made them are the same, so that a run that was
-interrupted goes on where it was.
+Writes results.md beside this file and the calibration that is shipped with the package, or both to --out. Analyzed
+cines stay in the work folder and are used again as long as the code and the weights that made them are the same, so
+that a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ def main() -> None:
         parser.add_argument(_option(name), type=int, default=number, help=f"slices of the set '{name}'")
     parser.add_argument("--processes", type=int, default=2, help="workers, one core each")
     parser.add_argument("--work", type=Path, default=Path("build/quality"), help="folder for analyzed cines")
+    parser.add_argument("--out", type=Path, help="folder for results.md and calibration.json of a trial")
     options = parser.parse_args()
+    results, asset = HERE / "results.md", ASSET
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        results, asset = options.out / results.name, options.out / asset.name
     numbers = {name: getattr(options, name.replace(" ", "_")) for name in SEEDS}
     keys = [CaseKey(name, index) for name, n in numbers.items() for index in range(n)]
     weights = dict(load_models(device="cpu").provenance.weights)
@@ -50,10 +55,10 @@ def main() -> None:
     fitted = [case for case in judged if case.set_name == CALIBRATION]
     judging = {name: weights[name] for name in ("localizer", "tracker", "placer")}
     calibration = fit_calibration(fitted, DEFAULT_TRACKER.value, judging)
-    ASSET.write_text(json.dumps(calibration.to_json(), indent=1) + "\n")
+    asset.write_text(json.dumps(calibration.to_json(), indent=1) + "\n")
     command = " ".join(["python -m benchmarks.quality", *(f"{_option(k)} {n}" for k, n in numbers.items())])
     text = results_markdown(judged, failed, calibration, command)
-    (HERE / "results.md").write_text(text)
+    results.write_text(text)
     print(text)
 
 

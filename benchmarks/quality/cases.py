@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tagstrain.errors import TagstrainError
 from tagstrain.inference.analyze import analyze_slice
 from tagstrain.inference.models import Models, load_models
 from tagstrain.inference.strain import slice_strain
-from tagstrain.quality.second_opinion import measure_again
+from tagstrain.quality.second_opinion import measure_again, track_back
 from tagstrain.simulation.scene import sample_scenes
 
 Array = NDArray[np.float64]
@@ -53,7 +53,7 @@ class Case:
     result: SliceResult | None
     """None where the slice failed."""
     backward_px: Array
-    """The last frame's landmarks tracked back to ED, ``(time, spoke, ring, 2)``."""
+    """The last frame's landmarks tracked back to ED (`track_back`), ``(time, spoke, ring, 2)``."""
     repeated_px: Array
     """Landmarks placed and tracked once more (`measure_again`), ``(time, spoke, ring, 2)``; empty where that failed."""
     true_tracks_px: Array
@@ -116,7 +116,9 @@ def _record(result: SliceResult, shown: ShownCine, models: Models) -> dict[str, 
     """Arrays from which a case can be had again."""
     cine, landmarks = result.cine, result.landmarks
     points_px = landmarks.to_points().points_px
-    backward = models.tracker.track(replace(cine, ed_frame=cine.n_frames - 1), points_px[-1])
+    backward = track_back(result, models.tracker)
+    assert backward is not None  # our tracker follows whatever it is given
+    assert landmarks.first_view_px is not None
     repeated = measure_again(result, models.tracker, models.placer)
     shape = landmarks.points_px.shape
     return {
@@ -127,7 +129,8 @@ def _record(result: SliceResult, shown: ShownCine, models: Models) -> dict[str, 
         "confidence": result.localization.confidence,
         "points_px": landmarks.points_px,
         "sigma_px": landmarks.sigma_px,
-        "backward_px": backward.points_px.reshape(shape),
+        "first_view_px": landmarks.first_view_px,
+        "backward_px": backward.points_px,
         "repeated_px": np.empty((0, *shape[1:])) if repeated is None else repeated.points_px,
         "true_tracks_px": shown.true_tracks_px(points_px[0]).reshape(shape),
         "true_landmarks_px": shown.true_landmarks_px(),
@@ -143,7 +146,7 @@ def load_case(key: CaseKey, work: Path) -> Case:
             return Case(key, setting, severity, None, nothing, nothing, nothing, nothing)
         spacing = PixelSpacing(float(kept["pixel_mm"]), float(kept["pixel_mm"]))
         cine = TaggedCine(kept["frames"].astype(np.float32), kept["times_ms"], spacing)
-        landmarks = LandmarkTracks(kept["points_px"], kept["sigma_px"])
+        landmarks = LandmarkTracks(kept["points_px"], kept["sigma_px"], first_view_px=kept["first_view_px"])
         strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms)
         localization = Localization(Box(*kept["box"].tolist()), float(kept["confidence"]))
         result = SliceResult(cine, localization, landmarks, strain)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from benchmarks.quality.true_errors import Judged
-from tagstrain.quality.error_model import Calibration, ErrorModel, evidence
+from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalWidth, evidence
 from tagstrain.quality.flaws import Grade, find_flaws
 from tagstrain.quality.signals import Signals
 from tagstrain.quality.slice_quality import judge
@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 SHRINKAGE = 3.0
 """Weight of keeping powers small, in slices: signals that say the same then share it."""
 LEAST_POWER = 0.02
+CAUSES = ("tracking", "placing")
 N_FOLDS = 10
 GOOD_ERROR = 0.02
 """True circumferential error below which a slice is good, and with `USABLE_ERROR` usable."""
@@ -27,6 +28,7 @@ PRECISION = 0.96
 """Share of the slices up to a threshold of the expected error whose true error is small enough, with some room to the
 95 % that must hold on others."""
 COVERAGES = (80, 95)
+N_WIDTHS = 3
 
 
 def has_all_evidence(signals: Signals) -> bool:
@@ -34,7 +36,15 @@ def has_all_evidence(signals: Signals) -> bool:
     return all(np.isfinite(part.value) for part in evidence(signals).values())
 
 
-def fit_error_model(signals: Sequence[Signals], errors: Array) -> ErrorModel:
+def fit_error_model(signals: Sequence[Signals], errors: Array, by_cause: Mapping[str, Array]) -> ErrorModel:
+    """Every part from its own errors, then all of them scaled alike so that together they expect the whole error."""
+    parts = {cause: fit_error_part(signals, part) for cause, part in by_cause.items()}
+    expected = [ErrorModel(parts).predict(each) for each in signals]
+    scale = float(np.exp(np.mean(np.log(errors / expected))))
+    return ErrorModel({cause: replace(part, scale=scale * part.scale) for cause, part in parts.items()})
+
+
+def fit_error_part(signals: Sequence[Signals], errors: Array) -> ErrorPart:
     """Least squares on logarithms, no power negative."""
     names = list(evidence(signals[0]))
     logs = np.log([[max(part.value, part.floor) for part in evidence(each).values()] for each in signals])
@@ -45,54 +55,61 @@ def fit_error_model(signals: Sequence[Signals], errors: Array) -> ErrorModel:
     )
     powers[powers < LEAST_POWER] = 0
     scale = float(np.exp(target.mean() - mean @ powers))
-    return ErrorModel(scale, {name: round(float(p), 4) for name, p in zip(names, powers, strict=True) if p > 0})
+    return ErrorPart(scale, {name: round(float(p), 4) for name, p in zip(names, powers, strict=True) if p > 0})
 
 
-def predicted_out_of_fold(cases: Sequence[Judged], errors: Array) -> Array:
-    """Error expected of each case by a model that did not see it."""
+def fit_strain_model(cases: Sequence[Judged], name: str) -> ErrorModel:
+    """Model of the field ``name`` of `TrueErrors`, a strain, whose parts are ``name_of_tracking`` and so on."""
+    errors = {cause: _errors(cases, f"{name}_of_{cause}") for cause in CAUSES}
+    return fit_error_model([case.signals for case in cases], _errors(cases, name), errors)
+
+
+def predicted_out_of_fold(cases: Sequence[Judged]) -> Array:
+    """Circumferential error expected of each case by a model that did not see it."""
     expected = np.full(len(cases), np.nan)
     for fold in range(N_FOLDS):
         held = np.arange(len(cases)) % N_FOLDS == fold
-        model = fit_error_model([case.signals for case, out in zip(cases, held, strict=True) if not out], errors[~held])
+        model = fit_strain_model([case for case, out in zip(cases, held, strict=True) if not out], "circumferential")
         expected[held] = [model.predict(case.signals) for case, out in zip(cases, held, strict=True) if out]
     return expected
+
+
+def _errors(cases: Sequence[Judged], name: str) -> Array:
+    """A field of `TrueErrors` of every case."""
+    return np.array([getattr(case.errors, name) for case in cases])
 
 
 def fit_calibration(cases: Sequence[Judged], tracker: str, weights: Mapping[str, str]) -> Calibration:
     """Models from all cases; thresholds and intervals from what they say of cases that they did not see."""
     cases = [case for case in cases if has_all_evidence(case.signals)]
-    circumferential = np.array([case.errors.circumferential for case in cases])
-    signals = [case.signals for case in cases]
-    expected = predicted_out_of_fold(cases, circumferential)
+    circumferential, position_mm = _errors(cases, "circumferential"), _errors(cases, "position_mm")
+    expected = predicted_out_of_fold(cases)
     allowed = [{flaw.best_grade for flaw in find_flaws(case.signals, case.result)} for case in cases]
     usable = np.array([Grade.REJECT not in grades for grades in allowed])
     good = np.array([grades <= {Grade.GOOD} for grades in allowed])
     without_intervals = Calibration(
         tracker,
         weights,
-        fit_error_model(signals, np.array([case.errors.position_mm for case in cases])),
-        fit_error_model(signals, circumferential),
-        fit_error_model(signals, np.array([case.errors.regional_circumferential for case in cases])),
-        {},
+        fit_error_model([case.signals for case in cases], position_mm, {"tracking": position_mm}),
+        fit_strain_model(cases, "circumferential"),
+        fit_strain_model(cases, "regional_circumferential"),
+        (IntervalWidth(np.inf, dict.fromkeys(map(str, COVERAGES), np.nan)),),
         usable_below=round(highest_threshold(expected[usable], circumferential[usable], USABLE_ERROR), 5),
         good_below=round(highest_threshold(expected[good], circumferential[good], GOOD_ERROR), 5),
     )
-    return replace(without_intervals, interval_factors=_interval_factors(cases, expected, without_intervals))
+    kept = [judge(case.result, case.signals, tracker, without_intervals).grade is not Grade.REJECT for case in cases]
+    off = np.abs(_errors(cases, "peak"))
+    return replace(without_intervals, interval_widths=interval_widths(expected[kept], off[kept]))
 
 
-def _interval_factors(
-    cases: Sequence[Judged], expected: Array, calibration: Calibration
-) -> dict[str, dict[str, float]]:
-    """Quantiles of the error of the peak over the expected error, for each grade its own."""
-    off = np.abs([case.errors.peak for case in cases]) / expected
-    grades = [judge(case.result, case.signals, calibration.tracker, calibration).grade for case in cases]
-    return {
-        grade.value: {
-            str(percent): round(_quantile(off[[each is grade for each in grades]], percent / 100), 3)
-            for percent in COVERAGES
-        }
-        for grade in (Grade.GOOD, Grade.USABLE)
-    }
+def interval_widths(expected: Array, off: Array) -> tuple[IntervalWidth, ...]:
+    """Quantiles of the error ``off`` of the peak over the expected error, for thirds of the slices by the latter."""
+    widths = []
+    for third in np.array_split(np.argsort(expected), N_WIDTHS):
+        ratios = off[third] / expected[third]
+        factors = {str(percent): round(_quantile(ratios, percent / 100), 3) for percent in COVERAGES}
+        widths.append(IntervalWidth(round(float(expected[third].max()), 5), factors))
+    return tuple(widths)
 
 
 def highest_threshold(expected: Array, true: Array, allowed: float) -> float:

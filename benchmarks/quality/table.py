@@ -238,14 +238,18 @@ def _setting_table(assessed: Sequence[_Assessed]) -> list[str]:
 
 
 def _model_table(calibration: Calibration) -> list[str]:
-    models = {name: getattr(calibration, name) for name in MODELS}
-    names = sorted({name for model in models.values() for name in model.powers})
-    rows = [["scale", *(f"{model.scale:.4f}" for model in models.values())]]
-    rows += [[name, *(f"{model.powers.get(name, 0):.2f}" for model in models.values())] for name in names]
-    table = _rows("Models: error = scale x product of evidence to these powers", ["evidence", *models], rows)
+    parts = {f"{name}, {cause}": part for name in MODELS for cause, part in getattr(calibration, name).parts.items()}
+    names = sorted({name for part in parts.values() for name in part.powers})
+    rows = [["scale", *(f"{part.scale:.4f}" for part in parts.values())]]
+    rows += [[name, *(f"{part.powers.get(name, 0):.2f}" for part in parts.values())] for name in names]
+    title = (
+        "Models: part of the error = scale x product of evidence to these powers; error = root of the sum of squares"
+    )
+    table = _rows(title, ["evidence", *parts], rows)
     factors = "; ".join(
-        f"{grade} " + ", ".join(f"{percent} % {factor:.2f}" for percent, factor in by_percent.items())
-        for grade, by_percent in calibration.interval_factors.items()
+        f"up to {width.below:.4f} "
+        + ", ".join(f"{percent} % {factor:.2f}" for percent, factor in width.factors.items())
+        for width in calibration.interval_widths
     )
     limits = f"good below {calibration.good_below:.4f}, usable below {calibration.usable_below:.4f}"
     return [

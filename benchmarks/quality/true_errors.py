@@ -31,7 +31,9 @@ class TrueErrors:
     circumferential_of_placing: float
     """RMS over frames of the rest: strain of the tissue that was taken for the mid-wall minus that of the true one."""
     regional_circumferential: float
-    """The same for sixths of the ring, RMS over frames and sixths."""
+    """The same as `circumferential` for sixths of the ring, RMS over frames and sixths."""
+    regional_circumferential_of_tracking: float
+    regional_circumferential_of_placing: float
     peak: float
     """Measured minus true peak of mid-wall circumferential strain."""
 
@@ -92,12 +94,15 @@ def _true_errors(case: Case, result: SliceResult) -> TrueErrors:
         for points_px in (result.landmarks.points_px, case.true_tracks_px, case.true_landmarks_px)
     )
     curve, tissue_curve, true_curve = (_midwall_curve(points_mm) for points_mm in (ours, tissue, truth))
+    regions, tissue_regions, true_regions = (regional_strain(points_mm, 0) for points_mm in (ours, tissue, truth))
     return TrueErrors(
         position_mm=_rms(np.linalg.norm(ours - tissue, axis=-1)),
         circumferential=_rms(curve - true_curve),
         circumferential_of_tracking=_rms(curve - tissue_curve),
         circumferential_of_placing=_rms(tissue_curve - true_curve),
-        regional_circumferential=_rms(regional_strain(ours, 0) - regional_strain(truth, 0)),
+        regional_circumferential=_rms(regions - true_regions),
+        regional_circumferential_of_tracking=_rms(regions - tissue_regions),
+        regional_circumferential_of_placing=_rms(tissue_regions - true_regions),
         peak=float(curve.min() - true_curve.min()),
     )
 

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.corruption import CORRUPTIONS, SEVERITIES, Corruption, spoiled_case
-from benchmarks.quality.fit import PRECISION, fit_error_model, has_all_evidence, highest_threshold
+from benchmarks.quality.fit import (
+    PRECISION,
+    fit_error_model,
+    fit_error_part,
+    has_all_evidence,
+    highest_threshold,
+    interval_widths,
+)
 from benchmarks.quality.shown_cine import ShownCine
 from tagstrain.io.contours import ANY_SLICE
 from tagstrain.quality.error_model import evidence
@@ -136,7 +143,7 @@ def test_the_fit_finds_the_powers_that_made_the_errors() -> None:
             for each in known
         ]
     ) * np.exp(rng.normal(0, 0.1, 400))
-    model = fit_error_model(signals, errors)
+    model = fit_error_part(signals, errors)
     assert model.powers["sigma_mm"] == pytest.approx(0.7, abs=0.03)
     assert model.powers["jump_mm"] == pytest.approx(0.4, abs=0.03)
     assert sum(model.powers.values()) == pytest.approx(1.1, abs=0.1)
@@ -144,10 +151,25 @@ def test_the_fit_finds_the_powers_that_made_the_errors() -> None:
     assert np.std(off) < 0.2
 
 
+def test_parts_are_fitted_each_to_its_cause_and_expect_the_error_together() -> None:
+    rng = np.random.default_rng(8)
+    signals = drawn_signals(400, rng)
+    noise = np.exp(rng.normal(0, 0.1, (2, 400)))
+    causes = {"tracking": [each.sigma_mm for each in signals], "placing": [each.repeat_wall_mm for each in signals]}
+    by_cause = {cause: np.array(sizes) * noise[k] for k, (cause, sizes) in enumerate(causes.items())}
+    errors = 1.4 * np.hypot(*by_cause.values())
+    model = fit_error_model(signals, errors, by_cause)
+    assert model.parts["tracking"].powers["sigma_mm"] > 0.9
+    assert model.parts["placing"].powers["repeat_wall_mm"] > 0.9
+    off = np.log([model.predict(each) for each in signals]) - np.log(errors)
+    assert np.mean(off) == pytest.approx(0, abs=1e-6)
+    assert np.std(off) < 0.2
+
+
 def test_a_signal_that_falls_with_the_error_gets_no_power() -> None:
     signals = drawn_signals(100, np.random.default_rng(5))
     errors = np.array([1 / each.closure_mm for each in signals])
-    assert fit_error_model(signals, errors).powers.get("closure_mm", 0) == 0
+    assert fit_error_part(signals, errors).powers.get("closure_mm", 0) == 0
 
 
 def test_threshold_keeps_its_precision_on_others_and_stays_below_what_is_allowed() -> None:
@@ -163,6 +185,24 @@ def test_threshold_keeps_its_precision_on_others_and_stays_below_what_is_allowed
     exact = np.linspace(0.001, 0.03, 100)
     assert highest_threshold(exact, exact, 0.02) == pytest.approx(exact[exact < 0.02].max())
     assert highest_threshold(exact, 100 * exact, 0.02) == 0
+
+
+def test_intervals_hold_what_they_promise_for_small_and_large_expected_errors() -> None:
+    # A part of every error that no evidence tells of: where little is expected, it is most of it.
+    rng = np.random.default_rng(11)
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        expected = np.exp(rng.uniform(np.log(0.002), np.log(0.05), n))
+        return expected, np.abs(rng.normal(0, np.hypot(expected, 0.005)))
+
+    widths = interval_widths(*draw(3000))
+    expected, off = draw(30_000)
+    for share in np.array_split(np.argsort(expected), 3):
+        index = np.searchsorted([width.below for width in widths[:-1]], expected[share])
+        for percent in (80, 95):
+            factors = np.array([width.factors[str(percent)] for width in widths])[index]
+            assert np.mean(off[share] <= factors * expected[share]) == pytest.approx(percent / 100, abs=0.03)
+    assert widths[0].factors["80"] > 1.3 * widths[2].factors["80"]
 
 
 def test_a_slice_that_could_not_be_measured_again_teaches_nothing() -> None:

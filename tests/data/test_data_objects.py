@@ -40,10 +40,16 @@ def test_spacing_of_points_is_x_first() -> None:
 
 
 def test_landmarks_and_points_are_the_same_in_another_order() -> None:
-    points = PointTracks(np.arange(2 * 168 * 2.0).reshape(2, 168, 2), np.zeros((2, 168)))
+    points_px = np.arange(2 * 168 * 2.0).reshape(2, 168, 2)
+    points = PointTracks(points_px, np.zeros((2, 168)), first_view_px=points_px + 0.5)
     grid = LandmarkTracks.from_points(points)
     np.testing.assert_array_equal(grid.points_px[1, 5, 3], points.points_px[1, 5 * 7 + 3])
     np.testing.assert_array_equal(grid.to_points().points_px, points.points_px)
+    assert grid.first_view_px is not None
+    np.testing.assert_array_equal(grid.first_view_px, grid.points_px + 0.5)
+    np.testing.assert_array_equal(grid.to_points().first_view_px, points.first_view_px)
+    with pytest.raises(ValueError, match="first_view_px"):
+        PointTracks(points_px, np.zeros((2, 168)), first_view_px=points_px[:1])
 
 
 def test_points_that_form_no_grid_are_refused() -> None:

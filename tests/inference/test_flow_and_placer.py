@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tagstrain.data import Box, Localization, PixelSpacing, TaggedCine
 from tagstrain.inference.flow import SIGMA_SCALE, FlowTracker, crop_around
+from tagstrain.inference.interfaces import quick_variant
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet
@@ -103,6 +104,32 @@ def test_views_cancel_what_does_not_follow_the_image() -> None:
     np.testing.assert_allclose(tracks.points_px, np.broadcast_to(points, (3, 2, 2)), atol=1e-4)
 
 
+def test_the_first_view_alone_keeps_what_does_not_follow_the_image() -> None:
+    cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
+    points = np.array([[20.0, 30.0], [np.nan, np.nan], [40.0, 22.0]])
+    tracks = FlowTracker(Drifts(), INFO).track(cine, points)
+    alone = FlowTracker(Drifts(), INFO, symmetries=(0,)).track(cine, points)
+    assert tracks.first_view_px is not None
+    np.testing.assert_allclose(tracks.first_view_px, alone.points_px)
+    assert np.nanmax(np.abs(alone.points_px - points)) > 0.1
+    assert alone.first_view_px is None
+
+
+def test_a_tracker_in_a_hurry_sees_one_view_and_refines_nothing() -> None:
+    asked: list[tuple[int, object]] = []
+
+    class Notes(Shrinks):
+        def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **options: object) -> Flow:
+            asked.append((len(frames), options["refinements"]))
+            return super().forward(frames, times_ms)
+
+    cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
+    tracker = FlowTracker(Notes(), INFO)
+    for each in (tracker, quick_variant(tracker)):
+        each.track(cine, np.array([[20.0, 30.0], [40.0, 22.0]]))
+    assert asked == [(2, None), (1, 0)]
+
+
 @pytest.mark.parametrize("spacing", [PixelSpacing(1.4, 1.4), PixelSpacing(1.0, 1.8)])
 @pytest.mark.parametrize("ed_frame", [0, 3])
 def test_wall_is_found_from_a_box_that_is_off(spacing: PixelSpacing, ed_frame: int) -> None:
@@ -115,11 +142,15 @@ def test_wall_is_found_from_a_box_that_is_off(spacing: PixelSpacing, ed_frame: i
     low, high = (center_mm + np.array([12.0, -14.0]) - 33) / pixel, (center_mm + np.array([12.0, -14.0]) + 33) / pixel
     box = Box(*low.tolist(), *high.tolist())
     placer = MotionPlacer(SeesBrightness(), INFO, FlowTracker(Shrinks(), INFO))
-    landmarks_mm = placer.place(cine, Localization(box, 1.0)).wall_px * pixel
+    placement = placer.place(cine, Localization(box, 1.0))
+    landmarks_mm = placement.wall_px * pixel
     assert landmarks_mm.shape == (24, 7, 2)
     radius_mm = np.linalg.norm(landmarks_mm - center_mm, axis=-1)
     np.testing.assert_allclose(radius_mm[:, 0], 12, atol=0.8)
     np.testing.assert_allclose(radius_mm[:, 6], 25, atol=0.8)
+    assert placement.border_spread_mm is not None
+    assert placement.border_spread_mm.shape == (2, 24)
+    assert placement.border_spread_mm.max() < 1  # its borders are sharp
     first = landmarks_mm[0, 6] - center_mm
     assert first[0] > 0
     assert abs(first[1]) < 1

@@ -87,7 +87,7 @@ def test_contours_of_circles(center: tuple[float, float], radii: tuple[float, fl
     x, y = nodes_px()
     distance = torch.hypot(x + 63.5 - center[0], y + 63.5 - center[1])
     logits = torch.stack([2 * (radius - distance) for radius in radii])[None]
-    contours = contours_of(logits, 24)
+    contours = contours_of(logits, 24).points_px
     offset = contours[0] - torch.tensor(center)
     for index, radius in ((CAVITY, radii[0]), (HEART, radii[1])):
         torch.testing.assert_close(offset[index].norm(dim=-1), torch.full((24,), radius), atol=0.25, rtol=0)
@@ -96,16 +96,26 @@ def test_contours_of_circles(center: tuple[float, float], radii: tuple[float, fl
     assert float(offset[HEART, 6, 1]) > 0
 
 
+@pytest.mark.parametrize("blur_px", [2.0, 4.0])
+def test_spread_of_a_border_is_that_of_the_map_it_is_read_from(blur_px: float) -> None:
+    x, y = nodes_px()
+    distance = torch.hypot(x, y)
+    # The logistic function of a border at 20 or 36 px: its standard deviation is pi / sqrt(3) times its scale.
+    logits = torch.stack([math.pi / math.sqrt(3) / blur_px * (radius - distance) for radius in (20.0, 36.0)])[None]
+    spread = contours_of(logits, 24).spread_px
+    torch.testing.assert_close(spread, torch.full((1, 2, 24), blur_px), atol=0.1 * blur_px, rtol=0)
+
+
 def test_contours_of_an_ellipse_follow_it() -> None:
     x, y = nodes_px()
     logits = torch.stack([40 * (1 - torch.hypot(x / a, y / b)) for a, b in ((14, 10), (34, 26))])[None]
-    points = contours_of(logits, 24)[0, HEART] - 63.5
+    points = contours_of(logits, 24).points_px[0, HEART] - 63.5
     torch.testing.assert_close(torch.hypot(points[:, 0] / 34, points[:, 1] / 26), torch.ones(24), atol=0.02, rtol=0)
 
 
 def test_cavity_stays_inside_the_heart_whatever_the_maps_say() -> None:
     logits = torch.randn(3, 2, NODES, NODES, generator=torch.Generator().manual_seed(9))
-    points = contours_of(logits, 24)
+    points = contours_of(logits, 24).points_px
     center = points[:, HEART].mean(dim=1, keepdim=True)
     radius = (points - center[:, None]).norm(dim=-1)
     assert bool(torch.isfinite(points).all())

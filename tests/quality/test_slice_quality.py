@@ -14,7 +14,7 @@ from tagstrain.data import LandmarkTracks, SliceResult, TaggedCine
 from tagstrain.errors import TrackingError
 from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 from tagstrain.quality import Grade, SliceQuality, assess
-from tagstrain.quality.error_model import Calibration, ErrorModel, evidence, load_calibration
+from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalWidth, evidence, load_calibration
 from tagstrain.quality.signals import Signals, measure_signals
 from tagstrain.quality.slice_quality import judge, worse
 from tagstrain.quality.wall_shape import border_distance_mm, wall_shape
@@ -22,10 +22,10 @@ from tagstrain.quality.wall_shape import border_distance_mm, wall_shape
 CALIBRATION = Calibration(
     tracker="flow",
     weights={},
-    position=ErrorModel(1.0, {"sigma_mm": 0.5, "closure_mm": 0.5}),
-    circumferential=ErrorModel(0.01, {"sigma_mm": 1.0}),
-    regional_circumferential=ErrorModel(0.02, {"sigma_mm": 1.0}),
-    interval_factors={"good": {"80": 1.5, "95": 3.0}, "usable": {"80": 2.0, "95": 4.0}},
+    position=ErrorModel({"tracking": ErrorPart(1.0, {"sigma_mm": 0.5, "closure_mm": 0.5})}),
+    circumferential=ErrorModel({"tracking": ErrorPart(0.01, {"sigma_mm": 1.0})}),
+    regional_circumferential=ErrorModel({"tracking": ErrorPart(0.02, {"sigma_mm": 1.0})}),
+    interval_widths=(IntervalWidth(0.01, {"80": 1.5, "95": 3.0}), IntervalWidth(0.015, {"80": 2.0, "95": 4.0})),
     usable_below=0.02,
     good_below=0.01,
 )
@@ -56,6 +56,21 @@ def test_closure_is_how_far_the_way_back_misses() -> None:
     assert signals.closure_mm == pytest.approx(2.0 * 1.5)
 
 
+def test_views_of_the_tracker_are_compared() -> None:
+    result = beating_slice()
+    first = CENTER_PX + 1.01 * (result.landmarks.points_px - CENTER_PX)
+    first[0] = result.landmarks.points_px[0]
+    seen = replace(result, landmarks=replace(result.landmarks, first_view_px=first))
+    signals = measure_signals(seen, ScalingTracker(), FixedPlacer())
+    strain_apart = (1.01**2 - 1) / 2 * contraction() ** 2
+    strain_apart[0] = 0
+    assert signals.view_strain_difference == pytest.approx(np.sqrt(np.mean(strain_apart**2)))
+    assert signals.view_regional_difference == pytest.approx(np.sqrt(np.mean(strain_apart**2)))
+    rms_radius_mm = 1.5 * np.sqrt(np.mean(np.sum((result.landmarks.points_px[1:] - CENTER_PX) ** 2, axis=-1)))
+    assert signals.view_distance_mm == pytest.approx(0.01 * rms_radius_mm * np.sqrt(11 / 12))
+    assert np.isnan(measure_signals(result, ScalingTracker(), FixedPlacer()).view_distance_mm)
+
+
 def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> None:
     class GivesUp(ScalingTracker):
         def track(self, cine: TaggedCine, ed_points_px: object) -> None:  # type: ignore[override]
@@ -76,8 +91,14 @@ def test_intervals_lie_around_the_peak_and_hold_each_other() -> None:
     peak = result.strain.circumferential_midwall.min()
     np.testing.assert_allclose(quality.peak_circumferential_interval_80, [peak - 0.012, peak + 0.012])
     np.testing.assert_allclose(quality.peak_circumferential_interval_95, [peak - 0.024, peak + 0.024])
-    flawed = judged(result, sigma_mm=0.8, n_tag_directions=1)
-    np.testing.assert_allclose(flawed.peak_circumferential_interval_80, [peak - 0.016, peak + 0.016])
+
+
+@pytest.mark.parametrize(("sigma_mm", "factor"), [(0.9, 1.5), (1.0, 1.5), (1.1, 2.0), (1.9, 2.0)])
+def test_an_interval_is_as_wide_as_the_expected_error_asks(sigma_mm: float, factor: float) -> None:
+    result = beating_slice()
+    low, high = judged(result, sigma_mm=sigma_mm).peak_circumferential_interval_80
+    assert high - low == pytest.approx(2 * factor * 0.01 * sigma_mm)
+    assert np.isnan(judged(result, sigma_mm=sigma_mm, n_tag_directions=0).peak_circumferential_interval_80).all()
 
 
 @pytest.mark.parametrize(("sigma_mm", "grade"), [(0.99, "good"), (1.5, "usable"), (2.5, "reject")])
@@ -219,14 +240,21 @@ def test_tags_that_are_seen_better_never_mean_a_larger_error(visibility: tuple[f
     assert errors[0] >= errors[1]
 
 
-def test_model_is_a_product_of_powers_above_the_floors() -> None:
-    model = ErrorModel(2.0, {"sigma_mm": 0.5, "largest_gap": 2.0})
+def test_part_is_a_product_of_powers_above_the_floors() -> None:
+    model = ErrorPart(2.0, {"sigma_mm": 0.5, "largest_gap": 2.0})
     assert model.predict(replace(SOUND, sigma_mm=0.25, largest_gap=3.0)) == pytest.approx(2 * 0.5 * 9)
     floor = evidence(SOUND)["sigma_mm"].floor
     assert model.predict(replace(SOUND, sigma_mm=0.0, largest_gap=1.0)) == pytest.approx(2 * floor**0.5)
     assert np.isnan(model.predict(replace(SOUND, sigma_mm=np.nan)))
     with pytest.raises(ValueError, match="no negative power"):
-        ErrorModel(1.0, {"sigma_mm": -0.1})
+        ErrorPart(1.0, {"sigma_mm": -0.1})
+
+
+def test_parts_of_an_error_add_up_as_squares() -> None:
+    parts = {"tracking": ErrorPart(3.0, {"sigma_mm": 1.0}), "placing": ErrorPart(4.0, {"repeat_wall_mm": 1.0})}
+    model = ErrorModel(parts)
+    assert model.predict(replace(SOUND, sigma_mm=2.0, repeat_wall_mm=2.0)) == pytest.approx(10)
+    assert np.isnan(model.predict(replace(SOUND, sigma_mm=2.0, repeat_wall_mm=np.nan)))
 
 
 def test_shipped_calibration_is_for_the_default_tracker_and_survives_json() -> None:
@@ -234,9 +262,12 @@ def test_shipped_calibration_is_for_the_default_tracker_and_survives_json() -> N
     assert shipped.tracker == DEFAULT_TRACKER
     assert Calibration.from_json(shipped.to_json()) == shipped
     assert shipped.good_below < shipped.usable_below
-    assert set(shipped.interval_factors) == {Grade.GOOD, Grade.USABLE}
-    assert all(factors["80"] < factors["95"] for factors in shipped.interval_factors.values())
-    assert set(shipped.position.powers) | set(shipped.circumferential.powers) <= set(evidence(SOUND))
+    limits = [width.below for width in shipped.interval_widths]
+    assert limits == sorted(limits)
+    assert all(width.factors["80"] < width.factors["95"] for width in shipped.interval_widths)
+    models = (shipped.position, shipped.circumferential, shipped.regional_circumferential)
+    named = {name for model in models for part in model.parts.values() for name in part.powers}
+    assert named <= set(evidence(SOUND))
 
 
 def test_shipped_calibration_is_for_the_shipped_weights() -> None:

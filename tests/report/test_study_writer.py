@@ -100,6 +100,17 @@ def test_json_slice_holds_the_result(tmp_path: Path) -> None:
     assert second["landmarks_px"][4][1][0] == pytest.approx(long.landmarks.points_px[4, 1, 0], abs=1e-3)
 
 
+def test_json_tells_how_blurred_the_borders_are_where_the_placer_says(tmp_path: Path) -> None:
+    spread_mm = np.stack([np.linspace(1, 2, 24), np.full(24, 3.0)])
+    with StudyWriter(tmp_path, "case", "", PROVENANCE) as writer:
+        writer.add(replace(contracting_slice(), border_spread_mm=spread_mm))
+        writer.add(contracting_slice())
+    first, second = read_json(tmp_path)["slices"]
+    assert_allclose(first["border_spread_mm"]["endocardium"], spread_mm[0], atol=0.01)
+    assert first["border_spread_mm"]["epicardium"] == [3.0] * 24
+    assert second["border_spread_mm"] is None
+
+
 def test_json_of_a_study_without_slices_is_valid(tmp_path: Path) -> None:
     with StudyWriter(tmp_path, "empty", "dicom", PROVENANCE):
         pass

@@ -21,12 +21,16 @@ class PointTracks:
     sigma_px: NDArray[np.float64]
     """Standard deviation of a point's position [px], shape ``(time, point)``; NaN where not known."""
     ed_frame: int = 0
+    first_view_px: NDArray[np.float64] | None = None
+    """``points_px`` by the first of several views alone, whose mean they are; None from a tracker that sees but one."""
 
     def __post_init__(self) -> None:
         if self.points_px.ndim != 3 or self.points_px.shape[-1] != 2:
             raise ValueError(f"points_px: expected shape (time, point, 2), got {self.points_px.shape}")
         if self.sigma_px.shape != self.points_px.shape[:-1]:
             raise ValueError(f"sigma_px: expected shape {self.points_px.shape[:-1]}, got {self.sigma_px.shape}")
+        if self.first_view_px is not None and self.first_view_px.shape != self.points_px.shape:
+            raise ValueError(f"first_view_px: expected shape {self.points_px.shape}, got {self.first_view_px.shape}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,12 +46,16 @@ class LandmarkTracks:
     sigma_px: NDArray[np.float64]
     """Standard deviation of a landmark's position [px], shape ``(time, spoke, ring)``; NaN where not known."""
     ed_frame: int = 0
+    first_view_px: NDArray[np.float64] | None = None
+    """``points_px`` by the first of several views alone, whose mean they are; None from a tracker that sees but one."""
 
     def __post_init__(self) -> None:
         if self.points_px.ndim != 4 or self.points_px.shape[-1] != 2:
             raise ValueError(f"points_px: expected shape (time, spoke, ring, 2), got {self.points_px.shape}")
         if self.sigma_px.shape != self.points_px.shape[:-1]:
             raise ValueError(f"sigma_px: expected shape {self.points_px.shape[:-1]}, got {self.sigma_px.shape}")
+        if self.first_view_px is not None and self.first_view_px.shape != self.points_px.shape:
+            raise ValueError(f"first_view_px: expected shape {self.points_px.shape}, got {self.first_view_px.shape}")
         if not 0 <= self.ed_frame < self.points_px.shape[0]:
             raise ValueError(f"ed_frame: expected 0 to {self.points_px.shape[0] - 1}, got {self.ed_frame}")
 
@@ -58,9 +66,12 @@ class LandmarkTracks:
         if n_points % n_rings:
             raise ValueError(f"{n_points} points do not form rings of {n_rings}")
         shape = (n_frames, n_points // n_rings, n_rings)
-        return cls(tracks.points_px.reshape(*shape, 2), tracks.sigma_px.reshape(shape), tracks.ed_frame)
+        first = None if tracks.first_view_px is None else tracks.first_view_px.reshape(*shape, 2)
+        return cls(tracks.points_px.reshape(*shape, 2), tracks.sigma_px.reshape(shape), tracks.ed_frame, first)
 
     def to_points(self) -> PointTracks:
         """List landmark ``[spoke, ring]`` as point ``spoke * n_rings + ring``."""
         n_frames = self.points_px.shape[0]
-        return PointTracks(self.points_px.reshape(n_frames, -1, 2), self.sigma_px.reshape(n_frames, -1), self.ed_frame)
+        first = None if self.first_view_px is None else self.first_view_px.reshape(n_frames, -1, 2)
+        sigma = self.sigma_px.reshape(n_frames, -1)
+        return PointTracks(self.points_px.reshape(n_frames, -1, 2), sigma, self.ed_frame, first)

@@ -123,6 +123,9 @@ class SliceResult:
     """Wall time by stage: ``read``, ``localize``, ``place``, ``track``, ``strain``, ``insertion``."""
     insertion: Insertion | None = None
     """Anterior insertion of the right ventricle; None where nothing looked for it."""
+    border_spread_mm: NDArray[np.float64] | None = None
+    """How blurred the placer sees endocardium and epicardium along every spoke, ``(2, spoke)``, one standard deviation;
+    None where the wall was given or the placer does not say."""
 
     @property
     def name(self) -> str:

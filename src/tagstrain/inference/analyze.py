@@ -96,7 +96,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     config = config or AnalysisConfig()
     timings_s: dict[str, float] = {}
     wall_px = config.wall_of(cine.name)
-    sight = None
+    placed = None
     if wall_px is None:
         with _timed(timings_s, "localize"):
             localization = locate(cine, models, config)
@@ -110,7 +110,8 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     else:
         if wall_px is None:
             with _timed(timings_s, "place"):
-                wall_px, sight = models.placer.place(cine, localization)
+                placed = models.placer.place(cine, localization)
+            wall_px = placed.wall_px
             if config.box is None:
                 # Two networks have seen the heart by now: the box around what they found is better than the first's.
                 localization = _around(wall_px, cine, localization.confidence)
@@ -120,7 +121,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
     with _timed(timings_s, "insertion"):
-        placement = Placement(landmarks.points_px[landmarks.ed_frame], sight)
+        placement = Placement(landmarks.points_px[landmarks.ed_frame], placed.sight if placed else None)
         insertion = find_insertion(cine, placement, models.insertion, config.rv_insertion_px)
     warnings = (
         *cine.warnings,
@@ -128,7 +129,8 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         *_warnings(cine, landmarks, strain, config),
         *insertion_warnings(insertion),
     )
-    return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion)
+    spread_mm = placed.border_spread_mm if placed else None
+    return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion, spread_mm)
 
 
 def analyze_slices(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,8 @@ class FlowTracker:
     device: str = "cpu"
     symmetries: tuple[int, ...] = SYMMETRIES
     """Views that `track` averages."""
+    refinements: int | None = None
+    """How often `track` refines what it followed; None for as often as the network was built for."""
 
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> FlowTracker:
@@ -53,18 +55,24 @@ class FlowTracker:
         """Name on the command line."""
         return "flow"
 
+    def quick(self) -> FlowTracker:
+        """One that follows frame by frame in one view and leaves it at that."""
+        return replace(self, symmetries=self.symmetries[:1], refinements=0)
+
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame."""
         points = np.asarray(ed_points_px, np.float64)
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
+        first_view = tracks.copy()
         sigma = np.full(tracks.shape[:2], np.nan)
         known = np.isfinite(points).all(axis=1)
         if known.any():
             crop = crop_around(points[known], cine)
-            moved_px, spread_px = self._follow(cine, crop, points[known])
-            tracks[:, known] = unfolded(points[known] + moved_px, points[known])
+            views_px, spread_px = self._follow(cine, crop, points[known])
+            tracks[:, known] = unfolded(points[known] + views_px.mean(axis=0), points[known])
+            first_view[:, known] = points[known] + views_px[0]
             sigma[:, known] = spread_px
-        return PointTracks(tracks, sigma, cine.ed_frame)
+        return PointTracks(tracks, sigma, cine.ed_frame, first_view if len(self.symmetries) > 1 else None)
 
     def dense(
         self, cine: TaggedCine, crop: CropTransform, symmetries: tuple[int, ...] = (0,)
@@ -93,36 +101,37 @@ class FlowTracker:
     def _follow(
         self, cine: TaggedCine, crop: CropTransform, points_px: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Displacement ``(time, point, 2)`` and its standard deviation ``(time, point)`` in pixels of the image."""
+        """Displacement by every view ``(view, time, point, 2)`` and its standard deviation ``(time, point)``, both in
+        pixels of the image."""
         standard = self._standardized(cine, crop)
         places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32, device=self.device)
-        moved = np.zeros((cine.n_frames, len(points_px), 2))
-        sigma = np.zeros(moved.shape[:2])
+        moved = np.zeros((len(self.symmetries), cine.n_frames, len(points_px), 2))
+        sigma = np.zeros(moved.shape[1:3])
         ed = cine.ed_frame
         for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):
             if len(frames) > 1:
                 times_ms = cine.frame_times_ms[frames] - cine.frame_times_ms[ed]
-                flow, spread = self._averaged(standard[:, frames], times_ms, places)
-                moved[frames] = flow * crop.scale_xy
+                flows, spread = self._seen(standard[:, frames], times_ms, places)
+                moved[:, frames] = flows * crop.scale_xy
                 sigma[frames] = SIGMA_SCALE * spread * np.sqrt(np.prod(crop.scale_xy))
         sigma[ed] = 0.0
         return moved, sigma
 
-    def _averaged(
+    def _seen(
         self, frames: torch.Tensor, times_ms: NDArray[np.float64], places: torch.Tensor
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Displacement and expected error [crop pixels] at ``places`` ``(point, 2)``, mean over views."""
+        """Displacement by every view and their mean expected error [crop pixels] at ``places`` ``(point, 2)``."""
         size = frames.shape[-1]
         views = torch.cat([turn_images(frames, symmetry) for symmetry in self.symmetries])
         turned = torch.stack([turn_points(places, symmetry, size) for symmetry in self.symmetries])
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
         with torch.inference_mode():
-            flow = self.network(views, times)
+            flow = self.network(views, times, refinements=self.refinements)
             moved = sample_field(flow.displacement_px, turned, size)
             spread = sample_field(flow.log_spread_px[:, :, None], turned, size)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
         upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, self.symmetries, strict=True)]
         return (
-            torch.stack(upright).mean(dim=0).cpu().double().numpy(),
+            torch.stack(upright).cpu().double().numpy(),
             spread.mean(dim=0).cpu().double().numpy(),
         )
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ class Placement(NamedTuple):
     """Landmarks ``(spoke, ring, 2)`` in pixels of the original image."""
     sight: MotionSight | None = None
     """What a placer that tracks before it places saw of the wall; None from any other."""
+    border_spread_mm: NDArray[np.float64] | None = None
+    """How blurred the placer sees endocardium and epicardium along every spoke, ``(2, spoke)``: one standard deviation;
+    None from a placer that does not say."""
 
 
 class Placer(Protocol):
@@ -63,6 +66,20 @@ class Tracker(Protocol):
         NaN points stay NaN. Points may lie anywhere in the image, any number of them.
         """
         ...
+
+
+@runtime_checkable
+class HasQuickVariant(Protocol):
+    """A tracker that can also do with less: several times faster, somewhat less accurate."""
+
+    def quick(self) -> Tracker:
+        """The same tracker in a hurry."""
+        ...
+
+
+def quick_variant(tracker: Tracker) -> Tracker:
+    """The tracker for second opinions, of which there are several: in a hurry where it can be, else as it is."""
+    return tracker.quick() if isinstance(tracker, HasQuickVariant) else tracker
 
 
 class PlacerAndTracker(Protocol):

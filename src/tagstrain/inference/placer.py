@@ -65,6 +65,6 @@ class MotionPlacer:
             views = self.network(sight.channels)
             upright = [unturn_images(view, symmetry) for view, symmetry in zip(views, SYMMETRIES, strict=True)]
             logits = torch.stack(upright).mean(dim=0, keepdim=True)
-            contours = contours_of(logits, N_SPOKES)[0].cpu().double().numpy()
-        wall_px = wall_grid(crop.to_image(contours[CAVITY]), crop.to_image(contours[HEART]), N_RINGS)
-        return Placement(wall_px, sight)
+            points_px, spread_px = (each[0].cpu().double().numpy() for each in contours_of(logits, N_SPOKES))
+        wall_px = wall_grid(crop.to_image(points_px[CAVITY]), crop.to_image(points_px[HEART]), N_RINGS)
+        return Placement(wall_px, sight, spread_px * crop.pixel_mm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -127,15 +128,22 @@ def _standardized(images: torch.Tensor) -> torch.Tensor:
     return ((images - mean) / deviation).clamp(-4, 4)
 
 
-def contours_of(logits: torch.Tensor, n_spokes: int) -> torch.Tensor:
+class Contours(NamedTuple):
+    """Endocardium and epicardium at ED, in crop pixels; spoke 0 points along +x, spokes turn towards +y."""
+
+    points_px: torch.Tensor
+    """Shape ``(batch, 2, spoke, 2)``."""
+    spread_px: torch.Tensor
+    """Standard deviation of the border along every spoke, if the map is taken for the chance that the spoke has not
+    met it yet, ``(batch, 2, spoke)``. It tells blurred borders from sharp ones; what moves a whole contour it hardly
+    knows."""
+
+
+def contours_of(logits: torch.Tensor, n_spokes: int) -> Contours:
     """Endocardium and epicardium in maps ``(batch, 2, node, node)``.
 
     Along each ray from the centre the map may only fall; its integral is the expected radius. Radii keep their first
     Fourier terms, and the centre is that of the epicardial contour.
-
-    Returns
-    -------
-        Shape ``(batch, 2, spoke, 2)`` in crop pixels; spoke 0 points along +x, spokes turn towards +y.
     """
     probability = logits.sigmoid()
     nodes = probability.shape[-1]
@@ -153,12 +161,13 @@ def contours_of(logits: torch.Tensor, n_spokes: int) -> torch.Tensor:
         along = F.grid_sample(probability, (places + 0.5) * (2 / size) - 1, align_corners=False, padding_mode="border")
         inside = ((places > -0.5) & (places < size - 0.5)).all(dim=-1)
         falling = (along * inside[:, None]).cummin(dim=-1).values
-        radius = _low_passed(falling.sum(dim=-1) * step_px).clamp_min(1.0)
+        expected = falling.sum(dim=-1) * step_px
+        radius = _low_passed(expected).clamp_min(1.0)
         center = _centroid(center[:, None] + direction * radius[:, HEART, :, None])
     radius = torch.stack([torch.minimum(radius[:, CAVITY], radius[:, HEART] - 1.5), radius[:, HEART]], dim=1)
     radius = radius.clamp_min(0.5)
-    contours: torch.Tensor = center[:, None, None] + direction * radius[..., None]
-    return contours
+    variance = 2 * (falling * reach).sum(dim=-1) * step_px - expected.square()
+    return Contours(center[:, None, None] + direction * radius[..., None], variance.clamp_min(0).sqrt())
 
 
 def _low_passed(radius: torch.Tensor) -> torch.Tensor:

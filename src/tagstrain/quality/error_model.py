@@ -37,6 +37,9 @@ def evidence(signals: Signals) -> dict[str, Evidence]:
     """What the error model knows of a slice, by name; NaN where a signal could not be measured."""
     return {
         "sigma_mm": Evidence(0.1, signals.sigma_mm),
+        "view_distance_mm": Evidence(0.02, signals.view_distance_mm),
+        "view_strain_difference": Evidence(0.0002, signals.view_strain_difference),
+        "view_regional_difference": Evidence(0.0005, signals.view_regional_difference),
         "closure_mm": Evidence(0.2, signals.closure_mm),
         "back_strain_difference": Evidence(0.001, signals.back_strain_difference),
         "back_regional_difference": Evidence(0.002, signals.back_regional_difference),
@@ -62,8 +65,8 @@ def evidence(signals: Signals) -> dict[str, Evidence]:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorModel:
-    """Expected error as a product of powers of the evidence, no power negative: worse evidence, larger error."""
+class ErrorPart:
+    """What one cause adds: a product of powers of the evidence, no power negative: worse evidence, larger error."""
 
     scale: float
     """Error where all evidence is 1."""
@@ -72,15 +75,40 @@ class ErrorModel:
 
     def __post_init__(self) -> None:
         if not self.scale > 0 or any(power < 0 for power in self.powers.values()):
-            raise ValueError(f"ErrorModel: expected a positive scale and no negative power, got {self}")
+            raise ValueError(f"ErrorPart: expected a positive scale and no negative power, got {self}")
 
     def predict(self, signals: Signals) -> float:
-        """Expected error; NaN where evidence that counts is missing."""
+        """Expected error by this cause; NaN where evidence that counts is missing."""
         known = evidence(signals)
         factors = [max(known[name].value, known[name].floor) ** power for name, power in self.powers.items()]
         # max() would pass over a NaN that stands second.
         missing = any(np.isnan(known[name].value) for name in self.powers)
         return float("nan") if missing else self.scale * float(np.prod(factors))
+
+
+class IntervalWidth(NamedTuple):
+    """How wide intervals of peak strain are for slices of which an error of some size is expected.
+
+    Each range has widths of its own, by split conformal prediction within it (Vovk, Asian Conference on Machine
+    Learning 2012, PMLR 25:475): where the least error is expected, the peak is off by more of it than elsewhere.
+    """
+
+    below: float
+    """Expected circumferential error up to which it holds, from that of the entry before on."""
+    factors: Mapping[str, float]
+    """Coverage in percent to half the width, in expected circumferential errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorModel:
+    """Expected error, the root of the sum of the squares of its parts, which come about each by itself."""
+
+    parts: Mapping[str, ErrorPart]
+    """By cause: ``tracking``, ``placing``."""
+
+    def predict(self, signals: Signals) -> float:
+        """Expected error; NaN where evidence that counts is missing."""
+        return float(np.sqrt(sum(part.predict(signals) ** 2 for part in self.parts.values())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +125,8 @@ class Calibration:
     """RMS over frames of the error of mid-wall circumferential strain, placing included."""
     regional_circumferential: ErrorModel
     """The same for a sixth of the ring, RMS over frames and sixths."""
-    interval_factors: Mapping[str, Mapping[str, float]]
-    """By grade, coverage in percent to half the width of the interval of peak strain, in expected circumferential
-    errors. Slices to be rejected have none."""
+    interval_widths: tuple[IntervalWidth, ...]
+    """In order of the expected error; the last one holds for any larger error too."""
     usable_below: float
     """Expected circumferential error up to which a slice is usable; beyond, it is rejected."""
     good_below: float
@@ -114,18 +141,25 @@ class Calibration:
 
     def interval(self, peak: float, coverage_percent: int, circumferential_error: float, grade: Grade) -> Interval:
         """Interval of a peak mid-wall circumferential strain; NaN for a slice to be rejected."""
-        factor = self.interval_factors.get(grade, {}).get(str(coverage_percent), float("nan"))
+        if grade is Grade.REJECT:
+            return Interval(float("nan"), float("nan"))
+        fitting = [width for width in self.interval_widths if circumferential_error <= width.below]
+        factor = (*fitting, self.interval_widths[-1])[0].factors[str(coverage_percent)]
         return Interval(peak - factor * circumferential_error, peak + factor * circumferential_error)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return {**asdict(self), "interval_widths": [width._asdict() for width in self.interval_widths]}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Calibration:
         """Read what `to_json` gave."""
-        models = {name: ErrorModel(**record[name]) for name in MODELS}
-        return cls(**{**record, **models})
+        models = {
+            name: ErrorModel({cause: ErrorPart(**part) for cause, part in record[name]["parts"].items()})
+            for name in MODELS
+        }
+        widths = tuple(IntervalWidth(**width) for width in record["interval_widths"])
+        return cls(**{**record, **models, "interval_widths": widths})
 
 
 @cache

@@ -1,4 +1,7 @@
-"""What a second way of measuring a slice says: backwards from the last frame, or anew from half of the frames."""
+"""What a second way of measuring a slice says: backwards from the last frame, or anew from half of the frames.
+
+A tracker that can hurry (`quick_variant`) does so here: its second opinion ranks errors as well as one without haste.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult
 from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import TagstrainError
-from tagstrain.inference.interfaces import Placer, Tracker
+from tagstrain.inference.interfaces import Placer, Tracker, quick_variant
 from tagstrain.mechanics.strain import circumferential_strain, mean_known
 from tagstrain.quality.motion_field import rms_known, root_mean_square
 
@@ -38,7 +41,7 @@ def track_back(result: SliceResult, tracker: Tracker) -> LandmarkTracks | None:
     cine = replace(result.cine, ed_frame=last)
     points_px = result.landmarks.to_points().points_px[last]
     try:
-        tracks = tracker.track(cine, points_px)
+        tracks = quick_variant(tracker).track(cine, points_px)
     except TagstrainError:
         return None
     back = LandmarkTracks.from_points(tracks, result.landmarks.points_px.shape[2])
@@ -71,7 +74,7 @@ def measure_again(result: SliceResult, tracker: Tracker, placer: Placer) -> Land
     )
     try:
         wall_px = placer.place(half, Localization(Box.around(known_px).within(rows, columns), None)).wall_px
-        tracks = tracker.track(half, wall_px.reshape(-1, 2))
+        tracks = quick_variant(tracker).track(half, wall_px.reshape(-1, 2))
     except TagstrainError:
         return None
     return LandmarkTracks.from_points(tracks, wall_px.shape[1])
@@ -89,6 +92,21 @@ def agreement(result: SliceResult, other: LandmarkTracks | None, frames: NDArray
         return Agreement(float("nan"), float("nan"))
     difference = theirs - (ours if frames is None else ours[frames])
     return Agreement(rms_known(mean_known(difference, axis=1)), rms_known(difference))
+
+
+def first_view(landmarks: LandmarkTracks) -> LandmarkTracks | None:
+    """The landmarks as the first view alone saw them; None from a tracker that sees but one."""
+    seen_px = landmarks.first_view_px
+    return None if seen_px is None else replace(landmarks, points_px=seen_px, first_view_px=None)
+
+
+def view_distance_mm(result: SliceResult) -> float:
+    """How far the landmarks of the first view alone lie from the mean of all views, RMS over landmarks and frames."""
+    seen = first_view(result.landmarks)
+    if seen is None:
+        return float("nan")
+    offset_mm = (seen.points_px - result.landmarks.points_px) * result.cine.spacing_xy_mm
+    return rms_known(np.linalg.norm(offset_mm, axis=-1))
 
 
 def closure_mm(result: SliceResult, backward: LandmarkTracks | None) -> float:

@@ -22,9 +22,11 @@ from tagstrain.quality.motion_field import (
 from tagstrain.quality.second_opinion import (
     agreement,
     closure_mm,
+    first_view,
     measure_again,
     repeated_frames,
     track_back,
+    view_distance_mm,
     wall_distance_mm,
 )
 from tagstrain.quality.tag_visibility import tag_visibility
@@ -49,6 +51,13 @@ class Signals:
     """Time of the last frame in which tags are seen; NaN where none are."""
     sigma_mm: float
     """Standard deviation that the tracker states, RMS over landmarks and frames."""
+    view_distance_mm: float
+    """How far landmarks lie from where the first of the views that the tracker averages sees them, RMS; NaN from a
+    tracker that sees but one."""
+    view_strain_difference: float
+    """Mid-wall circumferential strain of the slice against that of the first view alone (`Agreement`)."""
+    view_regional_difference: float
+    """The same of sixths of the ring."""
     closure_mm: float
     """How far landmarks miss their ED places, followed to the last frame and back, RMS."""
     back_strain_difference: float
@@ -106,6 +115,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Si
     shape = wall_shape(points_mm[ed])
     intervals_ms = np.diff(times_ms)
     back, again = track_back(result, tracker), measure_again(result, tracker, placer)
+    by_view = agreement(result, first_view(landmarks))
     on_the_way_back, repeated = agreement(result, back), agreement(result, again, repeated_frames(result))
     first, end = sorted((ed, strain.es_frame))
     return Signals(
@@ -116,6 +126,9 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Si
         tag_evenness=tags.evenness,
         tags_end_ms=float(times_ms[tags.end_frame - 1]) if tags.end_frame else float("nan"),
         sigma_mm=rms_known(landmarks.sigma_px) * float(cine.spacing_xy_mm.mean()),
+        view_distance_mm=view_distance_mm(result),
+        view_strain_difference=by_view.circumferential,
+        view_regional_difference=by_view.regional,
         closure_mm=closure_mm(result, back),
         back_strain_difference=on_the_way_back.circumferential,
         back_regional_difference=on_the_way_back.regional,

@@ -48,7 +48,7 @@ def assess(
     Parameters
     ----------
     tracker
-        What followed the landmarks; it is asked to follow them back, which takes as long again.
+        What followed the landmarks; it is asked to follow them back.
     placer
         What finds walls; it and the tracker measure the slice once more from every other frame (`measure_again`).
     calibration

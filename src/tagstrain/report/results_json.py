@@ -131,6 +131,12 @@ def slice_record(result: SliceResult) -> dict[str, Any]:
         "peaks": peaks,
         "strain": curves,
         "insertion": None if result.insertion is None else _insertion_record(result.insertion),
+        "border_spread_mm": None
+        if (spread_mm := result.border_spread_mm) is None
+        else {
+            "endocardium": plain(spread_mm[0], _LANDMARK_DECIMALS),
+            "epicardium": plain(spread_mm[1], _LANDMARK_DECIMALS),
+        },
         "landmarks_px": plain(result.landmarks.points_px, _LANDMARK_DECIMALS),
         "warnings": list(result.warnings),
     }

@@ -28,7 +28,7 @@ class PlacerTraining(NetworkTraining):
         return segmentation_loss(logits.flatten(0, 1), masks.flatten(0, 1))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        found = contours_of(self.network(batch["images"]), N_SPOKES).transpose(1, 2)
+        found = contours_of(self.network(batch["images"]), N_SPOKES).points_px.transpose(1, 2)
         truth = batch["landmarks"]
         depth = torch.linspace(0, 1, N_RINGS, device=found.device)[:, None]
         grid = found[:, :, :1] * (1 - depth) + found[:, :, 1:] * depth
