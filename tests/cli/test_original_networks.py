@@ -50,12 +50,15 @@ def test_boxes_depend_on_the_batch_as_they_did(tmp_path: Path, original_weights:
 
 
 def test_a_row_with_nan_pixels_has_no_box_and_spoils_no_other(
-    tmp_path: Path, original_weights: dict[str, Path]
+    tmp_path: Path, original_weights: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = noise((3, 1, 256, 256))
     images[1, 0, 5, 5] = np.nan
     weights = ("--weights", str(original_weights["localizer"]))
-    assert predict("localizer", write_rows(tmp_path / "a.h5", images), tmp_path / "a_out.h5", *weights) == 0
+    assert predict("localizer", write_rows(tmp_path / "a.h5", images), tmp_path / "a_out.h5", *weights) == 3
+    said = capsys.readouterr().err
+    assert "a.h5, row_00001: Frame 0 has NaN or infinite pixels" in said
+    assert "a.h5: 1 of 3 rows failed" in said
     assert predict("localizer", write_rows(tmp_path / "b.h5", images[::2]), tmp_path / "b_out.h5", *weights) == 0
     with h5py.File(tmp_path / "a_out.h5") as a, h5py.File(tmp_path / "b_out.h5") as b:
         assert np.isnan(a["bbox_corners"][1]).all()
@@ -83,6 +86,26 @@ def test_landmarks_come_from_raw_crops(tmp_path: Path, original_weights: dict[st
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["cropped_landmark_coords"].shape == (2, 3, 2, 168)
         np.testing.assert_allclose(file["cropped_landmark_coords"], expected, atol=1e-3)
+
+
+def test_a_row_without_all_its_landmarks_has_failed(
+    tmp_path: Path, original_weights: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    crops = noise((2, 3, 128, 128))
+    crops[1, 2, 5, 5] = np.nan
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["cropped_image_seqs"] = crops
+    assert predict("rnncnn", tmp_path / "in.h5", tmp_path / "out.h5", "--weights", str(original_weights["rnncnn"])) == 3
+    assert "in.h5, row_00001: Has NaN or infinite pixels: 1 of 3 frames have no landmarks" in capsys.readouterr().err
+    with h5py.File(tmp_path / "out.h5") as file:
+        known = np.isfinite(file["cropped_landmark_coords"]).all(axis=(2, 3))
+    assert known.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_a_row_without_a_ventricle_has_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_rows(tmp_path / "in.h5", np.ones((1, 3, 256, 256), np.float32))
+    assert predict("localizer", path, tmp_path / "out.h5") == 3
+    assert "in.h5, row_00000: No left ventricle found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("network", ["localizer", "rnncnn"])

@@ -189,7 +189,9 @@ def test_localizer_prediction_file_has_one_box_per_row(tmp_path: Path, monkeypat
         file["image_seqs"], file["px_spaces"] = images, [1.4, 1.4]
     localizer = ViewLocalizer(FollowsTheBlob(3, "moving"), INFO)
     monkeypatch.setattr(ViewLocalizer, "from_weights", classmethod(lambda *_: localizer))
-    assert predict_localizer(tmp_path / "in.h5", tmp_path / "out.h5", device="cpu") == 2
+    n_rows, failures = predict_localizer(tmp_path / "in.h5", tmp_path / "out.h5", device="cpu")
+    assert (n_rows, [failure.name for failure in failures]) == (2, ["row_00001"])
+    assert "in.h5" in failures[0].reason
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["bbox_corners"].shape == (2, 4)
         np.testing.assert_allclose(file["bbox_corners"][0], localizer.localize(cine).box, atol=1e-3)
@@ -202,7 +204,7 @@ def test_rnncnn_prediction_file_has_the_predecessors_layout(tmp_path: Path, monk
         file["cropped_image_seqs"] = np.random.default_rng(0).random((2, 5, 128, 128), np.float32)
     model = RnnCnn(Annuli(), INFO)
     monkeypatch.setattr(RnnCnn, "from_weights", classmethod(lambda *_: model))
-    assert predict_rnncnn(tmp_path / "in.h5", tmp_path / "out.h5", device="cpu") == 2
+    assert predict_rnncnn(tmp_path / "in.h5", tmp_path / "out.h5", device="cpu") == (2, ())
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["cropped_landmark_coords"].shape == (2, 5, 2, 168)
         assert file["cropped_landmark_coords"][0, 0, 0, 0] == pytest.approx(83.5)

@@ -172,6 +172,7 @@ KINDS: dict[str, type[torch.nn.Module]] = {"rnncnn": LandmarkRnnCnn, "tracker": 
         ("rnncnn", "none", None, ViewLocalizer, MotionPlacer, {"localizer": OURS, "rnncnn": OURS}),
         ("rnncnn", "none", ORIGINAL, ViewLocalizer, OriginalRnnCnn, {"localizer": OURS, "rnncnn": ORIGINAL}),
         ("flow", "localizer", None, OriginalLocalizer, MotionPlacer, {"localizer": ORIGINAL}),
+        ("flow", "localizer", ORIGINAL, OriginalLocalizer, MotionPlacer, {"localizer": ORIGINAL}),
         ("harp", "localizer", OURS, OriginalLocalizer, MotionPlacer, {"localizer": OURS}),
         ("flow", "none", None, ViewLocalizer, MotionPlacer, {"localizer": OURS}),
     ],
@@ -216,6 +217,15 @@ def test_weights_for_harp_are_refused() -> None:
 def test_unknown_preprocessings_are_refused_by_name() -> None:
     with pytest.raises(TagstrainError, match="'cubic' is not known"):
         load_tracker("rnncnn", "cpu", None, "cubic")
+
+
+@pytest.mark.parametrize("tracker", ["flow", "harp"])
+def test_the_original_preprocessing_is_refused_where_no_network_has_one(tracker: str) -> None:
+    with pytest.raises(TagstrainError, match="--preprocessing original changes nothing"):
+        load_models(tracker, "cpu", preprocessing="original")
+    with pytest.raises(TagstrainError, match="--preprocessing original changes nothing"):
+        load_tracker(tracker, "cpu", preprocessing="original")
+    assert load_tracker(tracker, "cpu", preprocessing="tagstrain").name == tracker
 
 
 def test_weights_that_say_original_but_read_three_channels_are_refused(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_names_are_shown_as_text(tmp_path: Path) -> None:
 
 def test_a_study_whose_slices_all_failed_still_has_a_page(tmp_path: Path) -> None:
     page = page_of(write_results(tmp_path / "a", [], SliceFailure("mid", "no ventricle found")))
-    assert "no slice could be analyzed" in words(page)
+    assert "no slice could be measured" in words(page)
     assert "<canvas" not in page
 
 

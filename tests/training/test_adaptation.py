@@ -18,7 +18,7 @@ from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import sample_scenes, stack_scenes
 from tagstrain.training import adaptation
-from tagstrain.training.adaptation import CohortExamples, Consistency, adapt, consistency, photometric_loss
+from tagstrain.training.adaptation import Adaptation, CohortExamples, Consistency, adapt, consistency, photometric_loss
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.stream import TrainingBatches
 
@@ -182,6 +182,23 @@ def test_guard_refuses_a_tracker_that_forgets(tmp_path: Path, followed: list[Fol
     assert result.weights is None
     assert not (tmp_path / "run" / "tracker.safetensors").exists()
     assert not json.loads((tmp_path / "run" / "adaptation.json").read_text())["exported"]
+
+
+def test_the_record_of_a_tracker_that_broke_down_is_json(tmp_path: Path) -> None:
+    nan = float("nan")
+    before, after = Consistency(0.3, 0.2, 0.1, 0.9), Consistency(nan, 0.2, nan, 0.9)
+    Adaptation(None, 2, 2, before, after, 0.7, nan).save(tmp_path / "adaptation.json")
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    record = json.loads((tmp_path / "adaptation.json").read_text(), parse_constant=refuse)
+    assert record["before"]["simulated_rmse_mm"] == 0.7
+    assert [name for name, value in record["after"].items() if value is None] == [
+        "views_mm",
+        "teacher_mm",
+        "simulated_rmse_mm",
+    ]
 
 
 def test_slices_start_at_ed() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from tagstrain.errors import InputError
 from tagstrain.networks.localizer import LocalizationCNN
@@ -22,7 +26,7 @@ from tagstrain.training.localizer_modules import LocalizationUNetTraining, Local
 from tagstrain.training.makers import training_module
 from tagstrain.training.masks import contour_masks
 from tagstrain.training.modules import NetworkTraining, TrainingError
-from tagstrain.training.run import export, train
+from tagstrain.training.run import _Batches, export, train
 from tagstrain.training.stream import TrainingBatches
 
 
@@ -93,6 +97,34 @@ class _StopAfter:
 
     def __exit__(self, *_: object) -> None:
         NetworkTraining.training_step = self.original  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("steps", "validate_every", "validated"), [(1, 2, [1]), (3, 2, [2, 3])])
+def test_the_last_step_is_validated(tmp_path: Path, steps: int, validate_every: int, validated: list[int]) -> None:
+    assert train(config(tmp_path, steps=steps, validate_every=validate_every)).is_file()
+    with next((tmp_path / "run").glob("csv/**/metrics.csv")).open(newline="") as file:
+        assert [int(row["step"]) + 1 for row in csv.DictReader(file) if row["val_iou_loss"]] == validated
+
+
+class _LargeBatches(IterableDataset[torch.Tensor]):
+    """Batches that take a while to hand over."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        while True:
+            yield torch.zeros(60_000_000)
+
+
+def test_a_process_that_makes_batches_on_a_gpu_ends_cleanly_while_it_hands_one_over(tmp_path: Path) -> None:
+    batches = _Batches(config(tmp_path, workers=1))
+    strategy = SimpleNamespace(root_device=torch.device("cuda", 0))
+    batches.trainer = SimpleNamespace(strategy=strategy, global_step=0, global_rank=0)  # type: ignore[assignment]
+    context = batches.train_dataloader().multiprocessing_context
+    loader = DataLoader(_LargeBatches(), batch_size=None, num_workers=1, multiprocessing_context=context)
+    iterator = iter(loader)
+    next(iterator)
+    (worker,) = iterator._workers  # type: ignore[attr-defined]
+    iterator._shutdown_workers()  # type: ignore[attr-defined]
+    assert worker.exitcode == 0
 
 
 def test_half_precision_and_processes_that_make_batches_work(tmp_path: Path) -> None:

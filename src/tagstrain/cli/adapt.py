@@ -77,7 +77,7 @@ def adapt(
                 "batch_size": batch_size,
                 "learning_rate": learning_rate,
                 "validation_scenes": validation_scenes,
-                "validate_every": min(validate_every, steps),
+                "validate_every": validate_every,
             },
         )
     except ValueError as error:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tagstrain.cli.exits import options_not_input
+from tagstrain.cli.exits import ExitCode, finish, options_not_input
+from tagstrain.cli.messages import print_error
 from tagstrain.cli.options import WeightsOption
 from tagstrain.inference.models import Device
 
@@ -52,7 +53,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace PRED.h5.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Run one network: bbox_corners from whole images, or cropped_landmark_coords from crops."""
+    """Run one network: bbox_corners from whole images, or cropped_landmark_coords from crops.
+
+    Rows that fail are NaN and named on stderr; the exit code is then 3.
+    """
     if network is Network.RNNCNN and batch_statistics is not None:
         raise typer.BadParameter("rnncnn has no batch normalization", param_hint="--batch-statistics")
     from tagstrain.inference.predict import predict_localizer, predict_rnncnn
@@ -62,11 +66,18 @@ def predict(
         stored_settings(network.value, weights)
 
     if network is Network.RNNCNN:
-        n_rows = predict_rnncnn(input_file, output, weights, device.value, overwrite)
+        n_rows, failures = predict_rnncnn(input_file, output, weights, device.value, overwrite)
     else:
         statistics: Literal["original", "moving"] | None = None
         if batch_statistics is not None:
             statistics = "original" if batch_statistics is BatchStatisticsName.ORIGINAL else "moving"
-        n_rows = predict_localizer(input_file, output, weights, device.value, overwrite, statistics, batch_size)
+        n_rows, failures = predict_localizer(
+            input_file, output, weights, device.value, overwrite, statistics, batch_size
+        )
+    for failure in failures:
+        print_error(f"{input_file.name}, {failure.name}: {failure.reason}")
+    if failures:
+        print_error(f"{input_file.name}: {len(failures)} of {n_rows} rows failed")
     if not quiet:
         typer.echo(f"{output}: {n_rows} rows")
+    finish(ExitCode.SOME_FAILED if failures else ExitCode.DONE)

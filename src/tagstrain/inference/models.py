@@ -93,7 +93,8 @@ def load_models(
     Raises
     ------
     TagstrainError
-        If the tracker or the preprocessing is not known or the device is not there.
+        If the tracker or the preprocessing is not known, no network would get the original one that was asked for, or
+        the device is not there.
     """
     name = _tracker_name(tracker)  # before torch is loaded for nothing
     asked = _preprocessing(preprocessing)
@@ -105,6 +106,8 @@ def load_models(
 
     chosen = pick_device(device)
     localizer = load_localizer(localizer_weights, chosen, asked)
+    if name is not TrackerName.RNNCNN and localizer.preprocessing != Preprocessing.ORIGINAL:
+        _refuse_original(asked)
     weights = {"localizer": str(localizer.info)}
     prepared = {"localizer": localizer.preprocessing}
     if name is TrackerName.RNNCNN:
@@ -166,16 +169,18 @@ def load_tracker(
     Raises
     ------
     TagstrainError
-        If the tracker or the preprocessing is not known or the device is not there.
+        If the tracker or the preprocessing is not known, the tracker has no original one that was asked for, or the
+        device is not there.
     """
     name, asked = _tracker_name(tracker), _preprocessing(preprocessing)
     _refuse_weights_for_harp(name, weights)
+    if name is TrackerName.RNNCNN:
+        return load_rnncnn(weights, pick_device(device), asked)
+    _refuse_original(asked)
     if name is TrackerName.HARP:
         from tagstrain.inference.harp import HarpTracker
 
         return HarpTracker()
-    if name is TrackerName.RNNCNN:
-        return load_rnncnn(weights, pick_device(device), asked)
     from tagstrain.inference.flow import FlowTracker
 
     return FlowTracker.from_weights(weights, pick_device(device))
@@ -211,6 +216,15 @@ def _refuse_weights_for_harp(tracker: TrackerName, weights: Path | None) -> None
     """Weights that nothing would read are a mistake."""
     if tracker is TrackerName.HARP and weights is not None:
         raise TagstrainError("Tracker harp has no weights. Leave out --tracker-weights, or choose flow or rnncnn.")
+
+
+def _refuse_original(asked: Preprocessing | None) -> None:
+    """The predecessor's preprocessing where no network would get it is a mistake."""
+    if asked is Preprocessing.ORIGINAL:
+        raise TagstrainError(
+            "--preprocessing original changes nothing here: trackers flow and harp and our localizer have their own. "
+            "Leave it out, or give --tracker rnncnn or the predecessor's --localizer-weights."
+        )
 
 
 def _preprocessing(preprocessing: str | None) -> Preprocessing | None:

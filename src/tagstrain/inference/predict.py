@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tagstrain.data import SliceFailure
 from tagstrain.errors import InputError, TagstrainError
 from tagstrain.geometry.original_crop import IMAGE_SIZE
 from tagstrain.inference.localize import ViewLocalizer
@@ -27,6 +29,21 @@ ORIGINAL_BATCH_SIZE = 20
 """Rows per batch in the predecessor's own scripts."""
 
 
+class Predicted(NamedTuple):
+    """What came of a file."""
+
+    n_rows: int
+    failures: tuple[SliceFailure, ...]
+    """Rows that are NaN, or NaN in part, and why."""
+
+
+class _Row(NamedTuple):
+    """What is written of one row."""
+
+    values: dict[str, NDArray[np.float64]]
+    failure: str | None = None
+
+
 def predict_localizer(
     path: Path,
     output: Path,
@@ -35,12 +52,12 @@ def predict_localizer(
     overwrite: bool = False,
     batch_statistics: BatchStatistics | None = None,
     batch_size: int = ORIGINAL_BATCH_SIZE,
-) -> int:
+) -> Predicted:
     """Write ``bbox_corners`` (n, 4) for every row of ``image_seqs`` and, with our localizer, ``quality_confidence``.
 
-    Our localizer sees the cine; a row that cannot be read is NaN with confidence 0. A network of the predecessor sees
-    frame 0 in raw grey levels, ``batch_size`` rows at once (the last batch may be smaller); a row with NaN pixels is
-    NaN and does not count in its batch.
+    Our localizer sees the cine; a row that cannot be read, or shows no ventricle, is NaN with confidence 0. A network
+    of the predecessor sees frame 0 in raw grey levels, ``batch_size`` rows at once (the last batch may be smaller); a
+    row with NaN pixels is NaN and does not count in its batch.
 
     Parameters
     ----------
@@ -50,10 +67,6 @@ def predict_localizer(
         None for what the weights file says.
     batch_size
         Matters for ``"original"`` statistics alone.
-
-    Returns
-    -------
-        Number of rows.
 
     Raises
     ------
@@ -75,20 +88,23 @@ def predict_localizer(
     return _write(output, overwrite, _boxes(path, localizer))
 
 
-def _boxes(path: Path, localizer: ViewLocalizer) -> Iterator[dict[str, NDArray[np.float64]]]:
+def _boxes(path: Path, localizer: ViewLocalizer) -> Iterator[_Row]:
     """Box and confidence of every row, by our localizer."""
     for source in read_study(path).slices:
+        corners, confidence, failure = np.full(4, np.nan), 0.0, None
         try:
             found = localizer.localize(source.load())
-        except InputError:
-            yield {"bbox_corners": np.full(4, np.nan), "quality_confidence": np.array(0.0)}
+        except InputError as error:
+            failure = str(error)
         else:
-            yield {"bbox_corners": np.array(found.box), "quality_confidence": np.array(found.confidence)}
+            assert found.confidence is not None  # ours state one
+            corners, confidence = np.array(found.box), found.confidence
+            if not np.isfinite(corners).all():
+                failure = "No left ventricle found"
+        yield _Row({"bbox_corners": corners, "quality_confidence": np.array(confidence)}, failure)
 
 
-def _original_boxes(
-    path: Path, localizer: OriginalLocalizer, batch_size: int
-) -> Iterator[dict[str, NDArray[np.float64]]]:
+def _original_boxes(path: Path, localizer: OriginalLocalizer, batch_size: int) -> Iterator[_Row]:
     """Box of every row, by a network of the predecessor, batch by batch."""
     for batch in _batches(iterate_first_frames(path), batch_size):
         if batch[0].shape != (IMAGE_SIZE, IMAGE_SIZE):
@@ -99,19 +115,17 @@ def _original_boxes(
         corners = np.full((len(images), 4), np.nan)
         if readable.any():
             corners[readable] = localizer.boxes(images[readable])
-        yield from ({"bbox_corners": row} for row in corners)
+        for row in corners:
+            yield _Row({"bbox_corners": row}, "Frame 0 has NaN or infinite pixels" if np.isnan(row).any() else None)
 
 
 def predict_rnncnn(
     path: Path, output: Path, weights: Path | None = None, device: str = "auto", overwrite: bool = False
-) -> int:
+) -> Predicted:
     """Write ``cropped_landmark_coords`` (n, T, 2, 168) for every row of ``cropped_image_seqs`` (n, T, 128, 128).
 
-    Networks of the predecessor see the crops in raw grey levels, ours see them normalized.
-
-    Returns
-    -------
-        Number of rows.
+    Networks of the predecessor see the crops in raw grey levels, ours see them normalized. A row with NaN pixels has
+    NaN landmarks where these reach.
 
     Raises
     ------
@@ -120,7 +134,7 @@ def predict_rnncnn(
     """
     model = RnnCnn.from_weights(weights, pick_device(device))
 
-    def rows() -> Iterator[dict[str, NDArray[np.float64]]]:
+    def rows() -> Iterator[_Row]:
         for crops in iterate_cropped_sequences(path):
             if crops.shape[1:] != (rnncnn.INPUT_SIZE, rnncnn.INPUT_SIZE):
                 problem = f"cropped_image_seqs has images of {crops.shape[1:]}, expected 128 x 128"
@@ -130,7 +144,9 @@ def predict_rnncnn(
                 prepared = preprocessing.landmark_input(prepared)
             with torch.inference_mode():
                 landmarks = model.network(prepared)[0].cpu().double().numpy()
-            yield {"cropped_landmark_coords": landmarks}
+            n_unknown = int((~np.isfinite(landmarks)).any(axis=(1, 2)).sum())
+            failure = f"Has NaN or infinite pixels: {n_unknown} of {len(crops)} frames have no landmarks"
+            yield _Row({"cropped_landmark_coords": landmarks}, failure if n_unknown else None)
 
     return _write(output, overwrite, rows())
 
@@ -142,12 +158,15 @@ def _batches(rows: Iterable[NDArray[np.float32]], size: int) -> Iterator[list[ND
         yield batch
 
 
-def _write(output: Path, overwrite: bool, rows: Iterator[dict[str, NDArray[np.float64]]]) -> int:
+def _write(output: Path, overwrite: bool, rows: Iterator[_Row]) -> Predicted:
     """Grow one dataset per name, row by row; shorter rows end in NaN."""
     count = 0
+    failures: list[SliceFailure] = []
     with atomic_file(output, overwrite) as temporary, h5py.File(temporary, "w") as file:
         for row in rows:
-            for name, values in row.items():
+            if row.failure is not None:
+                failures.append(SliceFailure(f"row_{count:05d}", row.failure))
+            for name, values in row.values.items():
                 if name not in file:
                     shape = (0, *values.shape)
                     file.create_dataset(name, shape, "f4", maxshape=(None,) * len(shape), fillvalue=np.nan)
@@ -156,4 +175,4 @@ def _write(output: Path, overwrite: bool, rows: Iterator[dict[str, NDArray[np.fl
                 dataset.resize((count + 1, *sizes))
                 dataset[(count, *(slice(n) for n in values.shape))] = values
             count += 1
-    return count
+    return Predicted(count, tuple(failures))

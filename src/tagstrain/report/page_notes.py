@@ -15,6 +15,11 @@ _INSERTION_ASSUMED = (
     "picture as radiologists show it, so regional values may belong to a neighboring segment"
 )
 
+_NO_FUNCTION = (
+    "analyzed, but its regional function cannot be measured ({reason}), so it is not shown here; its strain between "
+    "landmarks is in strain.csv"
+)
+
 
 class Note(NamedTuple):
     """One remark and the slice that it is about."""
@@ -28,15 +33,16 @@ def study_notes(study: SavedStudy) -> list[Note]:
     results, mechanics = study.results, study.mechanics
     notes = [Note(WHOLE_STUDY, warning) for warning in study.warnings]
     notes += [Note(failure.name, f"not analyzed: {failure.reason}") for failure in results.failures]
+    for missing in study.without_function:
+        notes.append(Note(missing.name, _NO_FUNCTION.format(reason=missing.reason)))
+        notes += _quality_notes(study, missing.name)
     for result in results.slices:
-        quality = study.qualities.get(result.name)
-        if quality is not None:
-            notes += [Note(result.name, f"quality {quality.grade}: {reason}") for reason in quality.reasons]
+        notes += _quality_notes(study, result.name)
         notes += [Note(result.name, warning) for warning in result.warnings]
         if result.cine.level is SliceLevel.UNKNOWN:
             notes.append(Note(result.name, "its level is not known, so it is in no bull's-eye"))
     if mechanics is None:
-        return [*notes, Note(WHOLE_STUDY, "no slice could be analyzed, so there are no curves and no values")]
+        return [*notes, Note(WHOLE_STUDY, "no slice could be measured, so there are no curves and no values")]
     if any(slice_.segments and slice_.motion.insertion_angle_rad is None for slice_ in _deformations(mechanics)):
         notes.append(Note(WHOLE_STUDY, _INSERTION_ASSUMED))
     if mechanics.twist is None:
@@ -44,6 +50,12 @@ def study_notes(study: SavedStudy) -> list[Note]:
     if not study.qualities:
         notes.append(Note(WHOLE_STUDY, "the quality of the slices was not assessed"))
     return notes
+
+
+def _quality_notes(study: SavedStudy, name: str) -> list[Note]:
+    """Why a slice got its grade."""
+    quality = study.qualities.get(name)
+    return [] if quality is None else [Note(name, f"quality {quality.grade}: {why}") for why in quality.reasons]
 
 
 def _deformations(mechanics: StudyMechanics) -> list[SliceDeformation]:

@@ -57,8 +57,10 @@ class SavedStudy:
     """The results of one study as its files hold them."""
 
     results: StudyResult
-    """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part. A slice whose landmarks
-    allow no regional function stands among the failures."""
+    """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part. Slices that allow no
+    regional function are left out."""
+    without_function: tuple[SliceFailure, ...]
+    """Slices that were analyzed but whose landmarks allow no regional function, and why."""
     mechanics: StudyMechanics | None
     """Regional function of ``results.slices``; None where there is none."""
     qualities: Mapping[str, SavedQuality]
@@ -83,8 +85,7 @@ def read_saved_study(folder: Path) -> SavedStudy:
             _refuse_cohort(hdf5_path, len(file["slice_names"]))
             record = _read_json(json_path)
             written = [_read_slice(entry, file) for entry in record["slices"]]
-        slices, failures = _measurable(written)
-        failures += [SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]]
+        slices, without_function = _measurable(written)
         return SavedStudy(
             mechanics=_mechanics(json_path, slices),
             results=StudyResult(
@@ -92,8 +93,9 @@ def read_saved_study(folder: Path) -> SavedStudy:
                 record["source"],
                 _read_provenance(record),
                 slices,
-                tuple(failures),
+                tuple(SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]),
             ),
+            without_function=without_function,
             qualities={
                 entry["name"]: _read_quality(entry["quality"]) for entry in record["slices"] if entry.get("quality")
             },
@@ -107,7 +109,7 @@ def read_saved_study(folder: Path) -> SavedStudy:
         raise InputError(json_path, problem, _ANALYZE_AGAIN) from error
 
 
-def _measurable(results: Sequence[SliceResult]) -> tuple[tuple[SliceResult, ...], list[SliceFailure]]:
+def _measurable(results: Sequence[SliceResult]) -> tuple[tuple[SliceResult, ...], tuple[SliceFailure, ...]]:
     """Slices that allow regional function, and why the others do not."""
     slices: list[SliceResult] = []
     failures: list[SliceFailure] = []
@@ -115,10 +117,10 @@ def _measurable(results: Sequence[SliceResult]) -> tuple[tuple[SliceResult, ...]
         try:
             deform_slice(slice_motion(result))
         except ValueError as error:
-            failures.append(SliceFailure(result.name, f"regional function cannot be measured: {error}"))
+            failures.append(SliceFailure(result.name, str(error)))
         else:
             slices.append(result)
-    return tuple(slices), failures
+    return tuple(slices), tuple(failures)
 
 
 def _mechanics(path: Path, slices: tuple[SliceResult, ...]) -> StudyMechanics | None:

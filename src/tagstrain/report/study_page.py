@@ -59,6 +59,7 @@ def render_page(study: SavedStudy) -> str:
     return environment.get_template("study.html.j2").render(
         study=results,
         mechanics=mechanics,
+        n_analyzed=len(results.slices) + len(study.without_function),
         notes=study_notes(study),
         conventions=study.conventions,
         software_version=__version__,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +91,21 @@ class Adaptation:
     simulated_rmse_mm_after: float
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write as JSON; null stands for what a tracker that broke down gave no number for."""
         record = {
             "exported": self.weights is not None,
             "n_slices": self.n_slices,
             "n_held_out": self.n_held_out,
-            "before": {**self.before._asdict(), "simulated_rmse_mm": self.simulated_rmse_mm_before},
-            "after": {**self.after._asdict(), "simulated_rmse_mm": self.simulated_rmse_mm_after},
+            "before": _measures(self.before, self.simulated_rmse_mm_before),
+            "after": _measures(self.after, self.simulated_rmse_mm_after),
         }
-        path.write_text(json.dumps(record, indent=2) + "\n")
+        path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def _measures(found: Consistency, simulated_rmse_mm: float) -> dict[str, float | None]:
+    """All measures of a tracker by name, for JSON."""
+    named = {**found._asdict(), "simulated_rmse_mm": simulated_rmse_mm}
+    return {name: value if math.isfinite(value) else None for name, value in named.items()}
 
 
 class CohortExamples:

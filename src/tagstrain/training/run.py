@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -59,8 +60,9 @@ class _Batches(L.LightningDataModule):
             num_workers=self.config.workers,
             prefetch_factor=None if in_process else 4,
             persistent_workers=not in_process,
-            # A process that was forked cannot use the GPU.
-            multiprocessing_context="spawn" if on_gpu and not in_process else None,
+            # A process that was forked from this one cannot use the GPU. One that was spawned takes its interpreter
+            # down at the end, which aborts it if a batch is on its way out; one of the fork server just ends.
+            multiprocessing_context="forkserver" if on_gpu and not in_process else None,
             pin_memory=on_gpu and not in_process,
         )
 
@@ -71,6 +73,13 @@ class _Batches(L.LightningDataModule):
         starts = range(0, len(tensors["images"]), VALIDATION_BATCH)
         parts = [{k: v[s : s + VALIDATION_BATCH] for k, v in tensors.items()} for s in starts]
         return DataLoader(parts, batch_size=None)  # type: ignore[arg-type]
+
+
+class _ValidateLastStep(Callback):
+    """Asks to stop at the last step: Lightning then validates there too, whatever the interval."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step >= trainer.max_steps
 
 
 def validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
@@ -149,6 +158,7 @@ def fit(
         last,
         EarlyStopping(monitored, patience=config.patience, check_finite=True),
         LearningRateMonitor("step"),
+        _ValidateLastStep(),
     ]
     if config.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
