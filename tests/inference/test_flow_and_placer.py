@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagstrain.data import Box, Localization, PixelSpacing, TaggedCine
-from tagstrain.inference.flow import SIGMA_SCALE, FlowTracker, crop_around
+from tagstrain.geometry import CropTransform
+from tagstrain.inference.flow import SIGMA_SCALE, SYMMETRIES, FlowTracker, crop_around
 from tagstrain.inference.interfaces import quick_variant
+from tagstrain.inference.motion_sight import look
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet
+from tagstrain.networks.symmetry import unturn_images, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo
 
 INFO = WeightsInfo("tracker", "test", "0" * 64, {})
@@ -29,6 +32,16 @@ class Shrinks(FlowNet):
         share = -0.01 * times_ms / 40
         spread = torch.log(0.1 + 0.1 * times_ms.abs() / 40)[..., None, None].expand(*times_ms.shape, *x.shape)
         return Flow(share[..., None, None, None] * torch.stack([x, y]), spread)
+
+
+class CountsCines(Shrinks):
+    """Remembers how often it was asked."""
+
+    n_asked = 0
+
+    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **_: object) -> Flow:
+        self.n_asked += 1
+        return super().forward(frames, times_ms)
 
 
 class Drifts(FlowNet):
@@ -82,8 +95,9 @@ def test_points_move_with_the_field_in_any_pixel_and_from_any_frame(
 @pytest.mark.parametrize(("ed_frame", "kept"), [(0, 8), (2, 6), (6, 7), (7, 8)])
 def test_placing_sees_the_longer_side_of_ed(ed_frame: int, kept: int) -> None:
     cine = cine_of(np.random.default_rng(0).random((8, 60, 60)), PixelSpacing(1.4, 1.4), ed_frame)
-    frames, _ = FlowTracker(Shrinks(), INFO).dense(cine, crop_around(np.array([[20.0, 20.0], [40.0, 40.0]]), cine))
-    assert frames.shape[1] == kept
+    crop = crop_around(np.array([[20.0, 20.0], [40.0, 40.0]]), cine)
+    frames, times_ms = FlowTracker(Shrinks(), INFO).views(cine, crop, (0,))
+    assert frames.shape[1] == times_ms.shape[1] == kept
 
 
 def test_unknown_points_stay_unknown_and_leave_the_others_alone() -> None:
@@ -130,20 +144,43 @@ def test_a_tracker_in_a_hurry_sees_one_view_and_refines_nothing() -> None:
     assert asked == [(2, None), (1, 0)]
 
 
+def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_inside_it() -> None:
+    cine = cine_of(np.random.default_rng(0).random((4, 90, 100)), PixelSpacing(1.0, 1.8))
+    outer, inner = (
+        CropTransform(center, side, 128, (1.8, 1.0)) for center, side in (((50, 45), 84.0), ((47, 49), 50.0))
+    )
+    tracker = FlowTracker(Shrinks(), INFO)
+    followed = look(tracker, cine, outer)
+    seen = look(tracker, cine, inner, followed).flow
+    steps = FIELD_STRIDE * np.arange(64) + (FIELD_STRIDE - 1) / 2
+    from_middle_px = inner.to_image(np.stack(np.meshgrid(steps, steps), axis=-1)) - outer.center_xy_px
+    expected = -0.01 * np.arange(4)[:, None, None, None] * from_middle_px / inner.scale_xy
+    for displacement, symmetry in zip(seen.displacement_px, SYMMETRIES, strict=True):
+        upright = unturn_vectors(unturn_images(displacement, symmetry).movedim(1, -1), symmetry)
+        np.testing.assert_allclose(upright.numpy(), expected, atol=1e-3)
+    spread_mm = inner.pixel_mm * seen.log_spread_px.exp()
+    torch.testing.assert_close(spread_mm, outer.pixel_mm * followed.flow.log_spread_px.exp())
+
+
 @pytest.mark.parametrize("spacing", [PixelSpacing(1.4, 1.4), PixelSpacing(1.0, 1.8)])
 @pytest.mark.parametrize("ed_frame", [0, 3])
-def test_wall_is_found_from_a_box_that_is_off(spacing: PixelSpacing, ed_frame: int) -> None:
+@pytest.mark.parametrize(("off_mm", "n_followed"), [((0.0, 0.0), 1), ((2.0, -3.0), 1), ((12.0, -14.0), 2)])
+def test_wall_is_found_from_a_box_that_is_off(
+    spacing: PixelSpacing, ed_frame: int, off_mm: tuple[float, float], n_followed: int
+) -> None:
     y, x = np.indices((160, 170)).astype(float)
     center_mm = np.array([110.0, 95.0])
     distance_mm = np.hypot(x * spacing.column_mm - center_mm[0], y * spacing.row_mm - center_mm[1])
     image = np.where(distance_mm < 12, 2.0, np.where(distance_mm < 25, 1.0, 0.0))
     cine = cine_of(np.stack([image] * 4), spacing, ed_frame)
     pixel = np.array([spacing.column_mm, spacing.row_mm])
-    low, high = (center_mm + np.array([12.0, -14.0]) - 33) / pixel, (center_mm + np.array([12.0, -14.0]) + 33) / pixel
+    low, high = (center_mm + off_mm - 40) / pixel, (center_mm + off_mm + 40) / pixel
     box = Box(*low.tolist(), *high.tolist())
-    placer = MotionPlacer(SeesBrightness(), INFO, FlowTracker(Shrinks(), INFO))
+    network = CountsCines()
+    placer = MotionPlacer(SeesBrightness(), INFO, FlowTracker(network, INFO))
     placement = placer.place(cine, Localization(box, 1.0))
     landmarks_mm = placement.wall_px * pixel
+    assert network.n_asked == n_followed
     assert landmarks_mm.shape == (24, 7, 2)
     radius_mm = np.linalg.norm(landmarks_mm - center_mm, axis=-1)
     np.testing.assert_allclose(radius_mm[:, 0], 12, atol=0.8)

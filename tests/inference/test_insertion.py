@@ -21,6 +21,7 @@ from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Models
 from tagstrain.inference.motion_insertion import GUESSED_ANTERIOR, MotionInsertionFinder
 from tagstrain.inference.motion_sight import MotionSight
+from tagstrain.networks.flow import Flow
 from tagstrain.networks.insertion import InsertionLogits, InsertionNet, mean_direction_rad, ray_angles_rad
 from tagstrain.networks.placer import PLACER_CHANNELS
 from tagstrain.networks.weights import WeightsInfo, load_weights
@@ -68,7 +69,8 @@ def wall_px(cine: TaggedCine, radius_mm: float = 20.0) -> np.ndarray:
 def sight(cine: TaggedCine) -> MotionSight:
     rows, columns = cine.frames.shape[1:]
     crop = CropTransform((columns / 2, rows / 2), 64.0, 128, tuple(cine.spacing_xy_mm))
-    return MotionSight(crop, torch.zeros(2, PLACER_CHANNELS, 64, 64))
+    still = Flow(torch.zeros(2, 1, 2, 64, 64), torch.zeros(2, 1, 64, 64))
+    return MotionSight(crop, torch.zeros(2, PLACER_CHANNELS, 64, 64), still)
 
 
 def found(network: InsertionNet, cine: TaggedCine) -> Insertion:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from tagstrain.networks.preprocessing import (
     LOCALIZER_FRAMES,
+    blur,
     landmark_input,
     localizer_channels,
     localizer_frame_indices,
@@ -98,3 +101,11 @@ def test_boxes_turn_and_return_in_order(symmetry: int) -> None:
     turned = turn_boxes(box, symmetry, 128)
     assert bool((turned[:, 2:] > turned[:, :2]).all())
     torch.testing.assert_close(unturn_boxes(turned, symmetry, 128), box)
+
+
+@pytest.mark.parametrize("width_px", [0.4, 1.5, 4.0])
+def test_blur_is_a_gaussian_whose_edges_repeat(width_px: float) -> None:
+    images = np.random.default_rng(0).standard_normal((2, 3, 20, 33)).astype(np.float32)
+    radius = max(1, int(2.5 * width_px))
+    expected = gaussian_filter(images, width_px, axes=(2, 3), radius=radius, mode="nearest")
+    np.testing.assert_allclose(blur(torch.from_numpy(images), width_px).numpy(), expected, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,9 @@ import torch
 from tagstrain.data import TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.inference.flow import SYMMETRIES, FlowTracker
+from tagstrain.networks.flow import FIELD_STRIDE, Flow, sample_field
 from tagstrain.networks.placer import placer_channels
+from tagstrain.networks.symmetry import turn_points, unturn_points
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -19,10 +22,34 @@ class MotionSight:
     crop: CropTransform
     channels: torch.Tensor
     """Of `placer_channels`, ``(view, channel, node, node)``, view ``k`` turned by ``SYMMETRIES[k]``."""
+    flow: Flow
+    """The motion they are made of, of the same views, from ED to the end of the cine further away."""
 
 
-def look(tracker: FlowTracker, cine: TaggedCine, crop: CropTransform) -> MotionSight:
-    """Track everything in a crop."""
-    frames, flow = tracker.dense(cine, crop, SYMMETRIES)
+def look(
+    tracker: FlowTracker, cine: TaggedCine, crop: CropTransform, followed: MotionSight | None = None
+) -> MotionSight:
+    """Follow everything in a crop, or take the motion from what was followed in another crop of the same cine."""
+    frames, times_ms = tracker.views(cine, crop, SYMMETRIES)
     with torch.inference_mode():
-        return MotionSight(crop, placer_channels(frames, flow))
+        flow = tracker.network(frames, times_ms, refinements=0) if followed is None else _motion_in(crop, followed)
+        return MotionSight(crop, placer_channels(frames, flow), flow)
+
+
+def _motion_in(crop: CropTransform, followed: MotionSight) -> Flow:
+    """The motion seen in one crop, on the nodes of another; beyond the crop its edge repeats."""
+    motion, size = followed.flow, crop.size
+    n, n_frames, _, nodes, _ = motion.displacement_px.shape
+    steps = FIELD_STRIDE * torch.arange(nodes, device=followed.channels.device) + (FIELD_STRIDE - 1) / 2
+    turned = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).reshape(-1, 2)
+    places = []
+    for symmetry in SYMMETRIES:
+        image_px = crop.to_image(unturn_points(turned, symmetry, size).cpu().numpy())
+        there = torch.from_numpy(followed.crop.to_crop(image_px)).to(steps)
+        places.append(turn_points(there, symmetry, size))
+    zoom = followed.crop.pixel_mm / crop.pixel_mm
+    displacement = zoom * sample_field(motion.displacement_px, torch.stack(places), size)
+    log_spread = math.log(zoom) + sample_field(motion.log_spread_px[:, :, None], torch.stack(places), size)
+    return Flow(
+        displacement.transpose(2, 3).reshape(n, n_frames, 2, nodes, nodes), log_spread.view(n, n_frames, nodes, nodes)
+    )

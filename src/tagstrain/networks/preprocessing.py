@@ -25,16 +25,21 @@ def localizer_frame_indices(n_frames: int) -> list[int]:
 
 def blur(images: torch.Tensor, width_px: float) -> torch.Tensor:
     """Gaussian blur of images ``(..., row, column)``; edges repeat."""
-    reach = max(1, int(2.5 * width_px))
-    offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (offsets / width_px) ** 2)
-    kernel = kernel / kernel.sum()
-    x = images.reshape(-1, 1, *images.shape[-2:])
+    rows, columns = (_blurring(size, width_px, images) for size in images.shape[-2:])
     # Half precision is for the networks: differences from a blurred image would drown in its rounding.
     with torch.autocast(images.device.type, enabled=False):
-        x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-        x = F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
-    return x.reshape(images.shape)
+        return rows @ images @ columns.T
+
+
+def _blurring(size: int, width_px: float, like: torch.Tensor) -> torch.Tensor:
+    """Matrix ``(size, size)`` that blurs a line of pixels whose ends repeat."""
+    reach = max(1, int(2.5 * width_px))
+    offsets = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
+    kernel = torch.exp(-0.5 * (offsets / width_px) ** 2)
+    each_pixel = torch.eye(size, device=like.device, dtype=like.dtype)
+    padded = F.pad(each_pixel[None], (reach, reach), mode="replicate")[0]
+    with torch.autocast(like.device.type, enabled=False):
+        return (padded.unfold(1, len(kernel), 1) @ (kernel / kernel.sum())).T
 
 
 def standardized(frames: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:

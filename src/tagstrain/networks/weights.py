@@ -123,7 +123,9 @@ def load_weights(
     except RuntimeError as error:
         raise InputError(file, f"tensors do not fit the network: {error}", "Give weights made by tagstrain") from None
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return network.to(device).eval(), WeightsInfo(found, metadata.get("version", "unknown"), digest, settings)
+    # Kernels in the order in which convolutions read them fastest; results are the same to rounding.
+    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network, WeightsInfo(found, metadata.get("version", "unknown"), digest, settings)
 
 
 def stored_settings(name: str, path: str | Path | None = None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def wall_radii(anatomy: AnatomyScene, angle_rad: torch.Tensor) -> tuple[torch.Te
 def _share_now(share_ed: torch.Tensor, inner_loss: torch.Tensor) -> torch.Tensor:
     """Share of the wall's area that lies further in than a material depth, from that share at ED.
 
-    The innermost layer has ``1 - inner_loss`` times the area of its share at ED, the outermost ``1 + inner_loss`` times.
+    The innermost layer keeps ``1 - inner_loss`` of the area of its share at ED, the outermost has ``1 + inner_loss``.
     """
     return share_ed - inner_loss * (share_ed - share_ed**2)
 

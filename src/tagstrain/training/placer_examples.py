@@ -29,6 +29,8 @@ _GROUPS = (
 )
 """Motion, strain, persistence, grey levels, doubt."""
 _SPREAD_GAIN = 0.5
+INNER_LOSS = (0.0, 0.45)
+"""Range of `MotionScene.inner_loss`: a thick wall of constant area could not shorten as real ones do."""
 
 
 class PlacerExamples:
@@ -52,7 +54,7 @@ class PlacerExamples:
     """Entries of a batch that are points and move with the image."""
 
     def __init__(self, preset: str, tracker_weights: Path | None = None) -> None:
-        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
+        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS, inner_loss=INNER_LOSS)
         self.tracker_weights = tracker_weights
         self._tracker: FlowNet | None = None
 
