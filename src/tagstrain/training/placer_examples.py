@@ -29,7 +29,7 @@ _GROUPS = (
 )
 """Motion, strain, persistence, grey levels, doubt."""
 _SPREAD_GAIN = 0.5
-INNER_LOSS = (0.0, 0.45)
+INNER_LOSS = (0.0, 0.3)
 """Range of `MotionScene.inner_loss`: a thick wall of constant area could not shorten as real ones do."""
 
 
