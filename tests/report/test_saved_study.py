@@ -133,7 +133,8 @@ def test_a_slice_without_regional_function_is_named_and_leaves_the_others_their_
     basal, mid, apical = short_axis_slices(4)
     points = mid.landmarks.points_px.copy()
     points[:, 2:] = np.nan  # two spokes give a strain, but no center
-    folder = write_results(tmp_path / "a", [basal, measured(mid, points), apical], SliceFailure("fourth", "empty"))
+    mid = replace(measured(mid, points), warnings=("spokes were lost",))
+    folder = write_results(tmp_path / "a", [basal, mid, apical], SliceFailure("fourth", "empty"))
     study = read_saved_study(folder)
     assert [result.name for result in study.results.slices] == ["basal", "apical"]
     assert study.mechanics is not None
@@ -143,6 +144,7 @@ def test_a_slice_without_regional_function_is_named_and_leaves_the_others_their_
     assert "3 of 4 slices analyzed" in page
     said = "analyzed, but its regional function cannot be measured (landmarks: fewer than three are known"
     assert f"<strong>mid:</strong> {said}" in page
+    assert "<strong>mid:</strong> spokes were lost" in page
     assert "<strong>fourth:</strong> not analyzed: empty" in page
 
 

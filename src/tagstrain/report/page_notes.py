@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tagstrain.data import SliceLevel
+from tagstrain.data import SliceLevel, SliceResult
 from tagstrain.mechanics.slice_deformation import SliceDeformation
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.report.saved_study import SavedStudy
@@ -33,12 +33,11 @@ def study_notes(study: SavedStudy) -> list[Note]:
     results, mechanics = study.results, study.mechanics
     notes = [Note(WHOLE_STUDY, warning) for warning in study.warnings]
     notes += [Note(failure.name, f"not analyzed: {failure.reason}") for failure in results.failures]
-    for missing in study.without_function:
-        notes.append(Note(missing.name, _NO_FUNCTION.format(reason=missing.reason)))
-        notes += _quality_notes(study, missing.name)
+    for result, reason in study.without_function:
+        notes.append(Note(result.name, _NO_FUNCTION.format(reason=reason)))
+        notes += _slice_notes(study, result)
     for result in results.slices:
-        notes += _quality_notes(study, result.name)
-        notes += [Note(result.name, warning) for warning in result.warnings]
+        notes += _slice_notes(study, result)
         if result.cine.level is SliceLevel.UNKNOWN:
             notes.append(Note(result.name, "its level is not known, so it is in no bull's-eye"))
     if mechanics is None:
@@ -52,10 +51,11 @@ def study_notes(study: SavedStudy) -> list[Note]:
     return notes
 
 
-def _quality_notes(study: SavedStudy, name: str) -> list[Note]:
-    """Why a slice got its grade."""
-    quality = study.qualities.get(name)
-    return [] if quality is None else [Note(name, f"quality {quality.grade}: {why}") for why in quality.reasons]
+def _slice_notes(study: SavedStudy, result: SliceResult) -> list[Note]:
+    """Why a slice got its grade, and its warnings."""
+    quality = study.qualities.get(result.name)
+    reasons = [] if quality is None else [f"quality {quality.grade}: {why}" for why in quality.reasons]
+    return [Note(result.name, text) for text in (*reasons, *result.warnings)]
 
 
 def _deformations(mechanics: StudyMechanics) -> list[SliceDeformation]:

@@ -52,6 +52,13 @@ class SavedQuality(NamedTuple):
     """None where none was stated."""
 
 
+class SliceWithoutFunction(NamedTuple):
+    """A slice that was analyzed but whose landmarks allow no regional function."""
+
+    result: SliceResult
+    reason: str
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class SavedStudy:
     """The results of one study as its files hold them."""
@@ -59,8 +66,7 @@ class SavedStudy:
     results: StudyResult
     """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part. Slices that allow no
     regional function are left out."""
-    without_function: tuple[SliceFailure, ...]
-    """Slices that were analyzed but whose landmarks allow no regional function, and why."""
+    without_function: tuple[SliceWithoutFunction, ...]
     mechanics: StudyMechanics | None
     """Regional function of ``results.slices``; None where there is none."""
     qualities: Mapping[str, SavedQuality]
@@ -109,18 +115,18 @@ def read_saved_study(folder: Path) -> SavedStudy:
         raise InputError(json_path, problem, _ANALYZE_AGAIN) from error
 
 
-def _measurable(results: Sequence[SliceResult]) -> tuple[tuple[SliceResult, ...], tuple[SliceFailure, ...]]:
-    """Slices that allow regional function, and why the others do not."""
+def _measurable(results: Sequence[SliceResult]) -> tuple[tuple[SliceResult, ...], tuple[SliceWithoutFunction, ...]]:
+    """Slices that allow regional function, and those that do not."""
     slices: list[SliceResult] = []
-    failures: list[SliceFailure] = []
+    others: list[SliceWithoutFunction] = []
     for result in results:
         try:
             deform_slice(slice_motion(result))
         except ValueError as error:
-            failures.append(SliceFailure(result.name, str(error)))
+            others.append(SliceWithoutFunction(result, str(error)))
         else:
             slices.append(result)
-    return tuple(slices), tuple(failures)
+    return tuple(slices), tuple(others)
 
 
 def _mechanics(path: Path, slices: tuple[SliceResult, ...]) -> StudyMechanics | None:
