@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import __main__ as suite
 from benchmarks.accuracy.methods import METHODS, Method, NoMotion, Timed, load_methods
-from benchmarks.accuracy.settings import SETTINGS
+from benchmarks.accuracy.settings import GROUPS_A, SETTINGS
 from benchmarks.accuracy.table import failed_and_seconds, write_results
-from benchmarks.accuracy.test_sets import TestFile
+from benchmarks.accuracy.test_sets import ALL_SETTINGS, TestFile
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.errors import TrackingError
 from tagstrain.io.hdf5 import LandmarkFile, LandmarkFileWriter
+from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.scene import sample_scenes
 
 
@@ -77,6 +78,22 @@ def test_table_holds_scores_and_reasons(truth: Path, tmp_path: Path) -> None:
     assert "| dis | skipped: OpenCV is not installed |" in text
 
 
+def test_a_set_of_several_files_is_pooled_first(truth: Path, tmp_path: Path) -> None:
+    still = tmp_path / "still.h5"
+    suite._track(Timed(NoMotion()), truth, still)
+    other = tmp_path / "other.h5"
+    other.write_bytes(truth.read_bytes())
+    files = [TestFile("A", "grid tags", truth), TestFile("A", "line tags", other), TestFile("C", "", truth)]
+    method = Method("no motion", NoMotion())
+    rows = suite._rows("no motion", files, [still] * 3, method)
+    assert [(row.set_name, row.setting) for row in rows if row.setting == ALL_SETTINGS] == [("A", ALL_SETTINGS)]
+    write_results(tmp_path, rows, [method], "a command", {"A": 6, "C": 3})
+    text = (tmp_path / "results.md").read_text()
+    assert text.index("## A: the distribution") < text.index("### A: grid tags") < text.index("## C: another generator")
+    assert text.count("| no motion | 6 | 0 | 3.000 |") == 1
+    assert text.count("| no motion | 3 | 0 | 3.000 |") == 3
+
+
 def test_predictions_of_others_are_found_by_name(truth: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
@@ -118,6 +135,14 @@ def test_settings_hold_back_what_they_say(setting: object) -> None:
         "dyskinetic infarct": lambda s: s.motion.infarct_depth > 1.15,
         "12 frames": lambda s: len(s.acquisition.frame_times_ms) == 12,
         "50 frames": lambda s: len(s.acquisition.frame_times_ms) == 50,
+        "inner wall squeezed": lambda s: torch.isclose(s.motion.inner_loss, torch.tensor(0.3)),
     }
     check = checks.get(setting.name, lambda s: True)  # type: ignore[attr-defined]
     assert all(bool(check(s)) for s in scenes)
+
+
+def test_every_cine_of_set_a_is_in_one_group() -> None:
+    scenes = sample_scenes(PRESETS["default"], 40, 1)
+    groups = [{name for name, holds in GROUPS_A.items() if holds(scene)} for scene in scenes]
+    assert all(len(names) == 1 for names in groups)
+    assert set.union(*groups) == set(GROUPS_A)

@@ -72,14 +72,15 @@ def test_refining_looks_at_the_frames_around(network: FlowNet) -> None:
     assert float(difference[6]) > 1e-4
 
 
+@pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize(("reach", "patch"), [(2, 4), (3, 2), (3, 4)])
-def test_agreement_is_the_mean_product_of_a_patch_with_what_lies_further(reach: int, patch: int) -> None:
+def test_agreement_is_the_mean_product_of_a_patch_with_what_lies_further(n: int, reach: int, patch: int) -> None:
     generator = np.random.default_rng(4)
-    reference, moved = generator.standard_normal((2, 2, SIZE, SIZE)).astype(np.float32)
+    reference, moved = generator.standard_normal((2, n, SIZE, SIZE)).astype(np.float32)
     padded = np.pad(moved, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
     steps, side = range(2 * reach + 1), SIZE // patch
     products = [reference * padded[:, dy : dy + SIZE, dx : dx + SIZE] for dy in steps for dx in steps]
-    expected = np.stack(products, axis=1).reshape(2, -1, side, patch, side, patch).mean(axis=(3, 5))
+    expected = np.stack(products, axis=1).reshape(n, -1, side, patch, side, patch).mean(axis=(3, 5))
     agreement = correlated(*(torch.from_numpy(x)[:, None] for x in (reference, moved)), reach, patch)
     np.testing.assert_allclose(agreement.numpy(), expected, atol=1e-5)
 
