@@ -55,7 +55,7 @@ def predict(
 ) -> None:
     """Run one network: bbox_corners from whole images, or cropped_landmark_coords from crops.
 
-    Rows that fail are NaN and named on stderr; the exit code is then 3.
+    Rows that fail are NaN where there is no answer, and named on stderr; the exit code is then 3.
     """
     if network is Network.RNNCNN and batch_statistics is not None:
         raise typer.BadParameter("rnncnn has no batch normalization", param_hint="--batch-statistics")

@@ -95,7 +95,7 @@ def agreement(result: SliceResult, other: LandmarkTracks | None, frames: NDArray
 
 
 def first_view(landmarks: LandmarkTracks) -> LandmarkTracks | None:
-    """The landmarks as the first view alone saw them; None from a tracker that sees but one."""
+    """The landmarks as the first view alone saw them; None where the tracker does not say."""
     seen_px = landmarks.first_view_px
     return None if seen_px is None else replace(landmarks, points_px=seen_px, first_view_px=None)
 

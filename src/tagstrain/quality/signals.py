@@ -52,8 +52,8 @@ class Signals:
     sigma_mm: float
     """Standard deviation that the tracker states, RMS over landmarks and frames."""
     view_distance_mm: float
-    """How far landmarks lie from where the first of the views that the tracker averages sees them, RMS; NaN from a
-    tracker that sees but one."""
+    """How far landmarks lie from where the first of the views that the tracker averages sees them, RMS; NaN where
+    `LandmarkTracks.first_view_px` is None."""
     view_strain_difference: float
     """Mid-wall circumferential strain of the slice against that of the first view alone (`Agreement`)."""
     view_regional_difference: float

@@ -51,8 +51,7 @@ class HeartMotion:
 
     Radial motion keeps (or loses a set share of) the wall's area, the inside more than the outside where asked for, so
     that the map has a closed form both ways; twist varies with depth; bulk motion and smooth waves are added in space.
-    Positions are mm in the heart frame, times ms
-    from the first frame, where nothing has moved.
+    Positions are mm in the heart frame, times ms from the first frame, where nothing has moved.
     """
 
     def __init__(self, scene: Scene) -> None:
