@@ -106,3 +106,9 @@ def test_midwall_shortens_by_what_was_asked(inner_loss: float) -> None:
     midwall = torch.tensor([[[22.5, 0.0]]])
     at_es = heart.forward(midwall, scene.motion.es_time_ms.view(1, 1))
     assert float(at_es.norm()) == pytest.approx(22.5 * (1 - 0.18), rel=1e-4)
+
+
+@pytest.mark.parametrize("inner_loss", [(-0.1, 0.2), (0.0, 1.0)])
+def test_layer_cannot_lose_all_of_its_area(inner_loss: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="inner_loss"):
+        SimulatorConfig(inner_loss=inner_loss)

@@ -57,6 +57,8 @@ class SimulatorConfig:
                 raise ValueError(f"{name}: expected (low, high), got {value}")
             if name.endswith("_probability") and not 0 <= value <= 1:
                 raise ValueError(f"{name}: expected 0 to 1, got {value}")
+        if not (self.inner_loss[0] >= 0 and self.inner_loss[1] < 1):
+            raise ValueError(f"inner_loss: expected shares from 0 to below 1, got {self.inner_loss}")
         if self.n_frames < 2:
             raise ValueError(f"n_frames: expected at least 2, got {self.n_frames}")
 
