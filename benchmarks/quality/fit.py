@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import least_squares, nnls
 
 from benchmarks.quality.true_errors import Judged
 from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalWidth, evidence
@@ -20,6 +20,7 @@ SHRINKAGE = 3.0
 """Weight of keeping powers small, in slices: signals that say the same then share it."""
 LEAST_POWER = 0.02
 CAUSES = ("tracking", "placing")
+TIMING = "jump_mm"
 N_FOLDS = 10
 GOOD_ERROR = 0.02
 """True circumferential error below which a slice is good, and with `USABLE_ERROR` usable."""
@@ -37,17 +38,47 @@ def has_all_evidence(signals: Signals) -> bool:
 
 
 def fit_error_model(signals: Sequence[Signals], errors: Array, by_cause: Mapping[str, Array]) -> ErrorModel:
-    """Every part from its own errors, then all of them scaled alike so that together they expect the whole error."""
+    """Every part from its own errors, then all of them scaled alike so that together they expect the whole error.
+
+    Errors of tracking are those of two parts: what was followed wrongly, and what was followed well in frames of
+    another moment of the cycle, of which jumps alone tell.
+    """
     parts = {cause: fit_error_part(signals, part) for cause, part in by_cause.items()}
+    parts["tracking"], parts["timing"] = _apart(signals, by_cause["tracking"], parts["tracking"])
     expected = [ErrorModel(parts).predict(each) for each in signals]
     scale = float(np.exp(np.mean(np.log(errors / expected))))
     return ErrorModel({cause: replace(part, scale=scale * part.scale) for cause, part in parts.items()})
 
 
+def _apart(signals: Sequence[Signals], errors: Array, tracking: ErrorPart) -> tuple[ErrorPart, ErrorPart]:
+    """Errors told apart into a part by any evidence, fitted from ``tracking`` on, and one by `TIMING` alone."""
+    names = list(evidence(signals[0]))
+    logs, target = _logs(signals), np.log(errors)
+    of_timing = logs[:, names.index(TIMING)]
+
+    def misses(values: Array) -> Array:
+        scale, timing_scale, timing_power, *powers = values
+        first, second = scale + logs @ powers, timing_scale + timing_power * of_timing
+        shrunk = np.sqrt(SHRINKAGE) * np.array(powers)
+        return np.concatenate([np.logaddexp(2 * first, 2 * second) / 2 - target, shrunk])
+
+    start = [np.log(tracking.scale), target.min(), 1.0, *(tracking.powers.get(name, 0.0) for name in names)]
+    lowest = [-np.inf, -np.inf, 0.0, *[0.0] * len(names)]
+    found = least_squares(misses, np.maximum(start, lowest), bounds=(lowest, np.inf)).x
+    powers = {name: round(float(p), 4) for name, p in zip(names, found[3:], strict=True) if p >= LEAST_POWER}
+    timing = ErrorPart(float(np.exp(found[1])), {TIMING: round(float(found[2]), 4)})
+    return ErrorPart(float(np.exp(found[0])), powers), timing
+
+
+def _logs(signals: Sequence[Signals]) -> Array:
+    """Logarithms of the evidence, ``(slice, evidence)``."""
+    return np.log([[max(part.value, part.floor) for part in evidence(each).values()] for each in signals])
+
+
 def fit_error_part(signals: Sequence[Signals], errors: Array) -> ErrorPart:
     """Least squares on logarithms, no power negative."""
     names = list(evidence(signals[0]))
-    logs = np.log([[max(part.value, part.floor) for part in evidence(each).values()] for each in signals])
+    logs = _logs(signals)
     mean, target = logs.mean(axis=0), np.log(errors)
     keep_small = np.sqrt(SHRINKAGE) * np.eye(len(names))
     powers, _ = nnls(

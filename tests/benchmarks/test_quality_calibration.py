@@ -166,6 +166,17 @@ def test_parts_are_fitted_each_to_its_cause_and_expect_the_error_together() -> N
     assert np.std(off) < 0.2
 
 
+def test_frames_of_another_moment_are_told_from_what_was_followed_wrongly() -> None:
+    rng = np.random.default_rng(9)
+    signals = drawn_signals(400, rng)
+    wrong, elsewhere = (np.array([getattr(each, name) for each in signals]) for name in ("sigma_mm", "jump_mm"))
+    errors = np.hypot(wrong, 0.5 * elsewhere**1.5) * np.exp(rng.normal(0, 0.05, 400))
+    model = fit_error_model(signals, errors, {"tracking": errors})
+    assert model.parts["timing"].powers["jump_mm"] == pytest.approx(1.5, abs=0.25)
+    assert model.parts["tracking"].powers["sigma_mm"] == pytest.approx(1.0, abs=0.15)
+    assert "jump_mm" not in model.parts["tracking"].powers or model.parts["tracking"].powers["jump_mm"] < 0.1
+
+
 def test_a_signal_that_falls_with_the_error_gets_no_power() -> None:
     signals = drawn_signals(100, np.random.default_rng(5))
     errors = np.array([1 / each.closure_mm for each in signals])

@@ -104,7 +104,7 @@ class ErrorModel:
     """Expected error, the root of the sum of the squares of its parts, which come about each by itself."""
 
     parts: Mapping[str, ErrorPart]
-    """By cause: ``tracking``, ``placing``."""
+    """By cause: ``tracking``, ``placing``, ``timing`` (frames of another moment of the cycle, followed well)."""
 
     def predict(self, signals: Signals) -> float:
         """Expected error; NaN where evidence that counts is missing."""
