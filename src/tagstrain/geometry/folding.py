@@ -8,7 +8,9 @@ from scipy.sparse import coo_array
 from scipy.spatial import Delaunay, QhullError
 
 _LEAST_AREA_RATIO = 0.02
-_MAX_ROUNDS = 100
+_MAX_ROUNDS = 200
+_ROUNDS_TO_WIDEN = 20
+"""Rounds after which neighbors give way too: those that stay may hold a triangle the wrong way up."""
 _LARGEST_CIRCUMRADIUS = 2.5
 """Over the median: wider triangles span a cavity, or a gap between groups of points, and not tissue."""
 _FLATTEST = 2.0
@@ -20,7 +22,8 @@ def unfolded(tracks_px: NDArray[np.floating], ed_points_px: NDArray[np.floating]
 
     Neighbors are those of a Delaunay triangulation at ED. Tissue keeps the orientation of its triangles; blood has
     none, and points at the edge of a cavity that closes can cross. Corners of a triangle that turned over are drawn
-    to the mean displacement of their neighbors until all lie right again; other points stay where they are.
+    to the mean displacement of their neighbors until all lie right again, after a while their neighbors too; other
+    points stay where they are.
 
     Parameters
     ----------
@@ -38,11 +41,13 @@ def unfolded(tracks_px: NDArray[np.floating], ed_points_px: NDArray[np.floating]
     for frame in np.flatnonzero((_areas(tracks, triangles) / ed_area < _LEAST_AREA_RATIO).any(axis=-1)):
         displacement = tracks[frame] - ed
         doubtful = np.zeros(len(ed), np.bool_)
-        for _ in range(_MAX_ROUNDS):
+        for round_ in range(1, _MAX_ROUNDS + 1):
             turned = _areas(ed + displacement, triangles) / ed_area < _LEAST_AREA_RATIO
             if not turned.any():
                 break
             doubtful[triangles[turned]] = True
+            if round_ % _ROUNDS_TO_WIDEN == 0:
+                doubtful |= neighbors @ doubtful.astype(float) > 0
             displacement[doubtful] = (displacement[doubtful] + (neighbors @ displacement)[doubtful]) / 2
         tracks[frame] = ed + displacement
     return tracks
