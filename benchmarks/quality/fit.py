@@ -20,7 +20,9 @@ SHRINKAGE = 3.0
 """Weight of keeping powers small, in slices: signals that say the same then share it."""
 LEAST_POWER = 0.02
 CAUSES = ("tracking", "placing")
+"""Of errors of strain; `TrueErrors` holds the part of each."""
 TIMING = "jump_mm"
+"""The evidence that tells of frames of another moment of the cycle."""
 N_FOLDS = 10
 GOOD_ERROR = 0.02
 """True circumferential error below which a slice is good, and with `USABLE_ERROR` usable."""
@@ -30,6 +32,7 @@ PRECISION = 0.96
 95 % that must hold on others."""
 COVERAGES = (80, 95)
 N_WIDTHS = 3
+"""Ranges of the expected error that have intervals of a width of their own."""
 
 
 def has_all_evidence(signals: Signals) -> bool:

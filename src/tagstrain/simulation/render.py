@@ -33,10 +33,9 @@ class View:
         """Side of a pixel [mm], ``(scene,)``."""
         return self.side_mm / self.size
 
-    def grid_mm(self, size: int | None = None) -> torch.Tensor:
-        """Pixel centres [mm] ``(scene, row, column, 2)``; with ``size``, of a coarser or finer sampling of the view."""
-        n = size or self.size
-        steps = (torch.arange(n, device=self.side_mm.device) + 0.5) / n - 0.5
+    def grid_mm(self) -> torch.Tensor:
+        """Pixel centres [mm] ``(scene, row, column, 2)``."""
+        steps = (torch.arange(self.size, device=self.side_mm.device) + 0.5) / self.size - 0.5
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         unit = torch.stack([x, y], dim=-1)
         return unit[None] * self.side_mm[:, None, None, None] + self.center_mm[:, None, None]
