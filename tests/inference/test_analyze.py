@@ -60,13 +60,24 @@ def test_strain_is_zero_at_ed_wherever_it_lies(fake_models: Models, ed_frame: in
     assert not result.strain.circumferential[ed_frame].any()
 
 
+def test_where_the_localizer_saw_the_heart_is_kept_unless_the_user_said(fake_models: Models) -> None:
+    cine = make_cine()
+    seen = fake_models.localizer.localize(cine).box
+    result = analyze_slice(cine, fake_models)
+    assert result.seen_box == seen
+    assert result.localization.box != seen  # that of the placed wall
+    assert analyze_slice(cine, fake_models, AnalysisConfig(box=Box(10, 6, 46, 42))).seen_box is None
+    walls = {ANY_SLICE: result.landmarks.points_px[0]}
+    assert analyze_slice(cine, fake_models, AnalysisConfig(walls=walls)).seen_box is None
+
+
 @pytest.mark.parametrize("named", ["a", ANY_SLICE])
 def test_a_wall_given_by_the_user_is_tracked_as_it_is(fake_models: Models, named: str) -> None:
     angle = 2 * np.pi * np.arange(24) / 24
     radius = np.linspace(6, 12, 7)
     wall_px = np.array([30.0, 33.0]) + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[:, None]
     config = AnalysisConfig(walls={named: wall_px})
-    # The localizer trusts no empty slice, but it is not asked.
+    # The localizer trusts no empty slice, but it is not asked for a box.
     result = analyze_slice(make_cine("a", empty=True), fake_models, config)
     np.testing.assert_array_equal(result.landmarks.points_px[0], wall_px)
     np.testing.assert_allclose(result.localization.box, Box.around(wall_px.reshape(-1, 2)).within(48, 64))

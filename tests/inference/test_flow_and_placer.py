@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from tagstrain.data import Box, Localization, PixelSpacing, TaggedCine
+from tagstrain.data import Box, Localization, PixelSpacing, PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
-from tagstrain.inference.flow import SIGMA_SCALE, SYMMETRIES, FlowTracker, crop_around
-from tagstrain.inference.interfaces import quick_variant
-from tagstrain.inference.motion_sight import look
+from tagstrain.inference.flow import SIGMA_SCALE, FlowTracker, crop_around
+from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
+from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet
@@ -160,6 +163,60 @@ def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_insid
         np.testing.assert_allclose(upright.numpy(), expected, atol=1e-3)
     spread_mm = inner.pixel_mm * seen.log_spread_px.exp()
     torch.testing.assert_close(spread_mm, outer.pixel_mm * followed.flow.log_spread_px.exp())
+
+
+class CountsFollowing(FlowNet):
+    """Drifts in every view by 3 crop pixels to its right, leaves it at that, and counts how often it followed."""
+
+    n_followed = 0
+
+    def _follow(self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, _: object) -> Flow:
+        self.n_followed += 1
+        nodes = frames.shape[-1] // FIELD_STRIDE
+        motion = torch.zeros(*times_ms.shape, 2, nodes, nodes)
+        motion[:, 1:, 0] = 3.0
+        return Flow(motion, torch.zeros(*times_ms.shape, nodes, nodes))
+
+
+@pytest.mark.parametrize(
+    ("ed_frame", "shift_px", "zoom", "n_followed"),
+    [(0, 0, 1.0, 0), (2, 0, 1.0, 1), (5, 0, 1.0, 0), (0, 4, 1.3, 0), (0, 40, 1.3, 1), (0, 0, 0.3, 1)],
+)
+def test_tracking_goes_on_from_the_motion_that_placing_followed(
+    ed_frame: int, shift_px: float, zoom: float, n_followed: int
+) -> None:
+    cine = cine_of(np.random.default_rng(0).random((6, 60, 60)), PixelSpacing(1.4, 1.4), ed_frame)
+    points = np.array([[20.0, 30.0], [40.0, 22.0], [31.0, 42.0]])
+    network = CountsFollowing((16, 16, 16), memory=8, refining_widths=(16, 16, 16)).eval()
+    tracker = FlowTracker(network, INFO)
+    crop = crop_around(points, cine)
+    center_px = (crop.center_xy_px[0] + shift_px, crop.center_xy_px[1])
+    sight = look(tracker, cine, replace(crop, center_xy_px=center_px, side_mm=zoom * crop.side_mm))
+    anew = tracker.track(cine, points)
+    network.n_followed = 0
+    went_on = track_placed(tracker, cine, Placement(points[None], sight))
+    assert network.n_followed == n_followed
+    assert anew.first_view_px is not None
+    assert went_on.first_view_px is not None
+    drift_px = anew.first_view_px - points
+    assert np.abs(drift_px).max() > 0.5
+    # What was followed in a wider crop went further, in pixels of the image.
+    expected = drift_px * (zoom if n_followed == 0 else 1.0)
+    np.testing.assert_allclose(went_on.first_view_px - points, expected, atol=1e-4)
+
+
+def test_a_tracker_that_cannot_go_on_follows_anew() -> None:
+    class Follows:
+        name = "anew"
+
+        def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+            still = np.repeat(ed_points_px[None], cine.n_frames, axis=0)
+            return PointTracks(still, np.zeros(still.shape[:2]), cine.ed_frame)
+
+    cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
+    wall_px = np.array([[[20.0, 30.0], [40.0, 22.0]]])
+    sight = look(FlowTracker(Shrinks(), INFO), cine, crop_around(wall_px[0], cine))
+    np.testing.assert_array_equal(track_placed(Follows(), cine, Placement(wall_px, sight)).points_px[2], wall_px[0])
 
 
 @pytest.mark.parametrize("spacing", [PixelSpacing(1.4, 1.4), PixelSpacing(1.0, 1.8)])

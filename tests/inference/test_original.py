@@ -191,7 +191,7 @@ def test_each_network_is_run_as_its_weights_say_unless_told_otherwise(
     def settings(name: str, path: Path | None) -> dict[str, str]:
         return {"preprocessing": OURS if path is None else ORIGINAL}
 
-    def build(name: str, path: Path | None, device: str) -> tuple[torch.nn.Module, WeightsInfo]:
+    def build(name: str, path: Path | None, device: str, **_: object) -> tuple[torch.nn.Module, WeightsInfo]:
         kind = KINDS.get(name, LocalizationUNet if path is None else LocalizationCNN)
         return kind.__new__(kind), WeightsInfo(name, "1", "0", settings(name, path))
 

@@ -35,6 +35,15 @@ def test_results_come_back_cut_to_the_heart(tmp_path: Path) -> None:
         assert_allclose(read.landmarks.sigma_px, written.landmarks.sigma_px, rtol=1e-6)
 
 
+def test_results_from_before_precision_was_recorded_are_read(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", short_axis_slices(3))
+    path = folder / "results.json"
+    study = json.loads(path.read_text(encoding="utf-8"))
+    del study["provenance"]["precision"]
+    path.write_text(json.dumps(study), encoding="utf-8")
+    assert read_saved_study(folder).results.provenance == PROVENANCE
+
+
 def test_a_landmark_keeps_its_place_in_the_patient_and_on_the_picture(tmp_path: Path) -> None:
     written = short_axis_slices(5)[1]
     read = read_saved_study(write_results(tmp_path / "a", [written])).results.slices[0]

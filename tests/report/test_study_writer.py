@@ -63,6 +63,7 @@ def test_json_is_strict_and_tells_units_conventions_and_origin(tmp_path: Path) -
         "weights": {"placer": "v1 sha256:ab"},
         "preprocessing": {"placer": "original"},
         "device": "cpu",
+        "precision": "float32",
     }
     assert study["units"]["strain"] == "1"
     assert "ring 0 is the endocardium" in study["conventions"]["landmarks"]

@@ -126,6 +126,14 @@ class SliceResult:
     border_spread_mm: NDArray[np.float64] | None = None
     """How blurred the placer sees endocardium and epicardium along every spoke, ``(2, spoke)``, one standard deviation;
     None where the wall was given or the placer does not say."""
+    seen_box: Box | None = None
+    """Where the localizer saw the left ventricle; None where it was not asked, for the user gave box or wall, and in a
+    result that was read back."""
+
+    @property
+    def is_wall_given(self) -> bool:
+        """Whether the wall is the user's, or that of a placer that says nothing of its borders."""
+        return self.border_spread_mm is None
 
     @property
     def name(self) -> str:
@@ -152,6 +160,9 @@ class Provenance:
     device: str
     preprocessing: Mapping[str, str] = field(default_factory=dict)
     """Network name to how its input was prepared, ``"tagstrain"`` or ``"original"``."""
+    precision: str = "float32"
+    """In which the bodies of our localizer, tracker and placer computed: ``"bfloat16"`` where the processor does so
+    faster, else ``"float32"``."""
     disclaimer: str = NOT_FOR_DIAGNOSIS
 
 

@@ -28,7 +28,7 @@ from tagstrain.data import (
 from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
 from tagstrain.geometry.original_crop import IMAGE_SIZE
 from tagstrain.inference.insertion import find_insertion, insertion_warnings
-from tagstrain.inference.interfaces import Placement
+from tagstrain.inference.interfaces import Placement, track_placed
 from tagstrain.inference.models import Models, Preprocessing, load_models
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
@@ -96,10 +96,11 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     config = config or AnalysisConfig()
     timings_s: dict[str, float] = {}
     wall_px = config.wall_of(cine.name)
-    placed = None
+    seen_box = None
     if wall_px is None:
         with _timed(timings_s, "localize"):
             localization = locate(cine, models, config)
+        seen_box = None if config.box else localization.box
     else:
         _refuse_outside(Box.around(wall_px.reshape(-1, 2)), cine, "the box around the wall given by the user")
         localization = _around(wall_px, cine, 1.0)
@@ -107,21 +108,22 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         cine = _from_frame_0(cine)
         with _timed(timings_s, "track"):
             landmarks = models.at_once.place_and_track(cine, localization)
+        placement = Placement(landmarks.points_px[landmarks.ed_frame])
     else:
         if wall_px is None:
             with _timed(timings_s, "place"):
-                placed = models.placer.place(cine, localization)
-            wall_px = placed.wall_px
+                placement = models.placer.place(cine, localization)
             if config.box is None:
                 # Two networks have seen the heart by now: the box around what they found is better than the first's.
-                localization = _around(wall_px, cine, localization.confidence)
+                localization = _around(placement.wall_px, cine, localization.confidence)
+        else:
+            placement = Placement(wall_px)
         with _timed(timings_s, "track"):
-            tracks = models.tracker.track(cine, wall_px.reshape(-1, 2))
-            landmarks = LandmarkTracks.from_points(tracks, n_rings=wall_px.shape[1])
+            tracks = track_placed(models.tracker, cine, placement)
+            landmarks = LandmarkTracks.from_points(tracks, n_rings=placement.wall_px.shape[1])
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
     with _timed(timings_s, "insertion"):
-        placement = Placement(landmarks.points_px[landmarks.ed_frame], placed.sight if placed else None)
         insertion = find_insertion(cine, placement, models.insertion, config.rv_insertion_px)
     warnings = (
         *cine.warnings,
@@ -129,8 +131,8 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         *_warnings(cine, landmarks, strain, config),
         *insertion_warnings(insertion),
     )
-    spread_mm = placed.border_spread_mm if placed else None
-    return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion, spread_mm)
+    spread_mm = placement.border_spread_mm
+    return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion, spread_mm, seen_box)
 
 
 def analyze_slices(
@@ -284,7 +286,7 @@ def _warnings(
     if config.wall_of(cine.name) is not None:
         yield "The wall at ED was given by the user"
     elif config.box is not None:
-        yield f"The box {_shown(config.box)} was given by the user; the localizer was not asked"
+        yield f"The box {_shown(config.box)} was given by the user, in place of the localizer's"
     if strain.es_frame == strain.ed_frame:
         yield "No circumferential shortening was measured: ES falls on the ED frame"
     elif strain.circumferential_midwall.min() > -HARDLY_ANY_STRAIN:

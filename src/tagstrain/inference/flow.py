@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.geometry.folding import unfolded
+from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
 from tagstrain.networks import preprocessing
-from tagstrain.networks.flow import LOG_SPREAD_LIMITS, FlowNet, sample_field
+from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field
 from tagstrain.networks.symmetry import turn_images, turn_points, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 MIN_SIDE_MM = 60.0
 """Side of the smallest crop: a few points close together still need to be seen in their surroundings."""
-SYMMETRIES = (0, 3)
-"""Views that are averaged: as it is and turned by half a turn, so that a slip of one view counts half."""
 SIGMA_SCALE = 1.13
 """Standard deviation over the network's expected absolute error; 68 % of the errors on 40 simulated cines lie within.
 
@@ -46,7 +45,7 @@ class FlowTracker:
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> FlowTracker:
         """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
-        network, info = load_weights("tracker", path, device)
+        network, info = load_weights("tracker", path, device, half_precision=True)
         assert isinstance(network, FlowNet)
         return cls(network, info, device)
 
@@ -61,6 +60,10 @@ class FlowTracker:
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame."""
+        return self.track_on(cine, ed_points_px, None)
+
+    def track_on(self, cine: TaggedCine, ed_points_px: NDArray[np.floating], sight: MotionSight | None) -> PointTracks:
+        """The same; what this network followed in the crop of ``sight`` is refined alone, if all points lie in it."""
         points = np.asarray(ed_points_px, np.float64)
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         first_view = tracks.copy()
@@ -68,7 +71,7 @@ class FlowTracker:
         known = np.isfinite(points).all(axis=1)
         if known.any():
             crop = crop_around(points[known], cine)
-            views_px, spread_px = self._follow(cine, crop, points[known])
+            views_px, spread_px = self._follow(cine, crop, points[known], sight)
             tracks[:, known] = unfolded(points[known] + views_px.mean(axis=0), points[known])
             first_view[:, known] = points[known] + views_px[0]
             sigma[:, known] = spread_px
@@ -85,7 +88,7 @@ class FlowTracker:
             before ED than after it, and their times since ED [ms] ``(view, time)``.
         """
         ed = cine.ed_frame
-        kept = np.arange(ed, cine.n_frames) if cine.n_frames - 1 - ed >= ed else np.arange(ed, -1, -1)
+        kept = further_frames(cine)
         frames = self._standardized(cine, crop)[:, kept]
         times_ms = torch.tensor(cine.frame_times_ms[kept] - cine.frame_times_ms[ed], dtype=torch.float32)
         return (
@@ -100,7 +103,7 @@ class FlowTracker:
         )
 
     def _follow(
-        self, cine: TaggedCine, crop: CropTransform, points_px: NDArray[np.float64]
+        self, cine: TaggedCine, crop: CropTransform, points_px: NDArray[np.float64], sight: MotionSight | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Displacement by every view ``(view, time, point, 2)`` and its standard deviation ``(time, point)``, both in
         pixels of the image."""
@@ -112,14 +115,24 @@ class FlowTracker:
         for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):
             if len(frames) > 1:
                 times_ms = cine.frame_times_ms[frames] - cine.frame_times_ms[ed]
-                flows, spread = self._seen(standard[:, frames], times_ms, places)
+                is_seen = sight is not None and self._serves(sight, cine, frames, points_px)
+                found = motion_in(crop, sight) if sight is not None and is_seen else None
+                flows, spread = self._seen(standard[:, frames], times_ms, places, found)
                 moved[:, frames] = flows * crop.scale_xy
                 sigma[frames] = SIGMA_SCALE * spread * np.sqrt(np.prod(crop.scale_xy))
         sigma[ed] = 0.0
         return moved, sigma
 
+    def _serves(
+        self, sight: MotionSight, cine: TaggedCine, frames: NDArray[np.intp], points_px: NDArray[np.float64]
+    ) -> bool:
+        """Whether what was followed before holds these frames and points, in the views of this tracker."""
+        places = sight.crop.to_crop(points_px)
+        is_inside = bool(((places >= 0) & (places <= sight.crop.size - 1)).all())
+        return is_inside and self.symmetries == SYMMETRIES and np.array_equal(frames, further_frames(cine))
+
     def _seen(
-        self, frames: torch.Tensor, times_ms: NDArray[np.float64], places: torch.Tensor
+        self, frames: torch.Tensor, times_ms: NDArray[np.float64], places: torch.Tensor, found: Flow | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Displacement by every view and their mean expected error [crop pixels] at ``places`` ``(point, 2)``."""
         size = frames.shape[-1]
@@ -127,7 +140,7 @@ class FlowTracker:
         turned = torch.stack([turn_points(places, symmetry, size) for symmetry in self.symmetries])
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
         with torch.inference_mode():
-            flow = self.network(views, times, refinements=self.refinements)
+            flow = self.network(views, times, refinements=self.refinements, followed=found)
             moved = sample_field(flow.displacement_px, turned, size)
             spread = sample_field(flow.log_spread_px[:, :, None], turned, size)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
         upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, self.symmetries, strict=True)]
@@ -135,6 +148,12 @@ class FlowTracker:
             torch.stack(upright).cpu().double().numpy(),
             spread.mean(dim=0).cpu().double().numpy(),
         )
+
+
+def further_frames(cine: TaggedCine) -> NDArray[np.intp]:
+    """Frames from ED to the end further away, back in time where more of them lie before ED than after it."""
+    ed = cine.ed_frame
+    return np.arange(ed, cine.n_frames) if cine.n_frames - 1 - ed >= ed else np.arange(ed, -1, -1)
 
 
 def crop_around(points_px: NDArray[np.float64], cine: TaggedCine) -> CropTransform:

@@ -78,8 +78,27 @@ class HasQuickVariant(Protocol):
 
 
 def quick_variant(tracker: Tracker) -> Tracker:
-    """The tracker for second opinions, of which there are several: in a hurry where it can be, else as it is."""
+    """The tracker for a second opinion: in a hurry where it can be, else as it is."""
     return tracker.quick() if isinstance(tracker, HasQuickVariant) else tracker
+
+
+@runtime_checkable
+class TracksOn(Protocol):
+    """A tracker that can go on from the motion that a placer saw."""
+
+    def track_on(self, cine: TaggedCine, ed_points_px: NDArray[np.floating], sight: MotionSight | None) -> PointTracks:
+        """As `Tracker.track`, less what has been done for ``sight``."""
+        ...
+
+
+def track_placed(tracker: Tracker, cine: TaggedCine, placement: Placement) -> PointTracks:
+    """Follow the landmarks of a placed wall, from what the placer saw of its motion if the tracker can."""
+    points_px = placement.wall_px.reshape(-1, 2)
+    return (
+        tracker.track_on(cine, points_px, placement.sight)
+        if isinstance(tracker, TracksOn)
+        else tracker.track(cine, points_px)
+    )
 
 
 class PlacerAndTracker(Protocol):

@@ -59,7 +59,7 @@ class ViewLocalizer:
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> ViewLocalizer:
         """Load weights of either network; None for the shipped ones. Raises InputError if they cannot be used."""
-        network, info = load_weights("localizer", path, device)
+        network, info = load_weights("localizer", path, device, half_precision=True)
         assert isinstance(network, LocalizationUNet | LocalizationCNN)
         return cls(network, info, device)
 

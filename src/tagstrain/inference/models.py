@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # they load torch, which a command that runs no network must 
     from tagstrain.inference.localize import ViewLocalizer
     from tagstrain.inference.original import OriginalLocalizer, OriginalRnnCnn
     from tagstrain.inference.rnncnn import RnnCnn
+    from tagstrain.networks.weights import WeightsInfo
 
 
 class TrackerName(StrEnum):
@@ -114,13 +115,15 @@ def load_models(
         rnncnn = load_rnncnn(tracker_weights, chosen, asked)
         weights["rnncnn"], prepared["rnncnn"] = str(rnncnn.info), rnncnn.preprocessing
         if isinstance(rnncnn, OriginalRnnCnn):
-            provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared)
+            precision = _precision(localizer.info, rnncnn.info)
+            provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared, precision)
             return Models(localizer, rnncnn, rnncnn, provenance, rnncnn)
     flow = FlowTracker.from_weights(tracker_weights if name is TrackerName.FLOW else None, chosen)
     placer = MotionPlacer.from_weights(flow, None, chosen)
     insertion = MotionInsertionFinder.from_weights(flow, None, chosen)
     weights |= {"tracker": str(flow.info), "placer": str(placer.info), "insertion": str(insertion.info)}
-    provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared)
+    precision = _precision(localizer.info, flow.info, placer.info)
+    provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared, precision)
     if name is TrackerName.RNNCNN:
         return Models(localizer, placer, rnncnn, provenance, insertion=insertion)
     if name is TrackerName.HARP:
@@ -128,6 +131,11 @@ def load_models(
 
         return Models(localizer, placer, HarpTracker(), provenance, insertion=insertion)
     return Models(localizer, placer, flow, provenance, insertion=insertion)
+
+
+def _precision(*networks: WeightsInfo) -> str:
+    """The lowest in which any of some networks computes."""
+    return "bfloat16" if any(info.precision == "bfloat16" for info in networks) else "float32"
 
 
 def load_localizer(

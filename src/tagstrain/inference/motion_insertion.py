@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from tagstrain.data import Insertion, TaggedCine
-from tagstrain.inference.flow import SYMMETRIES, FlowTracker, crop_around
+from tagstrain.inference.flow import FlowTracker, crop_around
 from tagstrain.inference.insertion import anterior_of
 from tagstrain.inference.interfaces import Placement
-from tagstrain.inference.motion_sight import look
+from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.networks.insertion import InsertionNet, mean_direction_rad, probability_within, upright_channels
 from tagstrain.networks.weights import WeightsInfo, load_weights
 

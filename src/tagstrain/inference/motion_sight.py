@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from tagstrain.data import TaggedCine
 from tagstrain.geometry import CropTransform
-from tagstrain.inference.flow import SYMMETRIES, FlowTracker
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, sample_field
 from tagstrain.networks.placer import placer_channels
 from tagstrain.networks.symmetry import turn_points, unturn_points
+
+if TYPE_CHECKING:
+    from tagstrain.inference.flow import FlowTracker
+
+SYMMETRIES = (0, 3)
+"""Views in which motion is seen: as it is and turned by half a turn, so that a slip of one view counts half."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,11 +38,11 @@ def look(
     """Follow everything in a crop, or take the motion from what was followed in another crop of the same cine."""
     frames, times_ms = tracker.views(cine, crop, SYMMETRIES)
     with torch.inference_mode():
-        flow = tracker.network(frames, times_ms, refinements=0) if followed is None else _motion_in(crop, followed)
+        flow = tracker.network(frames, times_ms, refinements=0) if followed is None else motion_in(crop, followed)
         return MotionSight(crop, placer_channels(frames, flow), flow)
 
 
-def _motion_in(crop: CropTransform, followed: MotionSight) -> Flow:
+def motion_in(crop: CropTransform, followed: MotionSight) -> Flow:
     """The motion seen in one crop, on the nodes of another; beyond the crop its edge repeats."""
     motion, size = followed.flow, crop.size
     n, n_frames, _, nodes, _ = motion.displacement_px.shape

@@ -10,9 +10,9 @@ import torch
 from tagstrain.data import Box, Localization, TaggedCine
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.geometry import CropTransform, wall_grid
-from tagstrain.inference.flow import SYMMETRIES, FlowTracker
+from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.interfaces import Placement
-from tagstrain.inference.motion_sight import MotionSight, look
+from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, look
 from tagstrain.networks import preprocessing
 from tagstrain.networks.placer import CAVITY, HEART, PlacerNet, contours_of
 from tagstrain.networks.symmetry import unturn_images
@@ -42,7 +42,7 @@ class MotionPlacer:
     @classmethod
     def from_weights(cls, tracker: FlowTracker, path: Path | None = None, device: str = "cpu") -> MotionPlacer:
         """Load weights; None for the shipped ones. Raises InputError if they cannot be used."""
-        network, info = load_weights("placer", path, device)
+        network, info = load_weights("placer", path, device, half_precision=True)
         assert isinstance(network, PlacerNet)
         return cls(network, info, tracker, device)
 

@@ -80,7 +80,7 @@ class FlowNet(nn.Module):
         self.refinements = refinements
         patch, fine = _STRIDE**2, widths[0]
         compared = (2 * _FINE_REACH + 1) ** 2 + (2 * _COARSE_REACH + 1) ** 2 if correlation else 0
-        self.features = _Pyramid(3 * patch + compared + 3 + 4 + 2 + memory, widths)
+        self.features = Pyramid(3 * patch + compared + 3 + 4 + 2 + memory, widths)
         self.gates = nn.Conv2d(fine + memory, 3 * memory, 1)
         # Per node of the finer field: two components and the logarithm of their spread.
         self.head = nn.Conv2d(fine + memory, 3 * (_STRIDE // FIELD_STRIDE) ** 2, 3, padding=1)
@@ -93,6 +93,7 @@ class FlowNet(nn.Module):
         times_ms: torch.Tensor,
         slips_px: torch.Tensor | None = None,
         refinements: int | None = None,
+        followed: Flow | None = None,
     ) -> Flow:
         """Motion from the first frame to all others.
 
@@ -107,8 +108,10 @@ class FlowNet(nn.Module):
             refined: in training, so that the network learns to find back.
         refinements
             How often to refine; None for as often as the network was built for, 0 for a quick look.
+        followed
+            What following frame by frame found before, in place of doing so again.
         """
-        return self.passes(frames, times_ms, slips_px, refinements)[-1]
+        return self.passes(frames, times_ms, slips_px, refinements, followed)[-1]
 
     def passes(
         self,
@@ -116,10 +119,11 @@ class FlowNet(nn.Module):
         times_ms: torch.Tensor,
         slips_px: torch.Tensor | None = None,
         refinements: int | None = None,
+        followed: Flow | None = None,
     ) -> list[Flow]:
         """What `forward` found on its way there: the motion as followed, and after every refinement."""
         pattern = tag_pattern(frames)
-        flows = [self._follow(pattern, frames, times_ms, slips_px)]
+        flows = [followed or self._follow(pattern, frames, times_ms, slips_px)]
         for _ in range(self.refinements if refinements is None else refinements):
             assert self.refiner is not None, "a network that was built without refinements"
             # Errors of another cine: what happened to a frame when it was followed is not what happens to it here.
@@ -197,7 +201,7 @@ class _Refiner(nn.Module):
         super().__init__()
         self.correlation = correlation
         compared = (2 * _REFINING_REACH + 1) ** 2 if correlation else 0
-        self.features = _Pyramid(2 * _STRIDE**2 + compared + 3 + 9 + 3, widths, over_time=True)
+        self.features = Pyramid(2 * _STRIDE**2 + compared + 3 + 9 + 3, widths, over_time=True)
         self.head = nn.Conv2d(widths[0], 3 * _STRIDE**2, 3, padding=1)
         silence(self.head)
 
@@ -257,7 +261,7 @@ class _Refiner(nn.Module):
         return Flow(refined, answer[:, :, 2])
 
 
-class _Pyramid(nn.Module):
+class Pyramid(nn.Module):
     """Features at 1/4 of the resolution from a small U-Net; ``over_time``: levels also look one frame on and back."""
 
     def __init__(self, in_channels: int, widths: tuple[int, int, int], over_time: bool = False) -> None:
@@ -270,12 +274,13 @@ class _Pyramid(nn.Module):
         self.decoder = nn.ModuleList(_ResidualBlock(width, over_time) for width in (fine, middle))
 
     def forward(self, x: torch.Tensor, n_frames: int = 1) -> torch.Tensor:
+        x = x.to(self.stem.weight.dtype)  # half precision, where it is made use of (`half_precision`)
         fine = self.encoder[0](self.stem(x), n_frames)
         middle = self.encoder[1](self.down[0](fine), n_frames)
         coarse = self.encoder[2](self.down[1](middle), n_frames)
         y = self.decoder[1](middle + doubled(self.up[1](coarse)), n_frames)
         y = self.decoder[0](fine + doubled(self.up[0](y)), n_frames)
-        return F.relu(y)
+        return F.relu(y).float()
 
 
 class _ResidualBlock(nn.Module):

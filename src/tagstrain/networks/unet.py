@@ -65,7 +65,7 @@ class UNet(nn.Module):
         if images.shape[-1] % self.divisor or images.shape[-2] % self.divisor:
             raise ValueError(f"images: expected sides divisible by {self.divisor}, got {tuple(images.shape[-2:])}")
         skips: list[torch.Tensor] = []
-        x = images
+        x = images.to(self.head.weight.dtype)  # half precision, where it is made use of (`half_precision`)
         for encoder in self.encoders:
             x = encoder(F.avg_pool2d(x, 2) if skips else x)
             skips.append(x)
@@ -73,5 +73,5 @@ class UNet(nn.Module):
             narrowed = self.narrowings[level](x)
             enlarged = F.interpolate(narrowed, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = self.decoders[level](enlarged + skips[level])
-        maps: torch.Tensor = self.head(x)
+        maps: torch.Tensor = self.head(x).float()
         return maps

@@ -18,6 +18,7 @@ from torch import nn
 
 from tagstrain.errors import InputError
 from tagstrain.networks.flow import FlowNet
+from tagstrain.networks.half_precision import halve, has_native_bfloat16
 from tagstrain.networks.insertion import InsertionNet
 from tagstrain.networks.localization_unet import LocalizationUNet
 from tagstrain.networks.localizer import LocalizationCNN
@@ -44,6 +45,8 @@ class WeightsInfo:
     sha256: str
     settings: dict[str, Any]
     """Arguments of the network and how its input is prepared (``preprocessing``: ``"tagstrain"`` or ``"original"``)."""
+    precision: str = "float32"
+    """In which its body computes, ``"bfloat16"`` or ``"float32"``."""
 
     @property
     def reads_raw(self) -> bool:
@@ -102,9 +105,14 @@ def stored_network(path: Path) -> str:
 
 
 def load_weights(
-    name: str, path: str | Path | None = None, device: torch.device | str = "cpu"
+    name: str, path: str | Path | None = None, device: torch.device | str = "cpu", half_precision: bool = False
 ) -> tuple[nn.Module, WeightsInfo]:
     """Build the network of a task from a weights file (None: the shipped one), ready for inference.
+
+    Parameters
+    ----------
+    half_precision
+        Let its body compute in bfloat16 if the device does so faster: for inference alone.
 
     Raises
     ------
@@ -125,7 +133,9 @@ def load_weights(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     # Kernels in the order in which convolutions read them fastest; results are the same to rounding.
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return network, WeightsInfo(found, metadata.get("version", "unknown"), digest, settings)
+    is_halved = half_precision and has_native_bfloat16(device) and halve(network)
+    precision = "bfloat16" if is_halved else "float32"
+    return network, WeightsInfo(found, metadata.get("version", "unknown"), digest, settings, precision)
 
 
 def stored_settings(name: str, path: str | Path | None = None) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class ResultsHdf5:
                 "device": provenance.device,
                 "weights": ", ".join(f"{name} {version}" for name, version in provenance.weights.items()),
                 "preprocessing": ", ".join(f"{name} {kind}" for name, kind in provenance.preprocessing.items()),
+                "precision": provenance.precision,
                 "disclaimer": provenance.disclaimer,
             }
         )
