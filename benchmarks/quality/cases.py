@@ -20,9 +20,10 @@ from tagstrain.data import LandmarkTracks, PixelSpacing, SliceResult, TaggedCine
 from tagstrain.data.results import Box, Localization
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.analyze import analyze_slice
+from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Models, load_models
 from tagstrain.inference.strain import slice_strain
-from tagstrain.quality.second_opinion import measure_again, track_back
+from tagstrain.quality.second_opinion import place_again, track_back
 from tagstrain.simulation.scene import sample_scenes
 
 Array = NDArray[np.float64]
@@ -54,8 +55,10 @@ class Case:
     """None where the slice failed."""
     backward_px: Array
     """The last frame's landmarks tracked back to ED (`track_back`), ``(time, spoke, ring, 2)``."""
-    repeated_px: Array
-    """Landmarks placed and tracked once more (`measure_again`), ``(time, spoke, ring, 2)``; empty where that failed."""
+    repeated: Placement | None
+    """The wall placed once more (`place_again`); None where that failed."""
+    seen_box: Box
+    """Where the localizer sees the left ventricle, whatever box or wall was given."""
     true_tracks_px: Array
     """Where the tissue under the placed landmarks really went."""
     true_landmarks_px: Array
@@ -119,7 +122,9 @@ def _record(result: SliceResult, shown: ShownCine, models: Models) -> dict[str, 
     backward = track_back(result, models.tracker)
     assert backward is not None  # our tracker follows whatever it is given
     assert landmarks.first_view_px is not None
-    repeated = measure_again(result, models.tracker, models.placer)
+    repeated = place_again(result, models.placer)
+    if repeated is not None:
+        assert repeated.border_spread_mm is not None  # our placer says
     shape = landmarks.points_px.shape
     return {
         "frames": cine.frames.astype(np.uint16),
@@ -130,8 +135,11 @@ def _record(result: SliceResult, shown: ShownCine, models: Models) -> dict[str, 
         "points_px": landmarks.points_px,
         "sigma_px": landmarks.sigma_px,
         "first_view_px": landmarks.first_view_px,
+        "placed_spread_mm": np.empty(0) if result.border_spread_mm is None else result.border_spread_mm,
         "backward_px": backward.points_px,
-        "repeated_px": np.empty((0, *shape[1:])) if repeated is None else repeated.points_px,
+        "seen_box": result.seen_box or models.localizer.localize(cine).box,
+        "repeated_px": np.empty(0) if repeated is None else repeated.wall_px,
+        "border_spread_mm": np.empty(0) if repeated is None else repeated.border_spread_mm,
         "true_tracks_px": shown.true_tracks_px(points_px[0]).reshape(shape),
         "true_landmarks_px": shown.true_landmarks_px(),
     }
@@ -143,12 +151,15 @@ def load_case(key: CaseKey, work: Path) -> Case:
         setting, severity = str(kept["setting"]), str(kept["severity"])
         if "points_px" not in kept:
             nothing = np.empty((0, 0, 0, 2))
-            return Case(key, setting, severity, None, nothing, nothing, nothing, nothing)
+            return Case(key, setting, severity, None, nothing, None, Box(*[np.nan] * 4), nothing, nothing)
         spacing = PixelSpacing(float(kept["pixel_mm"]), float(kept["pixel_mm"]))
         cine = TaggedCine(kept["frames"].astype(np.float32), kept["times_ms"], spacing)
         landmarks = LandmarkTracks(kept["points_px"], kept["sigma_px"], first_view_px=kept["first_view_px"])
         strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms)
         localization = Localization(Box(*kept["box"].tolist()), float(kept["confidence"]))
-        result = SliceResult(cine, localization, landmarks, strain)
-        truth = (kept["backward_px"], kept["repeated_px"], kept["true_tracks_px"], kept["true_landmarks_px"])
-        return Case(key, setting, severity, result, *truth)
+        placed_spread_mm = kept["placed_spread_mm"] if kept["placed_spread_mm"].size else None
+        result = SliceResult(cine, localization, landmarks, strain, border_spread_mm=placed_spread_mm)
+        again = Placement(kept["repeated_px"], None, kept["border_spread_mm"]) if kept["repeated_px"].size else None
+        seen_box = Box(*kept["seen_box"].tolist())
+        truth = (kept["true_tracks_px"], kept["true_landmarks_px"])
+        return Case(key, setting, severity, result, kept["backward_px"], again, seen_box, *truth)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
 from benchmarks.quality.true_errors import Judged
-from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalWidth, evidence
+from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalRange, evidence
 from tagstrain.quality.flaws import Grade, find_flaws
 from tagstrain.quality.signals import Signals
 from tagstrain.quality.slice_quality import judge
@@ -27,12 +27,12 @@ N_FOLDS = 10
 GOOD_ERROR = 0.02
 """True circumferential error below which a slice is good, and with `USABLE_ERROR` usable."""
 USABLE_ERROR = 0.05
-PRECISION = 0.96
+PRECISION = 0.975
 """Share of the slices up to a threshold of the expected error whose true error is small enough, with some room to the
 95 % that must hold on others."""
 COVERAGES = (80, 95)
-N_WIDTHS = 3
-"""Ranges of the expected error that have intervals of a width of their own."""
+N_RANGES = 2
+"""Ranges of the expected error, for each grade, that have intervals of their own."""
 
 
 def has_all_evidence(signals: Signals) -> bool:
@@ -127,23 +127,27 @@ def fit_calibration(cases: Sequence[Judged], tracker: str, weights: Mapping[str,
         fit_error_model([case.signals for case in cases], position_mm, {"tracking": position_mm}),
         fit_strain_model(cases, "circumferential"),
         fit_strain_model(cases, "regional_circumferential"),
-        (IntervalWidth(np.inf, dict.fromkeys(map(str, COVERAGES), np.nan)),),
+        tuple(
+            IntervalRange(grade, np.inf, dict.fromkeys(map(str, COVERAGES), (np.nan, np.nan)))
+            for grade in (Grade.GOOD, Grade.USABLE)
+        ),
         usable_below=round(highest_threshold(expected[usable], circumferential[usable], USABLE_ERROR), 5),
         good_below=round(highest_threshold(expected[good], circumferential[good], GOOD_ERROR), 5),
     )
-    kept = [judge(case.result, case.signals, tracker, without_intervals).grade is not Grade.REJECT for case in cases]
-    off = np.abs(_errors(cases, "peak"))
-    return replace(without_intervals, interval_widths=interval_widths(expected[kept], off[kept]))
+    grades = [judge(case.result, case.signals, tracker, without_intervals).grade for case in cases]
+    return replace(without_intervals, interval_ranges=interval_ranges(expected, _errors(cases, "peak"), grades))
 
 
-def interval_widths(expected: Array, off: Array) -> tuple[IntervalWidth, ...]:
-    """Quantiles of the error ``off`` of the peak over the expected error, for thirds of the slices by the latter."""
-    widths = []
-    for third in np.array_split(np.argsort(expected), N_WIDTHS):
-        ratios = off[third] / expected[third]
-        factors = {str(percent): round(_quantile(ratios, percent / 100), 3) for percent in COVERAGES}
-        widths.append(IntervalWidth(round(float(expected[third].max()), 5), factors))
-    return tuple(widths)
+def interval_ranges(expected: Array, errors: Array, grades: Sequence[Grade]) -> tuple[IntervalRange, ...]:
+    """Quantiles of signed ``errors`` of the peak over the expected error, by grade and size of the latter."""
+    ranges = []
+    for grade in (Grade.GOOD, Grade.USABLE):
+        of_grade = np.flatnonzero([each is grade for each in grades])
+        for members in np.array_split(of_grade[np.argsort(expected[of_grade])], N_RANGES):
+            ratios = errors[members] / expected[members]
+            factors = {str(percent): _between(ratios, percent / 100) for percent in COVERAGES}
+            ranges.append(IntervalRange(grade, round(float(expected[members].max()), 5), factors))
+    return tuple(ranges)
 
 
 def highest_threshold(expected: Array, true: Array, allowed: float) -> float:
@@ -159,6 +163,9 @@ def highest_threshold(expected: Array, true: Array, allowed: float) -> float:
     return float(ordered[enough[-1]]) if enough.size else 0.0
 
 
-def _quantile(values: Array, share: float) -> float:
-    """Quantile that holds for one more value: split conformal prediction."""
-    return float(np.quantile(values, min(1.0, np.ceil(share * (len(values) + 1)) / len(values))))
+def _between(values: Array, share: float) -> tuple[float, float]:
+    """Ends between which one more value lies: split conformal prediction, as many beyond one end as the other."""
+    ordered, n, beyond = np.sort(values), len(values), (1 - share) / 2
+    low = ordered[max(0, int(np.floor((n + 1) * beyond)) - 1)]
+    high = ordered[min(n - 1, int(np.ceil((n + 1) * (1 - beyond))) - 1)]
+    return round(float(low), 3), round(float(high), 3)

@@ -14,11 +14,13 @@ from benchmarks.accuracy.second_generator import render_case
 from tagstrain.data import Box, PixelSpacing, TaggedCine
 from tagstrain.inference.analyze import AnalysisConfig
 from tagstrain.io.contours import ANY_SLICE
-from tagstrain.simulation.motion import HeartMotion
-from tagstrain.simulation.render import full_view, motion_times_ms, render
+from tagstrain.simulation.motion import FIXED_POINT_STEPS, HeartMotion
+from tagstrain.simulation.render import OVERSAMPLING, View, full_view, heart_share, motion_times_ms, render
 from tagstrain.simulation.scene import Scene, stack_scenes
 
 Array = NDArray[np.float64]
+EDGE_MM = 2.0
+"""Nearer to the heart no image shows whether a point is of its edge."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,20 +72,38 @@ def show(scene: Scene) -> ShownCine:
     """Render a scene, in whole grey levels."""
     batch = stack_scenes([scene])
     view = full_view(batch)
-    cines = render(batch, view)
-
-    def follow(ed_points_px: Array) -> Array:
-        points = torch.tensor(ed_points_px, dtype=torch.float32)[None]
-        tracks_mm = HeartMotion(batch).forward(view.to_mm(points), motion_times_ms(batch))
-        return np.asarray(view.to_px(tracks_mm)[0].double().numpy())
+    cines = render(batch, view, oversampling=OVERSAMPLING)
 
     return _whole(
         np.clip(np.rint(cines.frames[0].numpy()), 0, 65535),
         cines.frame_times_ms[0].double().numpy(),
         float(cines.pixel_mm[0]),
         cines.landmarks_px[0].double().numpy(),
-        follow,
+        lambda ed_points_px: tissue_tracks_px(batch, view, ed_points_px),
     )
+
+
+def tissue_tracks_px(batch: Scene, view: View, ed_points_px: Array) -> Array:
+    """Trajectories ``(time, point, 2)`` of the tissue that is seen at ED points ``(point, 2)`` of one scene.
+
+    Beside the heart it is other tissue that is seen there, with a motion of its own. What lies within `EDGE_MM` of the
+    heart counts as its edge.
+    """
+    motion, times_ms = HeartMotion(batch), motion_times_ms(batch)
+    ed_mm = view.to_mm(torch.tensor(ed_points_px, dtype=torch.float32)[None])
+    heart_mm = motion.forward(ed_mm, times_ms)
+    n_times, n_points = times_ms.shape[1], ed_mm.shape[1]
+    there_mm = ed_mm.repeat(1, n_times, 1)
+    times = times_ms.repeat_interleave(n_points, dim=1)
+    beside_mm = there_mm
+    for _ in range(FIXED_POINT_STEPS):
+        came_from_mm = motion.background_backward(beside_mm, times, motion.backward(beside_mm, times))
+        beside_mm = beside_mm + there_mm - came_from_mm
+    beside_mm = beside_mm.view(1, n_times, n_points, 2)
+    inwards_mm = ed_mm * (1 - EDGE_MM / ed_mm.norm(dim=-1, keepdim=True).clamp_min(EDGE_MM))
+    is_beside = heart_share(batch, view, inwards_mm) < 0.5
+    tracks_mm = torch.where(is_beside[:, None, :, None], beside_mm, heart_mm)
+    return np.asarray(view.to_px(tracks_mm)[0].double().numpy())
 
 
 def show_second(case: SecondCase) -> ShownCine:

@@ -21,7 +21,7 @@ from tagstrain.data import SliceResult
 from tagstrain.inference.models import load_models
 from tagstrain.quality import Grade, SliceQuality
 from tagstrain.quality.error_model import MODELS, Calibration
-from tagstrain.quality.second_opinion import measure_again, track_back
+from tagstrain.quality.second_opinion import place_again, track_back
 from tagstrain.quality.signals import Signals
 from tagstrain.quality.slice_quality import judge
 from tagstrain.quality.tag_visibility import tag_visibility
@@ -75,7 +75,7 @@ def results_markdown(
     lines = [
         "# Quality of slices: expected against true error",
         "",
-        _summary(groups["all but calibration"]),
+        _summary(groups["all but calibration"], test),
         "",
         f"Command: `{command}`. Seeds: {seeds}. tagstrain {tagstrain.__version__}, {os.cpu_count()} CPU cores, "
         f"{platform.machine()}.",
@@ -84,7 +84,8 @@ def results_markdown(
         "",
         *(f"- {name}: {meaning}" for name, meaning in MEANINGS.items()),
         "",
-        "Position: RMS distance of the tracked points from where their tissue went. Circumferential: RMS over frames "
+        "Position: RMS distance of the tracked points from where their tissue went, the chest's beside the heart. "
+        "Circumferential: RMS over frames "
         "of the error of the slice's mid-wall strain, placing included; regional: the same for sixths of the ring. A "
         "quarter of the calibration and test slices is sound, the others are spoiled in nine ways, each as often mild "
         "as moderate and heavy (`corruption.py` has the ranges).",
@@ -101,15 +102,15 @@ def results_markdown(
     return "\n".join(lines) + "\n"
 
 
-def _summary(assessed: Sequence[_Assessed]) -> str:
+def _summary(assessed: Sequence[_Assessed], test: Sequence[_Assessed]) -> str:
     """What there is to say in one paragraph."""
     kept = [a for a in assessed if a.has_intervals]
     good = [a.is_good for a in assessed if a.quality.grade is Grade.GOOD]
-    position, regional, circumferential = (_rank(*pair) for pair in _pairs(assessed)[:3])
+    ranks, test_ranks = (" / ".join(_rank(*pair) for pair in _pairs(group)[:3]) for group in (assessed, test))
     coverage = " and ".join(_percent([a.covers(percent) for a in kept]) for percent in COVERAGES)
     return (
-        f"{len(assessed)} slices that nothing was fitted to: rank correlation of expected and true error {position} "
-        f"for positions, {regional} for regional and {circumferential} for the slice's circumferential strain; "
+        f"{len(assessed)} slices that nothing was fitted to: rank correlation of expected and true error {ranks} "
+        f"(positions / regional circumferential strain / that of the slice), {test_ranks} in the test set alone; "
         f"{_percent(good)} of the {len(good)} graded good have a circumferential error below {GOOD_ERROR}, and the 80 "
         f"and 95 % intervals hold {coverage} of the true peaks of the {len(kept)} not rejected."
     )
@@ -247,15 +248,16 @@ def _model_table(calibration: Calibration) -> list[str]:
     )
     table = _rows(title, ["evidence", *parts], rows)
     factors = "; ".join(
-        f"up to {width.below:.4f} "
-        + ", ".join(f"{percent} % {factor:.2f}" for percent, factor in width.factors.items())
-        for width in calibration.interval_widths
+        f"{each.grade}, up to {each.below:.4f}: "
+        + ", ".join(f"{percent} % {low:+.2f} to {high:+.2f}" for percent, (low, high) in each.factors.items())
+        for each in calibration.interval_ranges
     )
     limits = f"good below {calibration.good_below:.4f}, usable below {calibration.usable_below:.4f}"
     return [
         *table,
         "",
-        f"Half widths of the intervals in expected circumferential errors: {factors}. Grades: {limits}.",
+        f"Errors of the peak that the intervals allow for, in expected circumferential errors: {factors}. Grades: "
+        f"{limits}.",
     ]
 
 
@@ -279,7 +281,7 @@ def _cost_lines(judged: Sequence[Judged]) -> list[str]:
     models = load_models(device="cpu")
     steps: dict[str, Callable[[SliceResult], object]] = {
         "the way back": lambda result: track_back(result, models.tracker),
-        "once more from half of the frames": lambda result: measure_again(result, models.tracker, models.placer),
+        "the wall once more by half of the frames": lambda result: place_again(result, models.placer),
         "visibility of the tags": lambda result: tag_visibility(result.cine, result.landmarks),
     }
     costs = []

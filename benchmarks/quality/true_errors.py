@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.cases import Case
 from benchmarks.quality.corruption import SOUND
-from tagstrain.data import Localization, PointTracks, SliceResult, TaggedCine
+from tagstrain.data import Box, Localization, PointTracks, SliceResult, TaggedCine
 from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import TrackingError
 from tagstrain.inference.interfaces import Placement
@@ -57,23 +57,26 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """Placer and tracker that say again what they said when the case was made."""
+    """Placer, tracker and localizer that say again what they said when the case was made."""
 
     backward_px: NDArray[np.float64]
-    repeated_px: NDArray[np.float64]
+    repeated: Placement | None
+    seen_box: Box
 
     @property
     def name(self) -> str:
         return "flow"
 
+    def localize(self, _: TaggedCine) -> Localization:
+        return Localization(self.seen_box, None)
+
     def place(self, _: TaggedCine, __: Localization) -> Placement:
-        if not len(self.repeated_px):
-            raise TrackingError("Measuring the slice again failed when the case was made")
-        return Placement(self.repeated_px[0])
+        if self.repeated is None:
+            raise TrackingError("Placing the wall again failed when the case was made")
+        return self.repeated
 
     def track(self, cine: TaggedCine, _: NDArray[np.floating]) -> PointTracks:
-        is_whole = cine.n_frames == len(self.backward_px)
-        points = (self.backward_px if is_whole else self.repeated_px).reshape(cine.n_frames, -1, 2)
+        points = self.backward_px.reshape(cine.n_frames, -1, 2)
         return PointTracks(points, np.full(points.shape[:2], np.nan), cine.ed_frame)
 
 
@@ -82,8 +85,8 @@ def judge_case(case: Case) -> Judged | None:
     result = case.result
     if result is None:
         return None
-    recorded = _Recorded(case.backward_px, case.repeated_px)
-    signals = measure_signals(result, recorded, recorded)
+    recorded = _Recorded(case.backward_px, case.repeated, case.seen_box)
+    signals = measure_signals(result, recorded, recorded, recorded)
     return Judged(case.key.set_name, case.setting, case.severity, result, signals, _true_errors(case, result))
 
 

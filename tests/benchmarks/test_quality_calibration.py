@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.quality.corruption import CORRUPTIONS, SEVERITIES, Corruption, spoiled_case
 from benchmarks.quality.fit import (
@@ -15,12 +16,17 @@ from benchmarks.quality.fit import (
     fit_error_part,
     has_all_evidence,
     highest_threshold,
-    interval_widths,
+    interval_ranges,
 )
-from benchmarks.quality.shown_cine import ShownCine
+from benchmarks.quality.shown_cine import ShownCine, tissue_tracks_px
 from tagstrain.io.contours import ANY_SLICE
 from tagstrain.quality.error_model import evidence
+from tagstrain.quality.flaws import Grade
 from tagstrain.quality.signals import Signals
+from tagstrain.simulation.config import PRESETS
+from tagstrain.simulation.motion import HeartMotion
+from tagstrain.simulation.render import ed_landmarks_mm, full_view, motion_times_ms
+from tagstrain.simulation.scene import sample_scenes, stack_scenes
 
 N_FRAMES, SIZE = 20, 96
 BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
@@ -33,6 +39,23 @@ def follow(points_px: np.ndarray) -> np.ndarray:
     shift = np.zeros((N_FRAMES, 1, 2))
     shift[:, 0, 0] = np.arange(N_FRAMES)
     return np.asarray(points_px) + shift
+
+
+def test_beside_the_heart_it_is_the_chest_that_is_followed() -> None:
+    batch = stack_scenes(sample_scenes(PRESETS["ukb"], 1, 3))
+    view = full_view(batch)
+    motion, times_ms = HeartMotion(batch), motion_times_ms(batch)
+    wall_mm = ed_landmarks_mm(batch).flatten(1, 2)
+    far_mm = 60.0 * torch.tensor([[[1.0, 0.0], [0.0, 1.0], [-0.7, -0.7]]])
+    tracks_px = tissue_tracks_px(batch, view, view.to_px(torch.cat([wall_mm, far_mm], dim=1))[0].numpy())
+    tracks_mm = view.to_mm(torch.tensor(tracks_px, dtype=torch.float32)[None])
+    torch.testing.assert_close(tracks_mm[:, 0], torch.cat([wall_mm, far_mm], dim=1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(tracks_mm[:, :, :-3], motion.forward(wall_mm, times_ms), atol=1e-3, rtol=0)
+    for frame in (4, 9):
+        there, time = tracks_mm[:, frame, -3:], times_ms[:, frame : frame + 1]
+        came_from = motion.background_backward(there, time, motion.backward(there, time))
+        torch.testing.assert_close(came_from, far_mm, atol=1e-3, rtol=0)
+    assert float((tracks_mm[:, :, -3:] - motion.forward(far_mm, times_ms)).abs().max()) > 0.1
 
 
 @pytest.fixture
@@ -198,22 +221,31 @@ def test_threshold_keeps_its_precision_on_others_and_stays_below_what_is_allowed
     assert highest_threshold(exact, 100 * exact, 0.02) == 0
 
 
-def test_intervals_hold_what_they_promise_for_small_and_large_expected_errors() -> None:
-    # A part of every error that no evidence tells of: where little is expected, it is most of it.
+def test_intervals_hold_what_they_promise_for_every_grade_and_small_and_large_expected_errors() -> None:
+    # A part of every error that no evidence tells of, and errors of one sign: where little is expected, they are most.
     rng = np.random.default_rng(11)
 
-    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray, list[Grade]]:
         expected = np.exp(rng.uniform(np.log(0.002), np.log(0.05), n))
-        return expected, np.abs(rng.normal(0, np.hypot(expected, 0.005)))
+        grades = rng.choice([Grade.GOOD, Grade.USABLE, Grade.REJECT], n, p=[0.5, 0.4, 0.1])
+        spread = np.where(grades == Grade.GOOD, 1.0, 2.0) * np.hypot(expected, 0.005)
+        return expected, rng.normal(-0.006, spread), [Grade(grade) for grade in grades]
 
-    widths = interval_widths(*draw(3000))
-    expected, off = draw(30_000)
-    for share in np.array_split(np.argsort(expected), 3):
-        index = np.searchsorted([width.below for width in widths[:-1]], expected[share])
-        for percent in (80, 95):
-            factors = np.array([width.factors[str(percent)] for width in widths])[index]
-            assert np.mean(off[share] <= factors * expected[share]) == pytest.approx(percent / 100, abs=0.03)
-    assert widths[0].factors["80"] > 1.3 * widths[2].factors["80"]
+    ranges = interval_ranges(*draw(30_000))
+    expected, errors, grades = draw(30_000)
+    for grade in (Grade.GOOD, Grade.USABLE):
+        of_grade = [each for each in ranges if each.grade is grade]
+        members = np.flatnonzero([each is grade for each in grades])
+        for share in np.array_split(members[np.argsort(expected[members])], 2):
+            index = np.searchsorted([each.below for each in of_grade[:-1]], expected[share])
+            for percent in (80, 95):
+                low, high = np.array([each.factors[str(percent)] for each in of_grade])[index].T
+                ratios = errors[share] / expected[share]
+                beyond = (1 - percent / 100) / 2
+                assert np.mean(ratios < low) == pytest.approx(beyond, abs=0.015)
+                assert np.mean(ratios > high) == pytest.approx(beyond, abs=0.015)
+    low, high = ranges[0].factors["80"]
+    assert -low > 1.3 * high
 
 
 def test_a_slice_that_could_not_be_measured_again_teaches_nothing() -> None:

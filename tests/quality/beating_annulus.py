@@ -102,4 +102,15 @@ class FixedPlacer:
     scale: float = 1.0
 
     def place(self, cine: TaggedCine, localization: Localization) -> Placement:
-        return Placement(CENTER_PX + [self.shift_px, 0] + self.scale * (wall_px() - CENTER_PX))
+        wall = CENTER_PX + [self.shift_px, 0] + self.scale * (wall_px() - CENTER_PX)
+        return Placement(wall, border_spread_mm=np.full((2, 24), 0.5))
+
+
+@dataclass(frozen=True)
+class FixedLocalizer:
+    """Sees the heart of `beating_slice`, or ``shift_px`` beside it."""
+
+    shift_px: float = 0.0
+
+    def localize(self, cine: TaggedCine) -> Localization:
+        return Localization(Box.around(wall_px().reshape(-1, 2) + np.array([self.shift_px, 0])), 0.9)

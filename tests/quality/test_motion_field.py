@@ -68,6 +68,12 @@ def test_a_frame_of_another_moment_jumps_by_its_distance() -> None:
     np.testing.assert_allclose(jump_mm(still, 40.0 * np.arange(5)), [2, 4, 2], atol=1e-9)
 
 
+def test_a_gap_between_frames_makes_no_jump_of_a_smooth_motion() -> None:
+    times = 40.0 * np.array([0, 1, 2, 6, 7, 8])
+    bending = ED + 1e-4 * times[:, None, None, None] ** 2
+    np.testing.assert_allclose(jump_mm(bending, times), np.sqrt(2) * 1e-4 * 40.0**2, rtol=1e-9)
+
+
 def test_roughness_is_the_distance_from_the_spokes_beside() -> None:
     rough = np.stack([ED, ED + 3.0, ED])
     rough[2, ::2, :, 1] += 1.0

@@ -13,9 +13,8 @@ from tagstrain.errors import TrackingError
 from tagstrain.inference.interfaces import Placement
 from tagstrain.quality.second_opinion import (
     agreement,
-    measure_again,
+    place_again,
     regional_strain,
-    repeated_frames,
     track_back,
     wall_distance_mm,
 )
@@ -53,40 +52,38 @@ def test_regions_go_by_angle_whatever_spoke_comes_first(first_spoke: int) -> Non
     assert np.ptp(expected[3]) > 10 * np.ptp(expected[2])
 
 
-def test_measuring_again_takes_every_other_frame_and_finds_the_same() -> None:
-    again = measure_again(SOUND, ScalingTracker(), FixedPlacer())
-    assert again is not None
-    np.testing.assert_array_equal(repeated_frames(SOUND), [0, 2, 4, 6, 8, 10])
-    np.testing.assert_allclose(again.points_px, SOUND.landmarks.points_px[::2])
-    assert agreement(SOUND, again, repeated_frames(SOUND)) == pytest.approx((0, 0), abs=1e-12)
+@pytest.mark.parametrize(("ed_frame", "frames"), [(0, [0, 2, 4, 6, 8, 10]), (3, [1, 3, 5, 7, 9, 11])])
+def test_placing_again_sees_every_other_frame_ed_among_them(ed_frame: int, frames: list[int]) -> None:
+    class Records(FixedPlacer):
+        def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+            seen.append(cine)
+            return super().place(cine, localization)
 
-
-def test_an_odd_ed_frame_is_among_those_measured_again() -> None:
-    points = SOUND.landmarks.points_px
-    result = measured(replace(SOUND.cine, ed_frame=3), points)
-    result = replace(result, landmarks=replace(result.landmarks, ed_frame=3))
-    again = measure_again(result, ScalingTracker(), FixedPlacer(scale=contraction()[3]))
-    assert again is not None
-    assert again.ed_frame == 1
-    np.testing.assert_allclose(again.points_px, points[1::2])
+    seen: list[TaggedCine] = []
+    result = measured(replace(SOUND.cine, ed_frame=ed_frame), SOUND.landmarks.points_px)
+    result = replace(result, landmarks=replace(result.landmarks, ed_frame=ed_frame))
+    again = place_again(result, Records(scale=contraction()[ed_frame]))
+    np.testing.assert_array_equal(seen[0].frames, SOUND.cine.frames[frames])
+    assert seen[0].ed_frame == frames.index(ed_frame)
+    assert wall_distance_mm(result, again) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("placer", "expected_mm"), [(FixedPlacer(shift_px=2.0), 3.0), (FixedPlacer(scale=1.1), 2.354)])
 def test_another_wall_is_told_by_its_center_and_its_radii(placer: FixedPlacer, expected_mm: float) -> None:
     # Radii 18 and 28 mm, a tenth larger: RMS of 1.8 and 2.8 mm.
-    again = measure_again(SOUND, ScalingTracker(), placer)
+    again = place_again(SOUND, placer)
     assert wall_distance_mm(SOUND, again) == pytest.approx(expected_mm, abs=1e-3)
     assert np.isnan(wall_distance_mm(SOUND, None))
 
 
-def test_what_cannot_be_measured_again_says_nothing() -> None:
+def test_what_cannot_be_placed_again_says_nothing() -> None:
     class FindsNothing(FixedPlacer):
         def place(self, cine: TaggedCine, localization: Localization) -> Placement:
             raise TrackingError("no")
 
-    assert measure_again(SOUND, ScalingTracker(), FindsNothing()) is None
+    assert place_again(SOUND, FindsNothing()) is None
     two = replace(SOUND.cine, frames=SOUND.cine.frames[:2], frame_times_ms=SOUND.cine.frame_times_ms[:2])
-    assert measure_again(measured(two, SOUND.landmarks.points_px[:2]), ScalingTracker(), FixedPlacer()) is None
+    assert place_again(measured(two, SOUND.landmarks.points_px[:2]), FixedPlacer()) is None
 
 
 def test_the_way_back_keeps_the_reference() -> None:

@@ -6,26 +6,32 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from beating_annulus import CENTER_PX, FixedPlacer, ScalingTracker, beating_slice, contraction, measured
+from beating_annulus import CENTER_PX, FixedLocalizer, FixedPlacer, ScalingTracker, beating_slice, contraction, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagstrain.data import LandmarkTracks, SliceResult, TaggedCine
-from tagstrain.errors import TrackingError
+from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
+from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult, TaggedCine
+from tagstrain.errors import LocalizationError, TrackingError
 from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 from tagstrain.quality import Grade, SliceQuality, assess
-from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalWidth, evidence, load_calibration
+from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalRange, evidence, load_calibration
 from tagstrain.quality.signals import Signals, measure_signals
 from tagstrain.quality.slice_quality import judge, worse
 from tagstrain.quality.wall_shape import border_distance_mm, wall_shape
 
+SEEN = (FixedPlacer(), FixedLocalizer())
 CALIBRATION = Calibration(
     tracker="flow",
     weights={},
     position=ErrorModel({"tracking": ErrorPart(1.0, {"sigma_mm": 0.5, "closure_mm": 0.5})}),
     circumferential=ErrorModel({"tracking": ErrorPart(0.01, {"sigma_mm": 1.0})}),
     regional_circumferential=ErrorModel({"tracking": ErrorPart(0.02, {"sigma_mm": 1.0})}),
-    interval_widths=(IntervalWidth(0.01, {"80": 1.5, "95": 3.0}), IntervalWidth(0.015, {"80": 2.0, "95": 4.0})),
+    interval_ranges=(
+        IntervalRange(Grade.GOOD, 0.005, {"80": (-1.5, 0.5), "95": (-3.0, 1.0)}),
+        IntervalRange(Grade.GOOD, 0.009, {"80": (-1.0, 0.5), "95": (-2.0, 1.0)}),
+        IntervalRange(Grade.USABLE, 0.015, {"80": (-2.0, 1.0), "95": (-4.0, 5.0)}),
+    ),
     usable_below=0.02,
     good_below=0.01,
 )
@@ -33,26 +39,30 @@ CALIBRATION = Calibration(
 
 def judged(result: SliceResult, **changes: float) -> SliceQuality:
     """Judgment on a slice some of whose signals are replaced."""
-    signals = replace(measure_signals(result, ScalingTracker(), FixedPlacer()), **changes)
+    signals = replace(measure_signals(result, ScalingTracker(), *SEEN), **changes)
     return judge(result, signals, "flow", CALIBRATION)
 
 
 def test_a_sound_slice_is_good_and_says_nothing() -> None:
-    quality = assess(beating_slice(), ScalingTracker(), FixedPlacer(), CALIBRATION)
+    quality = assess(beating_slice(), ScalingTracker(), *SEEN, CALIBRATION)
     assert quality.grade is Grade.GOOD
     assert quality.reasons == ()
     signals = quality.signals
     assert signals.closure_mm == pytest.approx(0, abs=1e-9)
     assert signals.sigma_mm == pytest.approx(0.45)
-    assert signals.repeat_strain_difference == pytest.approx(0, abs=1e-9)
+    assert signals.repeat_wall_mm == pytest.approx(0, abs=1e-9)
+    assert signals.border_spread_mm == pytest.approx(0.5)
     assert signals.back_regional_difference == pytest.approx(0, abs=1e-9)
     assert signals.strain_roughness == pytest.approx(0, abs=1e-9)
     assert signals.largest_gap == pytest.approx(1)
+    assert signals.peak_shortening == pytest.approx((1 - 0.83**2) / 2)
+    assert signals.strain_gradient_per_mm == pytest.approx(0, abs=1e-9)
+    assert signals.localizer_overlap == pytest.approx(1)
     assert signals.wall_area_change == pytest.approx(1 - 0.83**2)
 
 
 def test_closure_is_how_far_the_way_back_misses() -> None:
-    signals = measure_signals(beating_slice(), ScalingTracker(error_px=2.0), FixedPlacer())
+    signals = measure_signals(beating_slice(), ScalingTracker(error_px=2.0), *SEEN)
     assert signals.closure_mm == pytest.approx(2.0 * 1.5)
 
 
@@ -61,14 +71,63 @@ def test_views_of_the_tracker_are_compared() -> None:
     first = CENTER_PX + 1.01 * (result.landmarks.points_px - CENTER_PX)
     first[0] = result.landmarks.points_px[0]
     seen = replace(result, landmarks=replace(result.landmarks, first_view_px=first))
-    signals = measure_signals(seen, ScalingTracker(), FixedPlacer())
+    signals = measure_signals(seen, ScalingTracker(), *SEEN)
     strain_apart = (1.01**2 - 1) / 2 * contraction() ** 2
     strain_apart[0] = 0
     assert signals.view_strain_difference == pytest.approx(np.sqrt(np.mean(strain_apart**2)))
     assert signals.view_regional_difference == pytest.approx(np.sqrt(np.mean(strain_apart**2)))
     rms_radius_mm = 1.5 * np.sqrt(np.mean(np.sum((result.landmarks.points_px[1:] - CENTER_PX) ** 2, axis=-1)))
     assert signals.view_distance_mm == pytest.approx(0.01 * rms_radius_mm * np.sqrt(11 / 12))
-    assert np.isnan(measure_signals(result, ScalingTracker(), FixedPlacer()).view_distance_mm)
+    assert np.isnan(measure_signals(result, ScalingTracker(), *SEEN).view_distance_mm)
+
+
+def test_the_localizer_is_asked_where_it_was_not_before() -> None:
+    result = beating_slice()
+    box = Box.around(result.landmarks.points_px[0].reshape(-1, 2))
+    width_px, shift_px = box.x2 - box.x1, 9.0
+    elsewhere = measure_signals(result, ScalingTracker(), FixedPlacer(), FixedLocalizer(shift_px))
+    assert elsewhere.localizer_overlap == pytest.approx((width_px - shift_px) / (width_px + shift_px))
+    before = replace(result, seen_box=box)
+    assert measure_signals(before, ScalingTracker(), FixedPlacer(), FixedLocalizer(shift_px)).localizer_overlap == 1
+    nothing = replace(result, seen_box=Box(*[np.nan] * 4))
+    assert measure_signals(nothing, ScalingTracker(), *SEEN).localizer_overlap == 0
+
+    class Fails(FixedLocalizer):
+        def localize(self, cine: TaggedCine) -> Localization:
+            raise LocalizationError("no")
+
+    assert measure_signals(result, ScalingTracker(), FixedPlacer(), Fails()).localizer_overlap == 0
+
+
+def test_strain_changes_with_depth_as_in_a_wall_that_keeps_its_area() -> None:
+    slice_ = contracting_slice(12)
+    radius_mm = np.linspace(INNER_MM, OUTER_MM, 7)[[1, 5]]
+    shrunk_mm2 = radius_mm[0] ** 2 - np.linalg.norm(_from_center_mm(slice_)[:, :, 1], axis=-1).mean(axis=1) ** 2
+    strain = -shrunk_mm2[:, None] / radius_mm**2 / 2  # Green-Lagrange, of a circle from R to sqrt(R^2 - s)
+    expected = np.sqrt(np.mean((np.diff(strain, axis=1)[:, 0] / np.ptp(radius_mm)) ** 2))
+    signals = measure_signals(slice_, ScalingTracker(), *SEEN)
+    assert signals.strain_gradient_per_mm == pytest.approx(expected, rel=0.01)
+
+
+def _from_center_mm(slice_: SliceResult) -> np.ndarray:
+    points_mm = slice_.landmarks.points_px * slice_.cine.spacing_xy_mm
+    return np.asarray(points_mm - points_mm[0].mean(axis=(0, 1)))
+
+
+def test_tags_that_come_back_are_told() -> None:
+    depth = np.linspace(1.0, 0.15, 12)
+    fading = measure_signals(beating_slice(tag_depth=depth, noise=30.0), ScalingTracker(), *SEEN)
+    assert fading.visibility_rise < 0.05
+    depth[[3, 8]] = depth[[8, 3]]
+    swapped = measure_signals(beating_slice(tag_depth=depth, noise=30.0), ScalingTracker(), *SEEN)
+    assert swapped.visibility_rise > 0.12
+    assert swapped.visibility_rise_frame in (4, 8)
+
+
+def test_a_ring_that_only_stretches_does_not_shorten() -> None:
+    still = beating_slice(follows=False)
+    signals = measure_signals(still, ScalingTracker(), *SEEN)
+    assert str(signals.peak_shortening) == "0.0"
 
 
 def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> None:
@@ -76,28 +135,49 @@ def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> Non
         def track(self, cine: TaggedCine, ed_points_px: object) -> None:  # type: ignore[override]
             raise TrackingError("no")
 
-    quality = assess(beating_slice(), GivesUp(), FixedPlacer(), CALIBRATION)
+    quality = assess(beating_slice(), GivesUp(), *SEEN, CALIBRATION)
     assert np.isnan(quality.signals.closure_mm)
     assert np.isnan(quality.predicted_error_mm)
     assert quality.grade is Grade.GOOD  # this model of circumferential error does without
-    shipped = assess(beating_slice(), GivesUp(), FixedPlacer())
+    shipped = assess(beating_slice(), GivesUp(), *SEEN)
     assert shipped.grade is Grade.USABLE
     assert "too little could be measured" in shipped.reasons[0]
 
 
-def test_intervals_lie_around_the_peak_and_hold_each_other() -> None:
-    result = beating_slice()
+def test_intervals_of_a_placed_wall_allow_for_the_errors_of_placed_walls() -> None:
+    result = replace(beating_slice(), border_spread_mm=np.full((2, 24), 0.5))
     quality = judged(result, sigma_mm=0.8)
     peak = result.strain.circumferential_midwall.min()
-    np.testing.assert_allclose(quality.peak_circumferential_interval_80, [peak - 0.012, peak + 0.012])
-    np.testing.assert_allclose(quality.peak_circumferential_interval_95, [peak - 0.024, peak + 0.024])
+    np.testing.assert_allclose(quality.peak_circumferential_interval_80, [peak - 0.004, peak + 0.008])
+    np.testing.assert_allclose(quality.peak_circumferential_interval_95, [peak - 0.008, peak + 0.016])
 
 
-@pytest.mark.parametrize(("sigma_mm", "factor"), [(0.9, 1.5), (1.0, 1.5), (1.1, 2.0), (1.9, 2.0)])
-def test_an_interval_is_as_wide_as_the_expected_error_asks(sigma_mm: float, factor: float) -> None:
+def test_intervals_of_a_given_wall_take_no_side() -> None:
     result = beating_slice()
-    low, high = judged(result, sigma_mm=sigma_mm).peak_circumferential_interval_80
-    assert high - low == pytest.approx(2 * factor * 0.01 * sigma_mm)
+    peak = result.strain.circumferential_midwall.min()
+    good, usable = (judged(result, sigma_mm=sigma_mm) for sigma_mm in (0.8, 1.2))
+    np.testing.assert_allclose(good.peak_circumferential_interval_80, [peak - 0.008, peak + 0.008])
+    np.testing.assert_allclose(usable.peak_circumferential_interval_95, [peak - 0.06, peak + 0.06])
+
+
+@pytest.mark.parametrize(
+    ("sigma_mm", "closure_mm", "factor"),
+    [
+        (0.4, 0.0, 2.0),
+        (0.5, 0.0, 2.0),
+        (0.6, 0.0, 1.5),
+        (0.95, 0.0, 1.5),
+        (0.4, 9.0, 3.0),
+        (1.1, 0.0, 3.0),
+        (1.9, 0.0, 3.0),
+    ],
+)
+def test_an_interval_is_as_wide_as_grade_and_expected_error_ask(
+    sigma_mm: float, closure_mm: float, factor: float
+) -> None:
+    result = replace(beating_slice(), border_spread_mm=np.full((2, 24), 0.5))
+    low, high = judged(result, sigma_mm=sigma_mm, closure_mm=closure_mm).peak_circumferential_interval_80
+    assert high - low == pytest.approx(factor * 0.01 * sigma_mm)
     assert np.isnan(judged(result, sigma_mm=sigma_mm, n_tag_directions=0).peak_circumferential_interval_80).all()
 
 
@@ -128,6 +208,9 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("wall_thickness_mm", 2.0, "usable", "thickness of 2 mm is not that of a heart"),
         ("axis_ratio", 2.0, "usable", "2.0 times as long as wide"),
         ("repeat_wall_mm", 6.0, "usable", "the wall lies 6.0 mm elsewhere"),
+        ("visibility_rise", 0.3, "usable", "seen better again"),
+        ("peak_shortening", 0.01, "usable", "shortens by 1.0 % at most"),
+        ("localizer_overlap", 0.2, "usable", "sees the left ventricle elsewhere"),
         ("border_distance_mm", -3.0, "usable", "border of the image cuts the heart"),
     ],
 )
@@ -138,7 +221,7 @@ def test_every_flaw_is_said_and_limits_the_grade(signal: str, value: float, grad
 
 
 def test_a_tracker_that_was_never_calibrated_is_usable_at_best_without_numbers() -> None:
-    quality = assess(beating_slice(), ScalingTracker(name="harp"), FixedPlacer(), CALIBRATION)
+    quality = assess(beating_slice(), ScalingTracker(name="harp"), *SEEN, CALIBRATION)
     assert quality.grade is Grade.USABLE
     assert "harp was never calibrated" in quality.reasons[0]
     assert np.isnan(quality.predicted_error_mm)
@@ -150,9 +233,9 @@ def test_a_calibration_holds_for_its_weights_alone() -> None:
     result, tracker = beating_slice(), ScalingTracker()
     learned = {"tracker": "1 sha256:aa", "placer": "1 sha256:bb"}
     calibration = replace(CALIBRATION, weights=learned)
-    same = assess(result, tracker, FixedPlacer(), calibration, {**learned, "insertion": "1 sha256:cc"})
+    same = assess(result, tracker, *SEEN, calibration, {**learned, "insertion": "1 sha256:cc"})
     assert same.grade is Grade.GOOD
-    other = assess(result, tracker, FixedPlacer(), calibration, {**learned, "placer": "2 sha256:dd"})
+    other = assess(result, tracker, *SEEN, calibration, {**learned, "placer": "2 sha256:dd"})
     assert other.grade is Grade.USABLE
     assert other.reasons[0] == "no errors are predicted: the calibration is that of other weights (placer)"
     assert np.isnan(other.predicted_circumferential_error)
@@ -163,15 +246,15 @@ def test_lost_landmarks_and_a_heart_cut_by_the_border_are_found_in_images() -> N
     sound = beating_slice()
     points = sound.landmarks.points_px.copy()
     points[5, [3, 9]] = points[5, [9, 3]]
-    assert assess(measured(sound.cine, points), ScalingTracker(), FixedPlacer(), CALIBRATION).grade is Grade.REJECT
+    assert assess(measured(sound.cine, points), ScalingTracker(), *SEEN, CALIBRATION).grade is Grade.REJECT
     narrow = replace(sound.cine, frames=np.ascontiguousarray(sound.cine.frames[:, :, :60]))
-    cut = assess(measured(narrow, sound.landmarks.points_px), ScalingTracker(), FixedPlacer(), CALIBRATION)
+    cut = assess(measured(narrow, sound.landmarks.points_px), ScalingTracker(), *SEEN, CALIBRATION)
     assert "the border of the image cuts the heart" in cut.reasons
 
 
 def test_a_wall_that_is_not_found_again_is_doubted() -> None:
     result = beating_slice()
-    quality = assess(result, ScalingTracker(), FixedPlacer(shift_px=5.0), CALIBRATION)
+    quality = assess(result, ScalingTracker(), FixedPlacer(shift_px=5.0), FixedLocalizer(), CALIBRATION)
     assert quality.signals.repeat_wall_mm == pytest.approx(7.5)
     assert quality.grade is Grade.USABLE
     assert "the wall lies 7.5 mm elsewhere" in quality.reasons[0]
@@ -188,7 +271,7 @@ def test_frames_further_apart_may_jump_further(stretch: float, is_said: bool) ->
 def test_judging_changes_no_number() -> None:
     result = beating_slice()
     before = (result.cine.frames.copy(), result.landmarks.points_px.copy(), result.strain.circumferential.copy())
-    assess(result, ScalingTracker(error_px=1.0), FixedPlacer(), CALIBRATION)
+    assess(result, ScalingTracker(error_px=1.0), *SEEN, CALIBRATION)
     for now, then in zip(
         (result.cine.frames, result.landmarks.points_px, result.strain.circumferential), before, strict=True
     ):
@@ -199,7 +282,13 @@ def test_judging_changes_no_number() -> None:
 def test_the_shortest_cines_can_be_judged(n_frames: int) -> None:
     full = beating_slice()
     cine = replace(full.cine, frames=full.cine.frames[:n_frames], frame_times_ms=full.cine.frame_times_ms[:n_frames])
-    quality = assess(measured(cine, full.landmarks.points_px[:n_frames]), ScalingTracker(), FixedPlacer(), CALIBRATION)
+    quality = assess(
+        measured(cine, full.landmarks.points_px[:n_frames]),
+        ScalingTracker(),
+        FixedPlacer(),
+        FixedLocalizer(),
+        CALIBRATION,
+    )
     assert np.isnan(quality.signals.jump_mm) == (n_frames == 2)
     assert quality.grade in Grade
 
@@ -208,7 +297,7 @@ def test_landmarks_that_are_not_known_leave_a_judgment() -> None:
     full = beating_slice()
     points = full.landmarks.points_px.copy()
     points[:, 4] = np.nan
-    quality = assess(measured(full.cine, points), ScalingTracker(), FixedPlacer(), CALIBRATION)
+    quality = assess(measured(full.cine, points), ScalingTracker(), *SEEN, CALIBRATION)
     assert np.isfinite(quality.predicted_circumferential_error)
     assert quality.signals.folded_share == 0
 
@@ -220,7 +309,7 @@ def test_worse_of_two_grades() -> None:
 
 # The stand-in tracker has no views to compare.
 SOUND = replace(
-    measure_signals(beating_slice(), ScalingTracker(), FixedPlacer()),
+    measure_signals(beating_slice(), ScalingTracker(), *SEEN),
     view_distance_mm=0.1,
     view_strain_difference=0.001,
     view_regional_difference=0.002,
@@ -229,7 +318,7 @@ SOUND = replace(
 
 @given(
     name=st.sampled_from(
-        ["sigma_mm", "closure_mm", "jump_mm", "largest_gap", "back_strain_difference", "repeat_strain_difference"]
+        ["sigma_mm", "closure_mm", "jump_mm", "border_spread_mm", "back_strain_difference", "repeat_wall_mm"]
     ),
     values=st.tuples(st.floats(0, 50), st.floats(0, 50)),
 )
@@ -247,10 +336,10 @@ def test_tags_that_are_seen_better_never_mean_a_larger_error(visibility: tuple[f
 
 
 def test_part_is_a_product_of_powers_above_the_floors() -> None:
-    model = ErrorPart(2.0, {"sigma_mm": 0.5, "largest_gap": 2.0})
-    assert model.predict(replace(SOUND, sigma_mm=0.25, largest_gap=3.0)) == pytest.approx(2 * 0.5 * 9)
+    model = ErrorPart(2.0, {"sigma_mm": 0.5, "closure_mm": 2.0})
+    assert model.predict(replace(SOUND, sigma_mm=0.25, closure_mm=3.0)) == pytest.approx(2 * 0.5 * 9)
     floor = evidence(SOUND)["sigma_mm"].floor
-    assert model.predict(replace(SOUND, sigma_mm=0.0, largest_gap=1.0)) == pytest.approx(2 * floor**0.5)
+    assert model.predict(replace(SOUND, sigma_mm=0.0, closure_mm=1.0)) == pytest.approx(2 * floor**0.5)
     assert np.isnan(model.predict(replace(SOUND, sigma_mm=np.nan)))
     with pytest.raises(ValueError, match="no negative power"):
         ErrorPart(1.0, {"sigma_mm": -0.1})
@@ -268,9 +357,16 @@ def test_shipped_calibration_is_for_the_default_tracker_and_survives_json() -> N
     assert shipped.tracker == DEFAULT_TRACKER
     assert Calibration.from_json(shipped.to_json()) == shipped
     assert shipped.good_below < shipped.usable_below
-    limits = [width.below for width in shipped.interval_widths]
-    assert limits == sorted(limits)
-    assert all(width.factors["80"] < width.factors["95"] for width in shipped.interval_widths)
+    for grade in (Grade.GOOD, Grade.USABLE):
+        ranges = [each for each in shipped.interval_ranges if each.grade is grade]
+        limits = [each.below for each in ranges]
+        assert limits
+        assert limits == sorted(limits)
+        for each in ranges:
+            (low, high), (lowest, highest) = each.factors["80"], each.factors["95"]
+            assert lowest <= low
+            assert low < high
+            assert high <= highest
     models = (shipped.position, shipped.circumferential, shipped.regional_circumferential)
     named = {name for model in models for part in model.parts.values() for name in part.powers}
     assert named <= set(evidence(SOUND))

@@ -113,7 +113,13 @@ class AnalysisRun:
                     self.print_error(f"{study.key}, {slice_outcome.name}: {slice_outcome.reason}")
                 else:
                     start = perf_counter()
-                    quality = assess(slice_outcome, models.tracker, models.placer, weights=models.provenance.weights)
+                    quality = assess(
+                        slice_outcome,
+                        models.tracker,
+                        models.placer,
+                        models.localizer,
+                        weights=models.provenance.weights,
+                    )
                     order.add(slice_outcome)
                     assessed = perf_counter()
                     self.table.add(study.key, slice_outcome, quality)

@@ -101,7 +101,7 @@ def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int, models: M
 
 def _quality_columns(result: SliceResult, models: Models) -> dict[str, float]:
     """The judgment on a slice whose landmarks were placed, as numbers."""
-    quality = assess(result, models.tracker, models.placer, weights=models.provenance.weights)
+    quality = assess(result, models.tracker, models.placer, models.localizer, weights=models.provenance.weights)
     return {
         "grade": GRADE_NUMBERS[quality.grade],
         "predicted_error_mm": quality.predicted_error_mm,

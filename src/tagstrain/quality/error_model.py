@@ -43,23 +43,21 @@ def evidence(signals: Signals) -> dict[str, Evidence]:
         "closure_mm": Evidence(0.2, signals.closure_mm),
         "back_strain_difference": Evidence(0.001, signals.back_strain_difference),
         "back_regional_difference": Evidence(0.002, signals.back_regional_difference),
-        "repeat_strain_difference": Evidence(0.001, signals.repeat_strain_difference),
-        "repeat_regional_difference": Evidence(0.003, signals.repeat_regional_difference),
         "repeat_wall_mm": Evidence(0.2, signals.repeat_wall_mm),
+        "border_spread_mm": Evidence(0.2, signals.border_spread_mm),
         "strain_roughness": Evidence(0.003, signals.strain_roughness),
         # The same error in mm is a larger one in strain where the ring is short.
         "wall_curvature_per_mm": Evidence(0.02, 1 / (signals.cavity_radius_mm + signals.wall_thickness_mm / 2)),
+        "strain_gradient_per_mm": Evidence(0.001, signals.strain_gradient_per_mm),
         "cell_area_spread": Evidence(0.03, signals.cell_area_spread),
-        "roughness_mm": Evidence(0.1, signals.roughness_mm),
         "jump_mm": Evidence(0.2, signals.jump_mm),
-        "wall_area_change": Evidence(0.05, signals.wall_area_change),
         "largest_stretch": Evidence(0.03, signals.largest_stretch),
+        # Tissue beside the heart does not shorten.
+        "stillness": Evidence(1.0, 1 / max(signals.peak_shortening, 0.01)),
+        "unlocalized": Evidence(0.1, 1 - signals.localizer_overlap),
         "missing_visibility": Evidence(0.1, 1 - signals.tag_visibility_mean),
-        "missing_visibility_ed": Evidence(0.1, 1 - signals.tag_visibility_ed),
         "missing_visibility_to_es": Evidence(0.1, 1 - signals.tag_visibility_lowest),
         "tag_unevenness": Evidence(0.1, 1 - signals.tag_evenness),
-        "missing_tag_directions": Evidence(1.0, 3 - signals.n_tag_directions),
-        "largest_gap": Evidence(1.0, signals.largest_gap),
         "border_mm": Evidence(1.0, 6 - signals.border_distance_mm),
     }
 
@@ -86,17 +84,19 @@ class ErrorPart:
         return float("nan") if missing else self.scale * float(np.prod(factors))
 
 
-class IntervalWidth(NamedTuple):
-    """How wide intervals of peak strain are for slices of which an error of some size is expected.
+class IntervalRange(NamedTuple):
+    """Between which errors the measured peak lies, for slices of one grade of which an error of some size is expected.
 
-    Each range has widths of its own, by split conformal prediction within it (Vovk, Asian Conference on Machine
-    Learning 2012, PMLR 25:475): where the least error is expected, the peak is off by more of it than elsewhere.
+    By split conformal prediction within each range (Vovk, Asian Conference on Machine Learning 2012, PMLR 25:475), for
+    both ends: walls that are placed lie a little too far in, where the heart shortens more, so that errors of one sign
+    are more common.
     """
 
+    grade: Grade
     below: float
     """Expected circumferential error up to which it holds, from that of the entry before on."""
-    factors: Mapping[str, float]
-    """Coverage in percent to half the width, in expected circumferential errors."""
+    factors: Mapping[str, tuple[float, float]]
+    """Coverage in percent to the least and the largest error of the peak, in expected circumferential errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ class Calibration:
     """RMS over frames of the error of mid-wall circumferential strain, placing included."""
     regional_circumferential: ErrorModel
     """The same for a sixth of the ring, RMS over frames and sixths."""
-    interval_widths: tuple[IntervalWidth, ...]
-    """In order of the expected error; the last one holds for any larger error too."""
+    interval_ranges: tuple[IntervalRange, ...]
+    """By grade, in order of the expected error; the last one of a grade holds for any larger error too."""
     usable_below: float
     """Expected circumferential error up to which a slice is usable; beyond, it is rejected."""
     good_below: float
@@ -139,17 +139,25 @@ class Calibration:
         other = [] if weights is None else [name for name in self.weights if weights.get(name) != self.weights[name]]
         return f"the calibration is that of other weights ({', '.join(other)})" if other else ""
 
-    def interval(self, peak: float, coverage_percent: int, circumferential_error: float, grade: Grade) -> Interval:
-        """Interval of a peak mid-wall circumferential strain; NaN for a slice to be rejected."""
+    def interval(
+        self, peak: float, coverage_percent: int, circumferential_error: float, grade: Grade, is_wall_given: bool
+    ) -> Interval:
+        """Interval of a peak mid-wall circumferential strain; NaN for a slice to be rejected.
+
+        The errors' usual sign is that of placed walls: with a wall that the user gave, the wider side serves for both.
+        """
         if grade is Grade.REJECT:
             return Interval(float("nan"), float("nan"))
-        fitting = [width for width in self.interval_widths if circumferential_error <= width.below]
-        factor = (*fitting, self.interval_widths[-1])[0].factors[str(coverage_percent)]
-        return Interval(peak - factor * circumferential_error, peak + factor * circumferential_error)
+        of_grade = [each for each in self.interval_ranges if each.grade is grade]
+        fitting = [each for each in of_grade if circumferential_error <= each.below]
+        low, high = (*fitting, of_grade[-1])[0].factors[str(coverage_percent)]
+        if is_wall_given:
+            low, high = min(low, -high), max(-low, high)
+        return Interval(peak - high * circumferential_error, peak - low * circumferential_error)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**asdict(self), "interval_widths": [width._asdict() for width in self.interval_widths]}
+        return {**asdict(self), "interval_ranges": [each._asdict() for each in self.interval_ranges]}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Calibration:
@@ -158,8 +166,15 @@ class Calibration:
             name: ErrorModel({cause: ErrorPart(**part) for cause, part in record[name]["parts"].items()})
             for name in MODELS
         }
-        widths = tuple(IntervalWidth(**width) for width in record["interval_widths"])
-        return cls(**{**record, **models, "interval_widths": widths})
+        ranges = tuple(
+            IntervalRange(
+                Grade(each["grade"]),
+                each["below"],
+                {percent: (low, high) for percent, (low, high) in each["factors"].items()},
+            )
+            for each in record["interval_ranges"]
+        )
+        return cls(**{**record, **models, "interval_ranges": ranges})
 
 
 @cache

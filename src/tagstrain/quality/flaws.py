@@ -23,6 +23,9 @@ LARGEST_AXIS_RATIO = 1.5
 LARGEST_REPEAT_WALL_MM = 3.5
 LOWEST_VISIBILITY_ED = 0.5
 LOWEST_EVENNESS = 0.35
+LARGEST_VISIBILITY_RISE = 0.12
+LEAST_SHORTENING = 0.03
+LEAST_LOCALIZER_OVERLAP = 0.55
 
 CAVITY_RADIUS_MM = (5.0, 42.0)
 WALL_THICKNESS_MM = (4.0, 26.0)
@@ -74,6 +77,12 @@ def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
             "part of what was taken for the wall holds hardly any tags: the wall may be wrong there, or its motion",
             Grade.USABLE,
         )
+    if signals.visibility_rise > LARGEST_VISIBILITY_RISE:
+        yield Flaw(
+            f"the tags are seen better again at {times_ms[signals.visibility_rise_frame]:.0f} ms than before: frames "
+            "out of order, or of another heartbeat",
+            Grade.USABLE,
+        )
     es_ms = float(times_ms[result.strain.es_frame])
     if signals.tags_end_ms < es_ms:
         yield Flaw(
@@ -95,7 +104,7 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     if signals.jump_mm > LARGEST_JUMP_MM * max(1.0, usual_ms / JUMP_INTERVAL_MS) ** 2:
         time_ms = times_ms[signals.jump_frame]
         yield Flaw(
-            f"the motion jumps by {signals.jump_mm:.1f} mm at {time_ms:.0f} ms: a mistriggered or missing frame, "
+            f"the motion jumps by {signals.jump_mm:.1f} mm at {time_ms:.0f} ms: a mistriggered frame, "
             "or landmarks that were lost",
             Grade.USABLE,
         )
@@ -111,6 +120,12 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
         yield Flaw(
             f"the ring stretches by {100 * signals.largest_stretch:.0f} % beyond end-diastole: landmarks were lost, "
             "or the frame taken as end-diastole is not",
+            Grade.USABLE,
+        )
+    if signals.peak_shortening < LEAST_SHORTENING:
+        yield Flaw(
+            f"the ring shortens by {100 * signals.peak_shortening:.1f} % at most: a heart that hardly beats, "
+            "or tissue beside the heart",
             Grade.USABLE,
         )
     if signals.wall_area_change > LARGEST_AREA_CHANGE:
@@ -137,6 +152,12 @@ def _wall_flaws(signals: Signals) -> Iterator[Flaw]:
     if signals.repeat_wall_mm > LARGEST_REPEAT_WALL_MM:
         yield Flaw(
             f"placed once more, from every other frame, the wall lies {signals.repeat_wall_mm:.1f} mm elsewhere",
+            Grade.USABLE,
+        )
+    if signals.localizer_overlap < LEAST_LOCALIZER_OVERLAP:
+        yield Flaw(
+            "the localizer sees the left ventricle elsewhere, or of another size: the boxes overlap by "
+            f"{100 * signals.localizer_overlap:.0f} %",
             Grade.USABLE,
         )
     if signals.border_distance_mm < 0:

@@ -70,13 +70,17 @@ def roughness_mm(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
 def jump_mm(landmarks_mm: NDArray[np.floating], frame_times_ms: NDArray[np.floating]) -> Array:
     """How far landmarks lie from the straight way between the frames before and after, RMS, shape ``(time - 2,)``.
 
-    A heart moves smoothly in time; a frame of another moment of the cycle does not lie on its way.
+    A heart moves smoothly in time; a frame of another moment of the cycle does not lie on its way. By how much a smooth
+    way bends grows with the product of the intervals to both neighbors: beside a gap, it is brought down to that of
+    frames at the median interval.
     """
     times = np.asarray(frame_times_ms, np.float64)
-    share = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2])).reshape(-1, 1, 1, 1)
+    before, after = times[1:-1] - times[:-2], times[2:] - times[1:-1]
+    share = (before / (before + after)).reshape(-1, 1, 1, 1)
     points = np.asarray(landmarks_mm, np.float64)
     between = points[:-2] + share * (points[2:] - points[:-2])
-    return root_mean_square(points[1:-1] - between)
+    usual = np.median(np.diff(times)) ** 2
+    return np.asarray(root_mean_square(points[1:-1] - between) / np.maximum(1.0, before * after / usual))
 
 
 def root_mean_square(vectors: NDArray[np.floating]) -> Array:

@@ -1,6 +1,6 @@
-"""What a second way of measuring a slice says: backwards from the last frame, or anew from half of the frames.
+"""What a second way of measuring a slice says: followed backwards from the last frame, or placed by half of the frames.
 
-A tracker that can hurry (`quick_variant`) does so here: its second opinion ranks errors as well as one without haste.
+A tracker that can hurry (`quick_variant`) does so on the way back: that ranks errors as well as one without haste.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult
 from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import TagstrainError
-from tagstrain.inference.interfaces import Placer, Tracker, quick_variant
+from tagstrain.inference.interfaces import Placement, Placer, Tracker, quick_variant
 from tagstrain.mechanics.strain import circumferential_strain, mean_known
 from tagstrain.quality.motion_field import rms_known, root_mean_square
 
@@ -48,20 +48,15 @@ def track_back(result: SliceResult, tracker: Tracker) -> LandmarkTracks | None:
     return replace(back, ed_frame=result.landmarks.ed_frame)
 
 
-def repeated_frames(result: SliceResult) -> NDArray[np.intp]:
-    """Every other frame, ED among them."""
-    return np.arange(result.landmarks.ed_frame % 2, result.cine.n_frames, 2)
-
-
-def measure_again(result: SliceResult, tracker: Tracker, placer: Placer) -> LandmarkTracks | None:
-    """Place the wall and follow it once more, in `repeated_frames` alone; None where that fails.
+def place_again(result: SliceResult, placer: Placer) -> Placement | None:
+    """Place the wall once more, by every other frame alone, ED among them; None where that fails.
 
     What is well seen comes out the same. A wall that the user gave is placed too: how else would it be doubted?
     """
-    frames = repeated_frames(result)
+    cine, ed = result.cine, result.landmarks.ed_frame
+    frames = np.arange(ed % 2, cine.n_frames, 2)
     if len(frames) < LEAST_FRAMES:
         return None
-    cine, ed = result.cine, result.landmarks.ed_frame
     rows, columns = cine.frames.shape[1:]
     ed_points_px = result.landmarks.points_px[ed].reshape(-1, 2)
     known_px = ed_points_px[np.isfinite(ed_points_px).all(axis=1)]
@@ -73,15 +68,13 @@ def measure_again(result: SliceResult, tracker: Tracker, placer: Placer) -> Land
         source_series=None,  # it lists an image for every frame
     )
     try:
-        wall_px = placer.place(half, Localization(Box.around(known_px).within(rows, columns), None)).wall_px
-        tracks = quick_variant(tracker).track(half, wall_px.reshape(-1, 2))
+        return placer.place(half, Localization(Box.around(known_px).within(rows, columns), None))
     except TagstrainError:
         return None
-    return LandmarkTracks.from_points(tracks, wall_px.shape[1])
 
 
-def agreement(result: SliceResult, other: LandmarkTracks | None, frames: NDArray[np.intp] | None = None) -> Agreement:
-    """Compare the landmarks with another estimate, of which ``frames`` says what frames of the cine it has (all)."""
+def agreement(result: SliceResult, other: LandmarkTracks | None) -> Agreement:
+    """Compare the landmarks with another estimate."""
     if other is None:
         return Agreement(float("nan"), float("nan"))
     spacing, ed = result.cine.spacing_xy_mm, result.landmarks.ed_frame
@@ -90,7 +83,7 @@ def agreement(result: SliceResult, other: LandmarkTracks | None, frames: NDArray
         theirs = regional_strain(other.points_px * spacing, other.ed_frame)
     except ValueError:  # landmarks that fell together
         return Agreement(float("nan"), float("nan"))
-    difference = theirs - (ours if frames is None else ours[frames])
+    difference = theirs - ours
     return Agreement(rms_known(mean_known(difference, axis=1)), rms_known(difference))
 
 
@@ -118,12 +111,12 @@ def closure_mm(result: SliceResult, backward: LandmarkTracks | None) -> float:
     return float(root_mean_square(missed_px[None] * result.cine.spacing_xy_mm)[0])
 
 
-def wall_distance_mm(result: SliceResult, other: LandmarkTracks | None) -> float:
+def wall_distance_mm(result: SliceResult, other: Placement | None) -> float:
     """How far another wall lies from ours at ED: distance of centers and of mean radii, RMS of both contours."""
     if other is None:
         return float("nan")
-    spacing = result.cine.spacing_xy_mm
-    first, second = (_circles_mm(tracks.points_px[tracks.ed_frame] * spacing) for tracks in (result.landmarks, other))
+    ours_px = result.landmarks.points_px[result.landmarks.ed_frame]
+    first, second = (_circles_mm(wall_px * result.cine.spacing_xy_mm) for wall_px in (ours_px, other.wall_px))
     return float(np.sqrt(((first - second) ** 2).sum(axis=1).mean()))
 
 

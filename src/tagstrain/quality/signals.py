@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import SliceResult
+from tagstrain.data import Box, SliceResult
 from tagstrain.data.landmarks import MIDWALL_RING
-from tagstrain.inference.interfaces import Placer, Tracker
+from tagstrain.errors import TagstrainError
+from tagstrain.inference.interfaces import Localizer, Placer, Tracker
 from tagstrain.mechanics.strain import circumferential_strain
 from tagstrain.quality.motion_field import (
     cell_area_spread,
@@ -23,8 +24,7 @@ from tagstrain.quality.second_opinion import (
     agreement,
     closure_mm,
     first_view,
-    measure_again,
-    repeated_frames,
+    place_again,
     track_back,
     view_distance_mm,
     wall_distance_mm,
@@ -47,6 +47,10 @@ class Signals:
     """Lowest of any frame up to ES."""
     tag_evenness: float
     """Visibility in the worst patch of the wall over the median patch (`TagVisibility.evenness`)."""
+    visibility_rise: float
+    """By how much the visibility rises again above what it had fallen to, at most: no tags are laid in between."""
+    visibility_rise_frame: int
+    """Frame in which it stands highest above what it had fallen to."""
     tags_end_ms: float
     """Time of the last frame in which tags are seen; NaN where none are."""
     sigma_mm: float
@@ -64,15 +68,16 @@ class Signals:
     """Mid-wall circumferential strain on the way back against that on the way there (`Agreement`), of the slice."""
     back_regional_difference: float
     """The same of sixths of the ring."""
-    repeat_strain_difference: float
-    """Mid-wall circumferential strain of the slice against that found when the wall is placed and followed once more,
-    from every other frame (`measure_again`)."""
-    repeat_regional_difference: float
-    """The same of sixths of the ring."""
     repeat_wall_mm: float
-    """How far the wall placed once more lies from this one at ED (`wall_distance_mm`)."""
+    """How far the wall placed once more, by every other frame (`place_again`), lies from this one at ED
+    (`wall_distance_mm`)."""
+    border_spread_mm: float
+    """How blurred the placer saw endocardium and epicardium then, RMS along all spokes; NaN if it does not say."""
     strain_roughness: float
     """Difference of mid-wall circumferential strain from the mean of that beside it on the ring, RMS."""
+    strain_gradient_per_mm: float
+    """Change of circumferential strain with depth in the wall, RMS over spokes and frames: where it is steep, little
+    off the true mid-wall is much off its strain."""
     wall_area_change: float
     """Largest change of the wall's area against ED, as a fraction."""
     cell_area_spread: float
@@ -82,22 +87,29 @@ class Signals:
     roughness_mm: float
     """Largest RMS distance of displacements from the mean of those beside them."""
     jump_mm: float
-    """Largest RMS distance of the landmarks of a frame from the straight way between its neighbors."""
+    """Largest RMS distance of the landmarks of a frame from the straight way between its neighbors, brought down to the
+    usual interval beside a gap (`motion_field.jump_mm`)."""
     jump_frame: int
     """That frame."""
     largest_stretch: float
     """Largest circumferential strain, mid-wall, of any frame: a beating ring shortens."""
+    peak_shortening: float
+    """Largest circumferential shortening, mid-wall, of any frame, as a fraction (Green-Lagrange); 0 for a ring that
+    only stretches."""
     largest_gap: float
     """Longest interval between frames over the median interval."""
     cavity_radius_mm: float
     wall_thickness_mm: float
     axis_ratio: float
     """Longer over shorter axis of the epicardium at ED."""
+    localizer_overlap: float
+    """Intersection over union of the box around the landmarks at ED and that in which the localizer sees the left
+    ventricle by itself; 0 where it sees none."""
     border_distance_mm: float
     """Least distance of a landmark from the border of the image over the cycle; negative outside."""
 
 
-def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Signals:
+def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, localizer: Localizer) -> Signals:
     """Measure a slice.
 
     Parameters
@@ -106,6 +118,8 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Si
         What followed the landmarks; it is asked to follow them back.
     placer
         What finds walls; it is asked once more, of every other frame.
+    localizer
+        What finds hearts; it is asked where it was not before.
     """
     cine, landmarks, strain = result.cine, result.landmarks, result.strain
     ed, times_ms = landmarks.ed_frame, cine.frame_times_ms
@@ -114,16 +128,20 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Si
     jumps_mm = jump_mm(points_mm, times_ms)
     shape = wall_shape(points_mm[ed])
     intervals_ms = np.diff(times_ms)
-    back, again = track_back(result, tracker), measure_again(result, tracker, placer)
+    back, again = track_back(result, tracker), place_again(result, placer)
     by_view = agreement(result, first_view(landmarks))
-    on_the_way_back, repeated = agreement(result, back), agreement(result, again, repeated_frames(result))
+    on_the_way_back = agreement(result, back)
+    spread_mm = None if again is None else again.border_spread_mm
     first, end = sorted((ed, strain.es_frame))
+    rises = tags.share - np.minimum.accumulate(tags.share)
     return Signals(
         n_tag_directions=tags.n_directions,
         tag_visibility_ed=float(tags.share[ed]),
         tag_visibility_mean=float(tags.share.mean()),
         tag_visibility_lowest=float(tags.share[first : end + 1].min()),
         tag_evenness=tags.evenness,
+        visibility_rise=float(rises.max()),
+        visibility_rise_frame=int(rises.argmax()),
         tags_end_ms=float(times_ms[tags.end_frame - 1]) if tags.end_frame else float("nan"),
         sigma_mm=rms_known(landmarks.sigma_px) * float(cine.spacing_xy_mm.mean()),
         view_distance_mm=view_distance_mm(result),
@@ -132,10 +150,10 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Si
         closure_mm=closure_mm(result, back),
         back_strain_difference=on_the_way_back.circumferential,
         back_regional_difference=on_the_way_back.regional,
-        repeat_strain_difference=repeated.circumferential,
-        repeat_regional_difference=repeated.regional,
         repeat_wall_mm=wall_distance_mm(result, again),
+        border_spread_mm=float("nan") if spread_mm is None else rms_known(spread_mm),
         strain_roughness=_strain_roughness(points_mm, ed),
+        strain_gradient_per_mm=_strain_gradient_per_mm(points_mm, ed),
         wall_area_change=_largest(np.abs(wall_area_ratio(points_mm, ed) - 1)),
         cell_area_spread=_largest(cell_area_spread(points_mm, ed)),
         folded_share=_largest(folded_share(points_mm, ed)),
@@ -143,10 +161,12 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer) -> Si
         jump_mm=_largest(jumps_mm),
         jump_frame=int(np.nanargmax(jumps_mm)) + 1 if np.isfinite(jumps_mm).any() else ed,
         largest_stretch=float(np.nanmax(strain.circumferential_midwall)),
+        peak_shortening=max(0.0, -float(np.nanmin(strain.circumferential_midwall))),
         largest_gap=float(intervals_ms.max() / np.median(intervals_ms)),
         cavity_radius_mm=shape.cavity_radius_mm,
         wall_thickness_mm=shape.thickness_mm,
         axis_ratio=shape.axis_ratio,
+        localizer_overlap=_localizer_overlap(result, localizer),
         border_distance_mm=border_distance_mm(cine, landmarks),
     )
 
@@ -155,6 +175,27 @@ def _largest(values: NDArray[np.float64]) -> float:
     """Largest value of any frame; NaN where none is known."""
     known = values[np.isfinite(values)]
     return float(known.max()) if known.size else float("nan")
+
+
+def _localizer_overlap(result: SliceResult, localizer: Localizer) -> float:
+    """Overlap of the wall's box with the localizer's."""
+    try:
+        seen = result.seen_box or localizer.localize(result.cine).box
+    except TagstrainError:
+        return 0.0
+    points_px = result.landmarks.points_px[result.landmarks.ed_frame].reshape(-1, 2)
+    wall = Box.around(points_px[np.isfinite(points_px).all(axis=1)])
+    return wall.iou(seen) if np.isfinite(seen).all() else 0.0
+
+
+def _strain_gradient_per_mm(points_mm: NDArray[np.float64], ed_frame: int) -> float:
+    """Difference of circumferential strain over the distance at ED, between the rings next to the borders."""
+    inner, outer = 1, points_mm.shape[2] - 2
+    strain = circumferential_strain(points_mm, ed_frame)
+    ed_mm = points_mm[ed_frame]
+    apart_mm = np.linalg.norm(ed_mm[:, outer] - ed_mm[:, inner], axis=-1)
+    between_spokes_mm = (apart_mm + np.roll(apart_mm, -1)) / 2  # where strain lies
+    return rms_known((strain[:, :, outer] - strain[:, :, inner]) / between_spokes_mm)
 
 
 def _strain_roughness(points_mm: NDArray[np.float64], ed_frame: int) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tagstrain.data import SliceResult
-from tagstrain.inference.interfaces import Placer, Tracker
+from tagstrain.inference.interfaces import Localizer, Placer, Tracker
 from tagstrain.quality.error_model import Calibration, Interval, load_calibration
 from tagstrain.quality.flaws import Grade, find_flaws
 from tagstrain.quality.signals import Signals, measure_signals
@@ -29,7 +29,8 @@ class SliceQuality:
     predicted_regional_circumferential_error: float
     """The same for a sixth of the ring, as a segment is; NaN likewise."""
     peak_circumferential_interval_80: Interval
-    """Where the true peak of mid-wall circumferential strain (Green-Lagrange) lies with 80 % probability.
+    """Where the true peak of mid-wall circumferential strain (Green-Lagrange) lies with 80 % probability; the measured
+    one need not lie in the middle.
 
     NaN where no error can be predicted, and for slices to be rejected, for which no interval would hold.
     """
@@ -40,6 +41,7 @@ def assess(
     result: SliceResult,
     tracker: Tracker,
     placer: Placer,
+    localizer: Localizer,
     calibration: Calibration | None = None,
     weights: Mapping[str, str] | None = None,
 ) -> SliceQuality:
@@ -50,7 +52,9 @@ def assess(
     tracker
         What followed the landmarks; it is asked to follow them back.
     placer
-        What finds walls; it and the tracker measure the slice once more from every other frame (`measure_again`).
+        What finds walls; it is asked once more, of every other frame (`place_again`).
+    localizer
+        What finds hearts; it is asked where it was not before, as the user gave box or wall.
     calibration
         The shipped one by default. It holds for its own tracker and weights alone: for others no errors are expected
         and no intervals given, and the best grade is usable.
@@ -58,7 +62,7 @@ def assess(
         Network to version and hash of what made the result (`Provenance.weights`); None takes them for those of the
         calibration.
     """
-    signals = measure_signals(result, tracker, placer)
+    signals = measure_signals(result, tracker, placer, localizer)
     return judge(result, signals, tracker.name, calibration or load_calibration(), weights)
 
 
@@ -95,8 +99,8 @@ def judge(
         error_mm,
         circumferential_error,
         regional_error,
-        calibration.interval(peak, 80, circumferential_error, grade),
-        calibration.interval(peak, 95, circumferential_error, grade),
+        calibration.interval(peak, 80, circumferential_error, grade, result.is_wall_given),
+        calibration.interval(peak, 95, circumferential_error, grade, result.is_wall_given),
     )
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
 from tagstrain.data.results import BOX_MARGIN
 from tagstrain.simulation.acquisition import acquire, coil_shading
-from tagstrain.simulation.anatomy import smooth_fields, tissue_maps
+from tagstrain.simulation.anatomy import TissueMaps, smooth_fields, tissue_maps
 from tagstrain.simulation.motion import HeartMotion, wall_radii
 from tagstrain.simulation.scene import Scene
 from tagstrain.simulation.tags import faded, tag_magnetization
@@ -165,33 +165,44 @@ def _wall_mask(scene: Scene, view: View) -> torch.Tensor:
     return wall.float()
 
 
+def heart_share(scene: Scene, view: View, ed_points_mm: torch.Tensor) -> torch.Tensor:
+    """Share of the heart, from 0 (all chest) to 1, in what is seen at ED points ``(scene, point, 2)``."""
+    map_view, maps = _tissue(scene, view, generators_of(scene, 0, view.side_mm.device))
+    return _sampled(maps.heart_mask, map_view, ed_points_mm)[:, 0].clamp(0, 1)
+
+
+def _tissue(scene: Scene, view: View, generators: list[torch.Generator]) -> tuple[View, TissueMaps]:
+    """All tissue at ED in a view and some way around it, from where it moves into the view."""
+    margin = 1.25
+    map_view = View(view.center_mm, view.side_mm * margin, math.ceil(view.size * margin / 8) * 8)
+    return map_view, tissue_maps(scene, map_view.grid_mm(), map_view.pixel_mm, generators)
+
+
+def _sampled(maps: torch.Tensor, map_view: View, places_mm: torch.Tensor) -> torch.Tensor:
+    """Maps ``(scene, channel, row, column)`` at places ``(scene, point, 2)``, ``(scene, channel, point)``."""
+    unit = 2 * (places_mm - map_view.center_mm[:, None]) / map_view.side_mm[:, None, None]
+    return F.grid_sample(maps, unit[:, None], align_corners=False, padding_mode="border")[:, :, 0]
+
+
 def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, frames: Sequence[int]) -> torch.Tensor:
     """Signal before acquisition, ``(scene, frame, row, column)``: tissue and tags carried from ED to each frame."""
     n, size = view.side_mm.shape[0], view.size
-    margin = 1.25
-    map_view = View(view.center_mm, view.side_mm * margin, math.ceil(size * margin / 8) * 8)
     generators = generators_of(scene, 0, view.side_mm.device)
-    maps = tissue_maps(scene, map_view.grid_mm(), map_view.pixel_mm, generators)
+    map_view, maps = _tissue(scene, view, generators)
     heart_maps = torch.cat([maps.heart, maps.heart_mask], dim=1)
     slow = torch.full_like(view.side_mm, SHADING_MM)[:, None]
     shading = coil_shading(
         view.grid_mm(), scene.acquisition, smooth_fields(generators, size, view.pixel_mm, slow)[:, 0]
     )
     points = view.grid_mm().reshape(n, -1, 2)
-
-    def at(maps_ed: torch.Tensor, places_mm: torch.Tensor) -> torch.Tensor:
-        unit = 2 * (places_mm - map_view.center_mm[:, None]) / map_view.side_mm[:, None, None]
-        sampled = F.grid_sample(maps_ed, unit.view(n, size, size, 2), align_corners=False, padding_mode="border")
-        return sampled.flatten(2)
-
     images = []
     for frame in frames:
         time = times[:, frame : frame + 1]
         # At every pixel: motion has a kink at the endocardium, which interpolation would round off.
         heart_ed = motion.backward(points, time)
         background_ed = motion.background_backward(points, time, heart_ed)
-        heart = at(heart_maps, heart_ed)
-        background = at(maps.background, background_ed)
+        heart = _sampled(heart_maps, map_view, heart_ed)
+        background = _sampled(maps.background, map_view, background_ed)
         share = heart[:, 4].clamp(0, 1)
         magnetization = torch.lerp(
             _magnetization(scene, background, background_ed, time),
