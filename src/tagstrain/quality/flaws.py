@@ -23,7 +23,8 @@ LARGEST_AXIS_RATIO = 1.5
 LARGEST_REPEAT_WALL_MM = 3.5
 LOWEST_VISIBILITY_ED = 0.5
 LOWEST_EVENNESS = 0.35
-LARGEST_VISIBILITY_RISE = 0.12
+LARGEST_VISIBILITY_RISE = 0.2
+"""A real heart was seen to reach 0.12: tags pressed together at ES come apart again."""
 LEAST_SHORTENING = 0.03
 LEAST_LOCALIZER_OVERLAP = 0.55
 
@@ -80,7 +81,7 @@ def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     if signals.visibility_rise > LARGEST_VISIBILITY_RISE:
         yield Flaw(
             f"the tags are seen better again at {times_ms[signals.visibility_rise_frame]:.0f} ms than before: frames "
-            "out of order, or of another heartbeat",
+            "out of order or of another heartbeat, or landmarks that were lost in between",
             Grade.USABLE,
         )
     es_ms = float(times_ms[result.strain.es_frame])
