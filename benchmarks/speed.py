@@ -1,6 +1,6 @@
 """Time of the default pipeline and of the predecessor's two networks, on the same cines in one process.
 
-    python benchmarks/speed.py --number 20
+    python -m benchmarks.speed --number 20
 
 Process time per slice of one thread, frames in memory; cines of 20 frames of 256 x 256. The predecessor's networks have
 random weights, which take as long as any, and are given the true box. Writes speed.md beside this file.
@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 import tagstrain
-from tagstrain.data import Box, Localization, PixelSpacing, TaggedCine
+from benchmarks.quality.shown_cine import show
+from tagstrain.data import Box, Localization, TaggedCine
 from tagstrain.inference.analyze import analyze_slice
 from tagstrain.inference.models import load_models
 from tagstrain.inference.original import OriginalLocalizer, OriginalRnnCnn
@@ -30,8 +31,7 @@ from tagstrain.networks.rnncnn import LandmarkRnnCnn
 from tagstrain.networks.weights import WeightsInfo
 from tagstrain.quality import assess
 from tagstrain.simulation.config import PRESETS
-from tagstrain.simulation.render import full_view, render
-from tagstrain.simulation.scene import sample_scenes, stack_scenes
+from tagstrain.simulation.scene import sample_scenes
 
 ASKED_PER_CORE_PER_S = 6.5
 """13 slices per second on two cores, the rate that the predecessor reports on a GPU."""
@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=772_001)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cines, boxes = draw(options.number, options.seed)
+    shown = [show(scene) for scene in sample_scenes(PRESETS["ukb"], options.number, options.seed)]
+    cines = [each.cine for each in shown]
+    boxes = [Box.around(each.ed_wall_px.reshape(-1, 2)) for each in shown]
     models = load_models(device="cpu")
     results = [analyze_slice(cine, models) for cine in cines]  # to warm up
     ours = timed(partial(analyze_slice, cine, models) for cine in cines)
@@ -68,7 +70,7 @@ def main() -> None:
     weights = "; ".join(f"{name} {version}" for name, version in models.provenance.weights.items())
     text = f"""# Time per slice
 
-Command: `python benchmarks/speed.py --number {options.number} --seed {options.seed}`.
+Command: `python -m benchmarks.speed --number {options.number} --seed {options.seed}`.
 tagstrain {tagstrain.__version__}, PyTorch {torch.__version__.split("+")[0]}, one thread of {os.cpu_count()} CPU cores,
 {platform.machine()}; our networks in {models.provenance.precision}. Weights: {weights}.
 
@@ -89,19 +91,6 @@ Process time per slice, median of {options.number} cines of {cines[0].n_frames} 
 """
     (Path(__file__).parent / "speed.md").write_text(text)
     print(text)
-
-
-def draw(number: int, seed: int) -> tuple[list[TaggedCine], list[Box]]:
-    """Cines in memory and their true boxes."""
-    cines, boxes = [], []
-    for scene in sample_scenes(PRESETS["ukb"], number, seed):
-        batch = stack_scenes([scene])
-        rendered = render(batch, full_view(batch))
-        pixel_mm = float(rendered.pixel_mm)
-        times_ms = rendered.frame_times_ms[0].double().numpy()
-        cines.append(TaggedCine(rendered.frames[0].numpy(), times_ms, PixelSpacing(pixel_mm, pixel_mm)))
-        boxes.append(Box(*rendered.boxes_px[0].tolist()))
-    return cines, boxes
 
 
 def timed(tasks: Iterable[Callable[[], object]]) -> float:

@@ -111,28 +111,30 @@ class FlowTracker:
         places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32, device=self.device)
         moved = np.zeros((len(self.symmetries), cine.n_frames, len(points_px), 2))
         sigma = np.zeros(moved.shape[1:3])
-        ed = cine.ed_frame
+        ed, further = cine.ed_frame, further_frames(cine)
+        seen_before = self._seen_before(sight, crop, points_px)
         for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):
             if len(frames) > 1:
                 times_ms = cine.frame_times_ms[frames] - cine.frame_times_ms[ed]
-                is_seen = sight is not None and self._serves(sight, cine, frames, points_px)
-                found = motion_in(crop, sight) if sight is not None and is_seen else None
-                flows, spread = self._seen(standard[:, frames], times_ms, places, found)
+                followed = seen_before if np.array_equal(frames, further) else None
+                flows, spread = self._seen(standard[:, frames], times_ms, places, followed)
                 moved[:, frames] = flows * crop.scale_xy
                 sigma[frames] = SIGMA_SCALE * spread * np.sqrt(np.prod(crop.scale_xy))
         sigma[ed] = 0.0
         return moved, sigma
 
-    def _serves(
-        self, sight: MotionSight, cine: TaggedCine, frames: NDArray[np.intp], points_px: NDArray[np.float64]
-    ) -> bool:
-        """Whether what was followed before holds these frames and points, in the views of this tracker."""
+    def _seen_before(
+        self, sight: MotionSight | None, crop: CropTransform, points_px: NDArray[np.float64]
+    ) -> Flow | None:
+        """What was followed before, in ``crop``; None if it does not hold all points in the views of this tracker."""
+        if sight is None or self.symmetries != SYMMETRIES:
+            return None
         places = sight.crop.to_crop(points_px)
-        is_inside = bool(((places >= 0) & (places <= sight.crop.size - 1)).all())
-        return is_inside and self.symmetries == SYMMETRIES and np.array_equal(frames, further_frames(cine))
+        is_inside = ((places >= 0) & (places <= sight.crop.size - 1)).all()
+        return motion_in(crop, sight) if is_inside else None
 
     def _seen(
-        self, frames: torch.Tensor, times_ms: NDArray[np.float64], places: torch.Tensor, found: Flow | None
+        self, frames: torch.Tensor, times_ms: NDArray[np.float64], places: torch.Tensor, followed: Flow | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Displacement by every view and their mean expected error [crop pixels] at ``places`` ``(point, 2)``."""
         size = frames.shape[-1]
@@ -140,7 +142,7 @@ class FlowTracker:
         turned = torch.stack([turn_points(places, symmetry, size) for symmetry in self.symmetries])
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
         with torch.inference_mode():
-            flow = self.network(views, times, refinements=self.refinements, followed=found)
+            flow = self.network(views, times, refinements=self.refinements, followed=followed)
             moved = sample_field(flow.displacement_px, turned, size)
             spread = sample_field(flow.log_spread_px[:, :, None], turned, size)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
         upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, self.symmetries, strict=True)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult
 from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import TagstrainError
-from tagstrain.inference.interfaces import Placement, Placer, Tracker, quick_variant
+from tagstrain.inference.interfaces import Localizer, Placement, Placer, Tracker, quick_variant
 from tagstrain.mechanics.strain import circumferential_strain, mean_known
 from tagstrain.quality.motion_field import rms_known, root_mean_square
 
@@ -58,8 +58,6 @@ def place_again(result: SliceResult, placer: Placer) -> Placement | None:
     if len(frames) < LEAST_FRAMES:
         return None
     rows, columns = cine.frames.shape[1:]
-    ed_points_px = result.landmarks.points_px[ed].reshape(-1, 2)
-    known_px = ed_points_px[np.isfinite(ed_points_px).all(axis=1)]
     half = replace(
         cine,
         frames=cine.frames[frames],
@@ -68,9 +66,25 @@ def place_again(result: SliceResult, placer: Placer) -> Placement | None:
         source_series=None,  # it lists an image for every frame
     )
     try:
-        return placer.place(half, Localization(Box.around(known_px).within(rows, columns), None))
+        return placer.place(half, Localization(_wall_box(result).within(rows, columns), None))
     except TagstrainError:
         return None
+
+
+def localizer_overlap(result: SliceResult, localizer: Localizer) -> float:
+    """Intersection over union of the wall's box and the localizer's, which is asked where it was not before; 0 where it
+    sees no heart."""
+    try:
+        seen = result.seen_box or localizer.localize(result.cine).box
+    except TagstrainError:
+        return 0.0
+    return _wall_box(result).iou(seen) if np.isfinite(seen).all() else 0.0
+
+
+def _wall_box(result: SliceResult) -> Box:
+    """The box around the known landmarks at ED."""
+    points_px = result.landmarks.points_px[result.landmarks.ed_frame].reshape(-1, 2)
+    return Box.around(points_px[np.isfinite(points_px).all(axis=1)])
 
 
 def agreement(result: SliceResult, other: LandmarkTracks | None) -> Agreement:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import Box, SliceResult
+from tagstrain.data import SliceResult
 from tagstrain.data.landmarks import MIDWALL_RING
-from tagstrain.errors import TagstrainError
 from tagstrain.inference.interfaces import Localizer, Placer, Tracker
 from tagstrain.mechanics.strain import circumferential_strain
 from tagstrain.quality.motion_field import (
@@ -24,6 +23,7 @@ from tagstrain.quality.second_opinion import (
     agreement,
     closure_mm,
     first_view,
+    localizer_overlap,
     place_again,
     track_back,
     view_distance_mm,
@@ -166,7 +166,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         cavity_radius_mm=shape.cavity_radius_mm,
         wall_thickness_mm=shape.thickness_mm,
         axis_ratio=shape.axis_ratio,
-        localizer_overlap=_localizer_overlap(result, localizer),
+        localizer_overlap=localizer_overlap(result, localizer),
         border_distance_mm=border_distance_mm(cine, landmarks),
     )
 
@@ -175,17 +175,6 @@ def _largest(values: NDArray[np.float64]) -> float:
     """Largest value of any frame; NaN where none is known."""
     known = values[np.isfinite(values)]
     return float(known.max()) if known.size else float("nan")
-
-
-def _localizer_overlap(result: SliceResult, localizer: Localizer) -> float:
-    """Overlap of the wall's box with the localizer's."""
-    try:
-        seen = result.seen_box or localizer.localize(result.cine).box
-    except TagstrainError:
-        return 0.0
-    points_px = result.landmarks.points_px[result.landmarks.ed_frame].reshape(-1, 2)
-    wall = Box.around(points_px[np.isfinite(points_px).all(axis=1)])
-    return wall.iou(seen) if np.isfinite(seen).all() else 0.0
 
 
 def _strain_gradient_per_mm(points_mm: NDArray[np.float64], ed_frame: int) -> float:
