@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tagstrain.networks import preprocessing
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import sample_scenes, stack_scenes
-from tagstrain.training.examples import TrackerExamples, drawn_crop_mm
+from tagstrain.training.examples import FRAME_INTERVAL_MS, TrackerExamples, drawn_crop_mm
 
 Batch = dict[str, torch.Tensor]
 GROUP = 128
@@ -38,6 +38,7 @@ def make_crops(
     """Render and write ``n`` crops for training, ``n_a`` of set A and ``n_per_setting`` of each setting of set B."""
     device = torch.device(device)
     maker = TrackerExamples("default")
+    maker.config = replace(PRESETS["default"], frame_interval_ms=FRAME_INTERVAL_MS)  # as set A
     groups = []
     for group, start in enumerate(range(0, n, GROUP)):
         group_seed = int(np.random.SeedSequence([seed, group]).generate_state(1, np.uint64)[0] >> 2)

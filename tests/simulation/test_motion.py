@@ -10,15 +10,19 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 from tests.simulation.scenes import quiet_scene, square_view
 
-from tagstrain.simulation.config import SimulatorConfig
+from tagstrain.simulation.config import PRESETS, SimulatorConfig
+from tagstrain.simulation.dataset import sample_study
 from tagstrain.simulation.motion import HeartMotion
 from tagstrain.simulation.render import ed_landmarks_mm, motion_times_ms
 from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
+from tagstrain.training.examples import FRAME_INTERVAL_MS, real_hearts
 
 
 @pytest.fixture(scope="module")
 def scenes() -> Scene:
-    return stack_scenes(sample_scenes(SimulatorConfig(inner_loss=(0.0, 0.35)), 24, seed=5))
+    return stack_scenes(
+        sample_scenes(SimulatorConfig(inner_loss=(0.0, 0.85), inner_loss_extent=(0.1, 1.0)), 24, seed=5)
+    )
 
 
 def test_landmarks_return_to_ed_through_the_backward_map(scenes: Scene) -> None:
@@ -53,8 +57,8 @@ def test_dense_field_agrees_with_the_tracks(scenes: Scene) -> None:
         assert np.quantile(error, 0.95) < 0.01
 
 
-@pytest.mark.parametrize("inner_loss", [0.0, 0.3])
-def test_wall_loses_the_area_it_should(inner_loss: float) -> None:
+@pytest.mark.parametrize(("inner_loss", "extent"), [(0.0, 1.0), (0.3, 1.0), (0.6, 0.5), (0.6, 0.2)])
+def test_wall_loses_the_area_it_should(inner_loss: float, extent: float) -> None:
     """det F = 1 in the wall when contraction and twist alone move it, unless the inside is to lose more of its area."""
     scene = quiet_scene(seed=3)
     zero = torch.tensor(0.0)
@@ -62,6 +66,7 @@ def test_wall_loses_the_area_it_should(inner_loss: float) -> None:
         scene.motion,
         area_loss=zero,
         inner_loss=torch.tensor(inner_loss),
+        inner_loss_extent=torch.tensor(extent),
         delay_ms=zero,
         infarct_depth=zero,
         regional_amplitude=torch.zeros(3),
@@ -81,18 +86,20 @@ def test_wall_loses_the_area_it_should(inner_loss: float) -> None:
     area = dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0]
     endo_mm, epi_mm = 15.0, 30.0
     share = (22.0**2 - endo_mm**2) / (epi_mm**2 - endo_mm**2)
-    lost = inner_loss * float(heart.contraction(torch.tensor([[300.0]]))) * (1 - 2 * share)
+    steepness = inner_loss * float(heart.contraction(torch.tensor([[300.0]]))) / (1 - extent / 2)
+    lost = steepness * (max(0.0, 1 - share / extent) - extent / 2)
     torch.testing.assert_close(area, torch.full((40,), 1 - lost), atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("inner_loss", [0.0, 0.3])
-def test_midwall_shortens_by_what_was_asked(inner_loss: float) -> None:
+@pytest.mark.parametrize(("inner_loss", "extent"), [(0.0, 1.0), (0.3, 1.0), (0.6, 0.2)])
+def test_midwall_shortens_by_what_was_asked(inner_loss: float, extent: float) -> None:
     scene = quiet_scene(seed=1)
     zero = torch.tensor(0.0)
     motion = replace(
         scene.motion,
         delay_ms=zero,
         inner_loss=torch.tensor(inner_loss),
+        inner_loss_extent=torch.tensor(extent),
         infarct_depth=zero,
         regional_amplitude=torch.zeros(3),
         midwall_shortening=torch.tensor(0.18),
@@ -112,3 +119,67 @@ def test_midwall_shortens_by_what_was_asked(inner_loss: float) -> None:
 def test_layer_cannot_lose_all_of_its_area(inner_loss: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="inner_loss"):
         SimulatorConfig(inner_loss=inner_loss)
+
+
+@pytest.mark.parametrize("extent", [(0.0, 0.5), (0.5, 1.1)])
+def test_what_is_squeezed_is_a_share_of_the_wall(extent: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="inner_loss_extent"):
+        SimulatorConfig(inner_loss_extent=extent)
+
+
+def test_share_of_hearts_is_solid() -> None:
+    config = SimulatorConfig(
+        inner_loss=(0.2, 0.6), exchange_depth=(0.1, 0.5), exchange_share=(0.3, 1.5), solid_wall_probability=0.4
+    )
+    scenes = stack_scenes(sample_scenes(config, 200, seed=3))
+    solid = scenes.motion.inner_loss == 0
+    assert torch.equal(solid, scenes.anatomy.exchange_share == 0)
+    assert 0.28 < float(solid.float().mean()) < 0.52
+
+
+def test_inside_of_the_wall_leaves_all_else_as_it_is() -> None:
+    """Hearts, and whatever is drawn after them, are those of the simulator before it knew of such walls."""
+    scene = sample_scenes(SimulatorConfig(), 2, seed=3)[1]
+    assert int(scene.seed) == 4610638100631597039
+    assert float(scene.acquisition.snr) == pytest.approx(10.630396842956543)
+    study = sample_study(PRESETS["ukb"], 3)
+    assert [int(each.seed) for each in study] == [2887794924632463578, 3598785176091067342, 1450493478909716550]
+    spongy = real_hearts(SimulatorConfig(frame_interval_ms=FRAME_INTERVAL_MS))
+    plain = SimulatorConfig(frame_interval_ms=FRAME_INTERVAL_MS, inner_loss=spongy.inner_loss)
+    a, b = (sample_study(config, 5)[2].to_record() for config in (plain, spongy))
+    inside = {"inner_loss", "inner_loss_extent", "blood_mixing", "exchange_depth", "exchange_share", "exchange_blood"}
+    for part in ("motion", "tags", "acquisition", "anatomy"):
+        assert {key for key in a[part] if a[part][key] != b[part][key]} <= inside
+    assert b["tags"]["blood_mixing"] > a["tags"]["blood_mixing"] == 0
+    assert a["seed"] == b["seed"]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "named"),
+    [
+        ({"exchange_depth": (0.1, 1.2)}, "exchange_depth"),
+        ({"exchange_blood": (-0.1, 0.2)}, "exchange_blood"),
+        ({"blood_mixing": (0.0, 1.1)}, "blood_mixing"),
+        ({"exchange_share": (0.0, 1.0)}, "exchange_share"),
+    ],
+)
+def test_ranges_of_the_inside_of_the_wall_are_checked(ranges: dict[str, tuple[float, float]], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        SimulatorConfig(**ranges)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shortening", [0.0, 0.02])
+def test_wall_that_does_not_contract_is_not_squeezed(shortening: float) -> None:
+    scene = quiet_scene(seed=3, still=True)
+    motion = replace(
+        scene.motion,
+        inner_loss=torch.tensor(0.7),
+        inner_loss_extent=torch.tensor(0.5),
+        midwall_shortening=torch.tensor(shortening),
+        regional_amplitude=torch.zeros(3),
+        delay_ms=torch.tensor(0.0),
+    )
+    endo = torch.tensor([[[15.0, 0.0]]])
+    heart = HeartMotion(stack_scenes([replace(scene, motion=motion)]))
+    moved = heart.forward(endo, scene.motion.es_time_ms.view(1, 1))
+    assert float(moved.norm()) < 15.0 * (1 + 0.5 * shortening) + 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,14 @@ from hypothesis import strategies as st
 from tests.simulation.scenes import quiet_scene, square_view
 
 from tagstrain.simulation.render import render
-from tagstrain.simulation.scene import stack_scenes
-from tagstrain.simulation.tags import faded, fading_rate_per_ms, steady_state, tag_magnetization
+from tagstrain.simulation.scene import Scene, stack_scenes
+from tagstrain.simulation.tags import (
+    faded,
+    fading_rate_per_ms,
+    mean_tag_magnetization,
+    steady_state,
+    tag_magnetization,
+)
 
 
 @given(
@@ -90,3 +97,70 @@ def test_rendered_wall_fades_as_the_signal_equation_says() -> None:
     assert ratio.numel() > 500
     assert float(ratio.median()) == pytest.approx(expected, rel=0.01)
     assert float((ratio - expected).abs().quantile(0.9)) < 0.03
+
+
+@pytest.mark.parametrize("sharpness", [0.7, 1.0, 1.9])
+def test_mean_of_the_tags_is_that_of_their_pixels(sharpness: float) -> None:
+    steps = (torch.arange(240) + 0.5) * 6.0 / 240
+    places = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).reshape(1, -1, 2)
+    depth, sharp = torch.tensor([[0.9, 0.6]]), torch.tensor([sharpness])
+    zero = torch.zeros(1, 1)
+    tags = tag_magnetization(places, zero + 6.0, zero, torch.zeros(1, 1, 2), depth[:, None], sharp[:, None])
+    assert float(mean_tag_magnetization(depth[:, None], sharp[:, None])) == pytest.approx(float(tags.mean()), rel=1e-3)
+
+
+def _levels(scene: Scene, *rings_mm: tuple[float, float]) -> list[torch.Tensor]:
+    """Pixels between radii of a still heart of 15 to 30 mm, long after all that can leave the slice has left it."""
+    scene = replace(scene, tags=replace(scene.tags, wash_out_ms=torch.tensor(1.0)))
+    image = render(stack_scenes([scene]), square_view(80.0, 160), [2]).frames[0, 0].double()
+    y, x = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
+    radius_mm = torch.hypot(x - 79.5, y - 79.5) * 0.5
+    return [image[(radius_mm > inner) & (radius_mm < outer)] for inner, outer in rings_mm]
+
+
+def _of_one_tissue() -> Scene:
+    return quiet_scene(seed=4, spacing_mm=4.0, still=True, plain_blood=True)
+
+
+@pytest.mark.parametrize("mixing", [0.0, 1.0])
+def test_blood_tagged_elsewhere_is_as_bright_as_tags_are_in_the_mean(mixing: float) -> None:
+    scene = _of_one_tissue()
+    cavity, wall = _levels(
+        replace(scene, tags=replace(scene.tags, blood_mixing=torch.tensor(mixing))), (0.0, 11.0), (18.0, 27.0)
+    )
+    assert cavity.std() < 0.02 * cavity.mean()
+    expected = wall.mean() if mixing else wall.max()
+    assert float(cavity.mean()) == pytest.approx(float(expected), rel=0.03)
+
+
+def test_inside_of_the_wall_can_lose_its_tags() -> None:
+    scene = _of_one_tissue()
+    anatomy = replace(scene.anatomy, exchange_depth=torch.tensor(0.5), exchange_share=torch.tensor(2.0))
+    lost, kept = _levels(replace(scene, anatomy=anatomy), (16.0, 18.0), (24.0, 28.0))
+    assert lost.std() < 0.1 * kept.std()
+    assert float(lost.mean()) == pytest.approx(float(kept.mean()), rel=0.05)
+    (inside,) = _levels(scene, (16.0, 18.0))
+    assert inside.std() > 0.7 * kept.std()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_tissue_is_as_bright_in_the_mean_however_many_tags_it_lost(share: float) -> None:
+    scene = _of_one_tissue()
+    anatomy = replace(scene.anatomy, exchange_depth=torch.tensor(1e6), exchange_share=torch.tensor(share))
+    (before,), (after,) = _levels(scene, (18.0, 27.0)), _levels(replace(scene, anatomy=anatomy), (18.0, 27.0))
+    assert float(after.mean()) == pytest.approx(float(before.mean()), rel=0.02)
+    assert after.std() < (1 - 0.5 * share) * before.std()
+
+
+def test_blood_may_come_in_the_place_of_muscle() -> None:
+    """As bright as fresh blood where all of the layer's place is taken by it."""
+    scene = _of_one_tissue()
+    tags = replace(scene.tags, inflow=torch.tensor(0.7))
+    layer = {"exchange_depth": torch.tensor(0.5), "exchange_share": torch.tensor(2.0)}
+    levels = []
+    for blood in (0.0, 0.5, 1.0):
+        anatomy = replace(scene.anatomy, **layer, exchange_blood=torch.tensor(blood))
+        inside, cavity = _levels(replace(scene, tags=tags, anatomy=anatomy), (16.0, 18.0), (0.0, 11.0))
+        levels.append(float(inside.mean() / cavity.mean()))
+    assert levels[0] < 0.9 * levels[1] < 0.9 * levels[2]
+    assert levels[2] == pytest.approx(1.0, abs=0.03)

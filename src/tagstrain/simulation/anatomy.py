@@ -34,7 +34,7 @@ class Tissue(IntEnum):
 class TissueMaps:
     """Magnetisation properties on an ED grid, one channel each, shape ``(scene, channel, row, column)``.
 
-    Channels: proton density, steady state, fading rate [1/ms], share of blood.
+    Channels: proton density, steady state, fading rate [1/ms], share of blood, share whose tags do not last.
     """
 
     heart: torch.Tensor
@@ -103,7 +103,7 @@ def _properties(scene: Scene) -> torch.Tensor:
     rate = fading_rate_per_ms(tags.t1_ms, flip, repetition)
     blood = torch.zeros_like(steady)
     blood[:, Tissue.BLOOD] = 1
-    return torch.stack([tags.proton_density, steady, rate, blood], dim=-1)
+    return torch.stack([tags.proton_density, steady, rate, blood, blood], dim=-1)
 
 
 def _cover(base: torch.Tensor, share: torch.Tensor, tissue: torch.Tensor) -> torch.Tensor:
@@ -198,4 +198,9 @@ def _heart(
         near = inside(size_mm - (points_mm - place[:, None, None]).norm(dim=-1))
         present = (a.papillary_size[:, k] > 0).float()[:, None, None]
         heart = _cover(heart, near * cavity * present, tissues[:, Tissue.MYOCARDIUM])
-    return heart, mask
+    depth = ((radius - endo) / (epi - endo)).clamp_min(0)
+    leaving = a.exchange_share[:, None, None] * (1 - depth / a.exchange_depth[:, None, None].clamp_min(1e-6))
+    exchanged = leaving.clamp(0, 1)
+    lost = heart[:, 4] + exchanged * (1 - heart[:, 4])
+    heart = _cover(heart, a.exchange_blood[:, None, None] * exchanged, tissues[:, Tissue.BLOOD])
+    return torch.cat([heart[:, :4], lost[:, None]], dim=1), mask

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 
 from tagstrain.simulation.scene import AnatomyScene, MotionScene, Scene
 
 FIXED_POINT_STEPS = 40
+FULL_SQUEEZE_SHORTENING = 0.1
+"""Mid-wall shortening from which on the inside of the wall is squeezed as much as it can be."""
 
 
 def _expand(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -31,19 +34,41 @@ def wall_radii(anatomy: AnatomyScene, angle_rad: torch.Tensor) -> tuple[torch.Te
     return (epi - wall_mm).clamp_min(3.0), epi
 
 
-def _share_now(share_ed: torch.Tensor, inner_loss: torch.Tensor) -> torch.Tensor:
-    """Share of the wall's area that lies further in than a material depth, from that share at ED.
+class _Squeeze:
+    """How much of the wall's area lies further in than a material depth, at ED and once its inside was squeezed.
 
-    The innermost layer keeps ``1 - inner_loss`` of the area of its share at ED, the outermost has ``1 + inner_loss``.
+    From the endocardium on, over a share ``extent`` of the wall's area, layers keep less of their area, the innermost
+    ``1 - loss``, rising linearly; all beyond gain the same, so that the wall keeps its area as a whole.
     """
-    return share_ed - inner_loss * (share_ed - share_ed**2)
+
+    def __init__(self, loss: torch.Tensor, extent: torch.Tensor) -> None:
+        self.extent = extent
+        steepness = loss / (1 - extent / 2)
+        self.gain = steepness * extent / 2
+        """Share by which layers beyond the extent grow."""
+        self.innermost = 1 - loss
+        self.bend = steepness / (2 * extent)
+
+    def now(self, share_ed: torch.Tensor) -> torch.Tensor:
+        """Share once squeezed of a share at ED."""
+        within = self.innermost * share_ed + self.bend * share_ed**2
+        return torch.where(share_ed < self.extent, within, (1 + self.gain) * share_ed - self.gain)
+
+    def at_ed(self, share: torch.Tensor) -> torch.Tensor:
+        """Inverse of `now`, for shares from 0 to 1."""
+        share = share.clamp(0, 1)
+        within = 2 * share / (self.innermost + (self.innermost**2 + 4 * self.bend * share).sqrt())
+        return torch.where(within < self.extent, within, (share + self.gain) / (1 + self.gain))
 
 
-def _share_at_ed(share: torch.Tensor, inner_loss: torch.Tensor) -> torch.Tensor:
-    """Inverse of `_share_now`, for shares from 0 to 1."""
-    share = share.clamp(0, 1)
-    slope = 1 - inner_loss
-    return 2 * share / (slope + (slope**2 + 4 * inner_loss * share).sqrt())
+class _Wall(NamedTuple):
+    """Radii [mm] by material angle, at ED and now, and how the inside is squeezed by now."""
+
+    endo_ed: torch.Tensor
+    epi_ed: torch.Tensor
+    endo: torch.Tensor
+    epi: torch.Tensor
+    squeeze: _Squeeze
 
 
 class HeartMotion:
@@ -80,11 +105,8 @@ class HeartMotion:
         span = _expand(self.motion.es_time_ms + self.motion.diastole_ms, time_ms)
         return torch.stack([torch.sin(math.pi * mode * time_ms / span) for mode in (1, 2, 3)], dim=-1)
 
-    def wall_radii_at(self, angle_rad: torch.Tensor, time_ms: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Endo- and epicardial radius at ED and now, by material angle, and how much more area the inside lost by now.
-
-        ``(endo_ed, epi_ed, endo, epi, inner_loss)``
-        """
+    def wall_at(self, angle_rad: torch.Tensor, time_ms: torch.Tensor) -> _Wall:
+        """The wall at material angles ``(scene, ...)`` and times of the same shape."""
         m = self.motion
         endo_ed, epi_ed = wall_radii(self.anatomy, angle_rad)
         delay = _expand(m.delay_ms, angle_rad) * (
@@ -102,13 +124,17 @@ class HeartMotion:
         area_loss = _expand(m.area_loss, angle_rad)
         mid_squared = ((endo_ed + epi_ed) / 2) ** 2
         mid_depth = (mid_squared - endo_ed**2) / area
-        mid_es_squared = mid_squared * (1 - _expand(m.midwall_shortening, angle_rad) * regional) ** 2
-        mid_depth_es = _share_now(mid_depth, _expand(m.inner_loss, angle_rad))
+        shortening = _expand(m.midwall_shortening, angle_rad) * regional
+        # What does not contract is not squeezed.
+        loss = _expand(m.inner_loss, angle_rad) * (shortening / FULL_SQUEEZE_SHORTENING).clamp(0, 1)
+        extent = _expand(m.inner_loss_extent, angle_rad)
+        mid_es_squared = mid_squared * (1 - shortening) ** 2
+        mid_depth_es = _Squeeze(loss, extent).now(mid_depth)
         endo_es = (mid_es_squared - mid_depth_es * area * (1 - area_loss)).clamp_min(0).sqrt()
         endo_shortening = (1 - endo_es / endo_ed).clamp(-0.25, 0.70)
         endo = endo_ed * (1 - endo_shortening * course)
         epi = (endo**2 + area * (1 - area_loss * course)).sqrt()
-        return endo_ed, epi_ed, endo, epi, _expand(m.inner_loss, angle_rad) * course
+        return _Wall(endo_ed, epi_ed, endo, epi, _Squeeze(loss * course, extent))
 
     def _twist(self, radius: torch.Tensor, time_ms: torch.Tensor) -> torch.Tensor:
         """Rotation [rad] of points now at a radius."""
@@ -144,10 +170,10 @@ class HeartMotion:
         local = points_mm - self._drift(points_mm, time_ms)
         radius = local.norm(dim=-1).clamp_min(1e-3)
         angle = torch.atan2(local[..., 1], local[..., 0]) - self._twist(radius, time_ms)
-        endo_ed, epi_ed, endo, epi, inner_loss = self.wall_radii_at(angle, time_ms)
+        endo_ed, epi_ed, endo, epi, squeeze = self.wall_at(angle, time_ms)
         depth = (radius**2 - endo**2) / (epi**2 - endo**2)
         inside = radius * endo_ed / endo
-        wall = (endo_ed**2 + _share_at_ed(depth, inner_loss) * (epi_ed**2 - endo_ed**2)).clamp_min(1e-4).sqrt()
+        wall = (endo_ed**2 + squeeze.at_ed(depth) * (epi_ed**2 - endo_ed**2)).clamp_min(1e-4).sqrt()
         shift, reach = self._outside_reach(epi_ed, epi)
         outside = radius + shift * torch.exp(-(radius - epi).clamp_min(0) / reach)
         radius_ed = torch.where(depth < 0, inside, torch.where(depth > 1, outside, wall))
@@ -164,10 +190,10 @@ class HeartMotion:
         time = times_ms[:, :, None].expand(n_scenes, n_times, n_points).reshape(n_scenes, -1)
         radius_ed = flat(points_ed_mm.norm(dim=-1))
         angle = flat(torch.atan2(points_ed_mm[..., 1], points_ed_mm[..., 0]))
-        endo_ed, epi_ed, endo, epi, inner_loss = self.wall_radii_at(angle, time)
+        endo_ed, epi_ed, endo, epi, squeeze = self.wall_at(angle, time)
         depth = (radius_ed**2 - endo_ed**2) / (epi_ed**2 - endo_ed**2)
         inside = radius_ed * endo / endo_ed
-        wall = (endo**2 + _share_now(depth, inner_loss) * (epi**2 - endo**2)).clamp_min(1e-4).sqrt()
+        wall = (endo**2 + squeeze.now(depth) * (epi**2 - endo**2)).clamp_min(1e-4).sqrt()
         shift, reach = self._outside_reach(epi_ed, epi)
         outside = radius_ed
         for _ in range(FIXED_POINT_STEPS):

@@ -15,7 +15,7 @@ from tagstrain.simulation.acquisition import acquire, coil_shading
 from tagstrain.simulation.anatomy import TissueMaps, smooth_fields, tissue_maps
 from tagstrain.simulation.motion import HeartMotion, wall_radii
 from tagstrain.simulation.scene import Scene
-from tagstrain.simulation.tags import faded, tag_magnetization
+from tagstrain.simulation.tags import faded, mean_tag_magnetization, tag_magnetization
 
 SHADING_MM = 40.0
 
@@ -203,10 +203,10 @@ def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, 
         background_ed = motion.background_backward(points, time, heart_ed)
         heart = _sampled(heart_maps, map_view, heart_ed)
         background = _sampled(maps.background, map_view, background_ed)
-        share = heart[:, 4].clamp(0, 1)
+        share = heart[:, 5].clamp(0, 1)
         magnetization = torch.lerp(
             _magnetization(scene, background, background_ed, time),
-            _magnetization(scene, heart[:, :4], heart_ed, time),
+            _magnetization(scene, heart[:, :5], heart_ed, time),
             share,
         )
         images.append(magnetization.view(n, size, size) * shading)
@@ -218,16 +218,16 @@ def _magnetization(
 ) -> torch.Tensor:
     """Signal ``(scene, point)`` of tissue ``(scene, channel, point)`` that was at ``places_ed_mm`` when tagged."""
     tags = scene.tags
-    density, steady, rate, blood = properties.unbind(dim=1)
-    fresh = blood * (1 - torch.exp(-((time_ms / tags.wash_out_ms[:, None]) ** 2)))
-    steady = steady + fresh * tags.inflow[:, None] * (1 - steady)
-    depth = tags.depth[:, None, :] * (1 - fresh)[..., None]
-    tagged = tags.prepared_magnetization[:, None] * tag_magnetization(
-        places_ed_mm,
-        tags.spacing_mm[:, None],
-        tags.angle_rad[:, None],
-        tags.phase_rad[:, None],
-        depth,
-        tags.sharpness[:, None],
+    density, steady, rate, blood, lost = properties.unbind(dim=1)
+    washed_out = 1 - torch.exp(-((time_ms / tags.wash_out_ms[:, None]) ** 2))
+    steady = steady + blood * washed_out * tags.inflow[:, None] * (1 - steady)
+    depth = tags.depth[:, None, :] * (1 - lost * washed_out)[..., None]
+    sharpness = tags.sharpness[:, None]
+    tagged = tag_magnetization(
+        places_ed_mm, tags.spacing_mm[:, None], tags.angle_rad[:, None], tags.phase_rad[:, None], depth, sharpness
     )
+    # What was tagged in another place takes over: as bright as the tags are in the mean.
+    mixed = (lost - blood * (1 - tags.blood_mixing[:, None])) / lost.clamp_min(1e-6)
+    excess = mean_tag_magnetization(depth, sharpness) - mean_tag_magnetization(tags.depth[:, None, :], sharpness)
+    tagged = tags.prepared_magnetization[:, None] * (tagged - mixed * excess)
     return density * faded(tagged, steady, rate, time_ms)

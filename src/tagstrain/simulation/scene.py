@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,13 @@ class AnatomyScene:
     papillary_size: torch.Tensor
     """Radius over the cavity's radius; 0 where there is none."""
     trabecula_depth: torch.Tensor
+    exchange_depth: torch.Tensor
+    """Share of the wall, from the endocardium outwards, whose tissue leaves the slice in part, its tags with it; muscle
+    in the cavity does too."""
+    exchange_share: torch.Tensor
+    """Share that leaves at the endocardium, all where above 1; it falls to none at ``exchange_depth``."""
+    exchange_blood: torch.Tensor
+    """Share of blood in what leaves; the rest looks like muscle."""
     fat_rim_mm: torch.Tensor
     rv_angle_rad: torch.Tensor
     """Direction from the LV to the RV."""
@@ -78,7 +85,10 @@ class MotionScene:
     area_loss: torch.Tensor
     """Share of the wall's in-plane area lost at ES (through-plane motion)."""
     inner_loss: torch.Tensor
-    """Share that the innermost layer loses at ES besides, and the outermost gains: blood leaves between trabeculae."""
+    """Share of its area that the innermost layer loses at ES besides, where the wall shortens: blood leaves between
+    trabeculae."""
+    inner_loss_extent: torch.Tensor
+    """Share of the wall's area, from the endocardium, over which that falls; all beyond gain what is lost, evenly."""
     regional_amplitude: torch.Tensor
     regional_phase_rad: torch.Tensor
     infarct_depth: torch.Tensor
@@ -126,6 +136,8 @@ class TagScene:
     wash_out_ms: torch.Tensor
     inflow: torch.Tensor
     """How far fresh blood lies above its steady state, over the way to full recovery."""
+    blood_mixing: torch.Tensor
+    """Share of fresh blood that was tagged elsewhere, so that its tags have mixed."""
     proton_density: torch.Tensor
     """Per tissue of `anatomy.Tissue`."""
     t1_ms: torch.Tensor
@@ -236,12 +248,29 @@ def sample_scene(config: SimulatorConfig, rng: np.random.Generator) -> Scene:
     """Draw one scene; all randomness of its cine, down to the noise seed, is in the result."""
     dice = _Dice(rng)
     anatomy = _sample_anatomy(config, dice)
-    return Scene(
+    scene = Scene(
         anatomy=anatomy,
         motion=_sample_motion(config, dice, anatomy),
         tags=_sample_tags(config, dice),
         acquisition=_sample_acquisition(config, dice),
         seed=torch.tensor(int(rng.integers(2**62)), dtype=torch.int64),
+    )
+    # By dice of its own, so that all else is as it is without.
+    dice = _Dice(np.random.default_rng([int(scene.seed), 1]))
+    inside = {
+        "exchange_depth": dice.within(config.exchange_depth),
+        "exchange_share": dice.within(config.exchange_share),
+        "exchange_blood": dice.within(config.exchange_blood),
+    }
+    mixing, extent = dice.within(config.blood_mixing), dice.within(config.inner_loss_extent)
+    loss = scene.motion.inner_loss
+    if dice.happens(config.solid_wall_probability):
+        inside["exchange_share"] = loss = torch.zeros(())
+    return replace(
+        scene,
+        anatomy=replace(anatomy, **inside),
+        tags=replace(scene.tags, blood_mixing=mixing),
+        motion=replace(scene.motion, inner_loss=loss, inner_loss_extent=extent),
     )
 
 
@@ -279,6 +308,9 @@ def _sample_anatomy(config: SimulatorConfig, dice: _Dice) -> AnatomyScene:
         papillary_size=dice.between(0.10, 0.34, N_PAPILLARIES)
         * torch.tensor([dice.happens(0.6) for _ in range(N_PAPILLARIES)]),
         trabecula_depth=dice.between(0.0, 0.35),
+        exchange_depth=torch.zeros(()),
+        exchange_share=torch.zeros(()),
+        exchange_blood=torch.zeros(()),
         fat_rim_mm=dice.between(0, 4.5) * dice.happens(0.6),
         rv_angle_rad=rv_angle,
         rv_half_width=dice.between(0.45, 1.15) * has_rv,
@@ -346,6 +378,7 @@ def _sample_motion(config: SimulatorConfig, dice: _Dice, anatomy: AnatomyScene) 
         bump_mm=dice.normal(2.5, N_BUMPS, 2) * torch.tensor([[dice.happens(0.5)] for _ in range(N_BUMPS)]),
         bump_lag_ms=dice.between(-2 * frame_ms, 4 * frame_ms, N_BUMPS),
         inner_loss=dice.within(config.inner_loss),
+        inner_loss_extent=torch.ones(()),
     )
 
 
@@ -373,6 +406,7 @@ def _sample_tags(config: SimulatorConfig, dice: _Dice) -> TagScene:
         repetition_ms=dice.between(4, 11),
         wash_out_ms=dice.between(30, 160),
         inflow=dice.between(0, 0.7),
+        blood_mixing=torch.zeros(()),
         proton_density=density,
         t1_ms=t1,
     )

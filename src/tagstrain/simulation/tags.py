@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -61,6 +63,15 @@ def tag_magnetization(
         dark = ((1 + torch.cos(phase)) / 2).clamp_min(1e-6) ** sharpness
         result = result * (1 - depth[..., direction] * dark)
     return result
+
+
+def mean_tag_magnetization(depth: torch.Tensor, sharpness: torch.Tensor) -> torch.Tensor:
+    """Mean of `tag_magnetization` over all positions, for the same ``depth`` and ``sharpness``.
+
+    ``((1 + cos(phase)) / 2)**s`` has the mean ``Gamma(s + 1/2) / (sqrt(pi) Gamma(s + 1))``.
+    """
+    dark = torch.exp(torch.lgamma(sharpness + 0.5) - torch.lgamma(sharpness + 1)) / math.sqrt(math.pi)
+    return (1 - depth * dark[..., None]).prod(dim=-1)
 
 
 def faded(tagged: torch.Tensor, steady: torch.Tensor, rate_per_ms: torch.Tensor, time_ms: torch.Tensor) -> torch.Tensor:

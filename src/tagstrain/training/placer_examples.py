@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
-from tagstrain.training.examples import FRAME_INTERVAL_MS, Batch, drawn_crop_mm
+from tagstrain.training.examples import Batch, drawn_crop_mm, real_hearts
 
 _GROUPS = (
     slice(0, N_VECTOR_CHANNELS),
@@ -29,8 +28,6 @@ _GROUPS = (
 )
 """Motion, strain, persistence, grey levels, doubt."""
 _SPREAD_GAIN = 0.5
-INNER_LOSS = (0.0, 0.3)
-"""Range of `MotionScene.inner_loss`: a thick wall of constant area could not shorten as real ones do."""
 
 
 class PlacerExamples:
@@ -54,7 +51,7 @@ class PlacerExamples:
     """Entries of a batch that are points and move with the image."""
 
     def __init__(self, preset: str, tracker_weights: Path | None = None) -> None:
-        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS, inner_loss=INNER_LOSS)
+        self.config = real_hearts(PRESETS[preset])
         self.tracker_weights = tracker_weights
         self._tracker: FlowNet | None = None
 
