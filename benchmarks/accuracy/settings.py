@@ -73,6 +73,17 @@ SETTINGS = (
     Setting("12 frames", _config(n_frames=12, frame_interval_ms=(50.0, 54.0))),
     Setting("50 frames", _config(n_frames=50, frame_interval_ms=(16.0, 19.0))),
     Setting("inner wall squeezed", _config(inner_loss=(0.3, 0.3))),
+    Setting(
+        "spongy inside",  # like the one real case looked at, and more so: a little beyond what training draws
+        _config(
+            inner_loss=(0.86, 0.9),
+            inner_loss_extent=(0.25, 0.35),
+            exchange_depth=(0.5, 0.6),
+            exchange_share=(1.6, 1.8),
+            exchange_blood=(0.2, 0.6),
+            blood_mixing=(1.0, 1.0),
+        ),
+    ),
 )
 GROUPS_A: dict[str, Callable[[Scene], bool]] = {
     "grid tags": lambda scene: bool(scene.tags.depth[1] > 0),

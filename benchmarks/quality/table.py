@@ -31,7 +31,7 @@ N_TIMED = 3
 MEANINGS = {
     CALIBRATION: "slices that the models were fitted to, expected errors as the fit gives them",
     "test": "the same kinds of slices, another seed; no number was fitted to it",
-    "held back": "settings of tags, frames, noise and motion that the fit does not know",
+    "held back": "settings of tags, frames, noise, motion and the wall's inside that the fit does not know",
     "second generator": "that of benchmarks/accuracy, which shares no code with the first",
 }
 

@@ -136,6 +136,9 @@ def test_settings_hold_back_what_they_say(setting: object) -> None:
         "12 frames": lambda s: len(s.acquisition.frame_times_ms) == 12,
         "50 frames": lambda s: len(s.acquisition.frame_times_ms) == 50,
         "inner wall squeezed": lambda s: torch.isclose(s.motion.inner_loss, torch.tensor(0.3)),
+        "spongy inside": lambda s: (
+            s.motion.inner_loss > 0.85 and s.anatomy.exchange_share > 1.59 and s.tags.blood_mixing == 1
+        ),
     }
     check = checks.get(setting.name, lambda s: True)  # type: ignore[attr-defined]
     assert all(bool(check(s)) for s in scenes)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tagstrain.geometry.polygon import area_centroid
 from tagstrain.networks.flow import FIELD_STRIDE, Flow
 from tagstrain.networks.placer import (
     CAVITY,
@@ -16,6 +20,7 @@ from tagstrain.networks.placer import (
     N_VECTOR_CHANNELS,
     PLACER_CHANNELS,
     PlacerNet,
+    area_and_centroid,
     contours_of,
     placer_channels,
 )
@@ -124,3 +129,17 @@ def test_cavity_stays_inside_the_heart_whatever_the_maps_say() -> None:
 
 def test_network_answers_on_the_field_of_the_tracker() -> None:
     assert PlacerNet()(torch.zeros(2, PLACER_CHANNELS, NODES, NODES)).shape == (2, 2, NODES, NODES)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), backwards=st.booleans())
+def test_area_and_centroid_are_those_of_the_geometry_in_numpy(seed: int, backwards: bool) -> None:
+    rng = np.random.default_rng(seed)
+    angle = 2 * np.pi * np.arange(24) / 24
+    radius = rng.uniform(0.5, 40) * (1 + 0.2 * rng.uniform(-1, 1, 24))
+    ring = rng.uniform(-200, 200, 2) + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    polygon = torch.from_numpy(ring[::-1].copy() if backwards else ring).float()
+    area, centroid = area_and_centroid(polygon[None])
+    np.testing.assert_allclose(centroid[0], area_centroid(ring), atol=1e-3)
+    triangles = radius * np.roll(radius, -1) * np.sin(2 * np.pi / 24) / 2
+    assert float(area[0]) == pytest.approx((-1 if backwards else 1) * triangles.sum(), rel=1e-3)

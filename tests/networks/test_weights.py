@@ -84,7 +84,7 @@ def test_settings_tell_whether_a_network_reads_raw_grey_levels(tmp_path: Path) -
     assert not reads_raw(stored_settings("rnncnn"))
 
 
-@pytest.mark.parametrize("name", ["localizer", "rnncnn"])
+@pytest.mark.parametrize("name", ["localizer", "tracker", "placer", "insertion", "rnncnn"])
 def test_shipped_weights_load_and_have_a_model_card(name: str) -> None:
     _, info = load_weights(name)
     card = shipped_weights(name).with_suffix(".md").read_text()

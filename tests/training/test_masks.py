@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Polygon
 
-from tagstrain.training.masks import contour_masks, segmentation_loss
+from tagstrain.training.masks import contour_masks, segmentation_loss, smooth_contours
 
 
 def ring(seed: int, size: int) -> np.ndarray:
@@ -37,6 +37,28 @@ def test_masks_hold_the_pixels_inside_the_polygon(seed: int, roll: int, backward
     x, y = contour.T
     area = abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
     assert mask.sum() == pytest.approx(area, rel=0.01)
+
+
+def test_curve_through_the_corners_cuts_nothing_off() -> None:
+    """Corners on an ellipse: the curve is the ellipse, known between the corners too, and holds its area."""
+    middle, half_axes, size = torch.tensor([31.0, 33.0]), torch.tensor([22.0, 17.0]), 64
+
+    def ellipse(n: int) -> torch.Tensor:
+        angle = 2 * math.pi * torch.arange(n) / n
+        return middle + half_axes * torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+    curve = smooth_contours(ellipse(24)[None])
+    torch.testing.assert_close(curve[0], ellipse(96), atol=1e-4, rtol=0)
+    area = math.pi * float(half_axes.prod())
+    assert float(contour_masks(curve, size).sum()) == pytest.approx(area, rel=0.002)
+    assert float(contour_masks(ellipse(24)[None], size).sum()) < 0.992 * area
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), n_corners=st.integers(3, 30))
+def test_curve_passes_through_its_corners(seed: int, n_corners: int) -> None:
+    corners = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, n_corners, 2)))
+    torch.testing.assert_close(smooth_contours(corners)[:, ::4], corners)
 
 
 def test_unknown_contours_give_unknown_masks() -> None:

@@ -14,10 +14,12 @@ from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.simulation.dataset import write_dataset
+from tagstrain.training import placer_module
 from tagstrain.training.config import Task, TrainingConfig
 from tagstrain.training.examples import TrackerExamples
 from tagstrain.training.files import FileExamples
 from tagstrain.training.placer_examples import PlacerExamples
+from tagstrain.training.placer_module import PlacerTraining
 from tagstrain.training.run import train
 from tagstrain.training.tracker_module import TrackerTraining
 
@@ -254,3 +256,63 @@ def test_turned_channels_still_point_at_the_turned_heart(tracker_weights: Path) 
         inner = (distance > 12) & (distance < 25)
         cosine = (field[:2] * toward).sum(dim=0)[inner] / (field[:2].norm(dim=0) * distance)[inner]
         assert float(cosine.median()) > 0.97
+
+
+class Answers(torch.nn.Module):
+    """Maps that do not depend on what is seen."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        return self.logits
+
+
+def round_wall(middle_px: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Radii of seven rings and their landmarks, in a crop."""
+    angle = 2 * np.pi * torch.arange(24) / 24
+    direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    radii_px = torch.linspace(18.0, 45.0, 7)
+    return radii_px, (middle_px + direction[:, None] * radii_px[:, None])[None]
+
+
+def round_maps(middle_px: torch.Tensor, radii_px: torch.Tensor) -> torch.Tensor:
+    """Logits of discs with a sharp edge."""
+    nodes_px = FIELD_STRIDE * torch.arange(64) + (FIELD_STRIDE - 1) / 2
+    distance_px = torch.hypot(nodes_px - middle_px[0], nodes_px[:, None] - middle_px[1])
+    return ((radii_px[:, None, None] - distance_px) / FIELD_STRIDE + 0.5).clamp(1e-4, 1 - 1e-4).logit()[None]
+
+
+@pytest.mark.parametrize("shift_px", [0.0, 40.0], ids=["whole", "cut off"])
+def test_maps_of_true_size_cost_least(tmp_path: Path, shift_px: float) -> None:
+    """The placer's loss asks for the true size: of sharp round maps, those of the very size of a round wall."""
+    middle = torch.tensor([63.5 + shift_px, 63.5])
+    radii_px, landmarks = round_wall(middle)
+    training = PlacerTraining(settings_of(tmp_path, task="placer"))
+
+    def cost(size: float) -> float:
+        training.network = Answers(round_maps(middle, size * radii_px[[0, -1]]))  # type: ignore[assignment]
+        return float(training.loss({"images": torch.zeros(1), "landmarks": landmarks}))
+
+    sizes = np.arange(0.98, 1.02, 0.001)
+    assert sizes[np.argmin([cost(size) for size in sizes])] == pytest.approx(1, abs=0.0025)
+
+
+@pytest.mark.parametrize("shift_px", [0.0, 40.0], ids=["whole", "cut off"])
+def test_contours_of_whole_walls_count_by_place_and_size(
+    tmp_path: Path, shift_px: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle = torch.tensor([63.5 + shift_px, 63.5])
+    radii_px, landmarks = round_wall(middle)
+    training = PlacerTraining(settings_of(tmp_path, task="placer"))
+    training.network = Answers(round_maps(middle - torch.tensor([3.0, 0.0]), radii_px[[0, -1]]))  # type: ignore[assignment]
+
+    def cost() -> float:
+        return float(training.loss({"images": torch.zeros(1), "landmarks": landmarks}))
+
+    with_contours = cost()
+    monkeypatch.setattr(placer_module, "_CONTOUR_WEIGHT_PER_PX", 0.0)
+    # Off by 3 px along x, right along y and in size: smooth L1 takes half a pixel off.
+    expected = 0.0 if shift_px else 0.02 * (3 - 0.5) / 3
+    assert with_contours - cost() == pytest.approx(expected, abs=5e-4)

@@ -163,7 +163,7 @@ def contours_of(logits: torch.Tensor, n_spokes: int) -> Contours:
         falling = (along * inside[:, None]).cummin(dim=-1).values
         expected = falling.sum(dim=-1) * step_px
         radius = _low_passed(expected).clamp_min(1.0)
-        center = _centroid(center[:, None] + direction * radius[:, HEART, :, None])
+        _, center = area_and_centroid(center[:, None] + direction * radius[:, HEART, :, None])
     radius = torch.stack([torch.minimum(radius[:, CAVITY], radius[:, HEART] - 1.5), radius[:, HEART]], dim=1)
     radius = radius.clamp_min(0.5)
     variance = 2 * (falling * reach).sum(dim=-1) * step_px - expected.square()
@@ -177,9 +177,11 @@ def _low_passed(radius: torch.Tensor) -> torch.Tensor:
     return smooth
 
 
-def _centroid(polygon: torch.Tensor) -> torch.Tensor:
-    """Centroid of the area inside polygons ``(batch, point, 2)``."""
-    after = polygon.roll(-1, dims=-2)
-    cross = polygon[..., 0] * after[..., 1] - after[..., 0] * polygon[..., 1]
-    centroid: torch.Tensor = ((polygon + after) * cross[..., None]).sum(dim=-2) / (3 * cross.sum(dim=-1, keepdim=True))
-    return centroid
+def area_and_centroid(polygons: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Signed area ``(...)`` and centroid ``(..., 2)`` of polygons ``(..., point, 2)``."""
+    middle = polygons.mean(dim=-2, keepdim=True)
+    here = polygons - middle
+    after = here.roll(-1, dims=-2)
+    cross = here[..., 0] * after[..., 1] - after[..., 0] * here[..., 1]
+    area = cross.sum(dim=-1) / 2
+    return area, middle[..., 0, :] + ((here + after) * cross[..., None]).sum(dim=-2) / (6 * area[..., None])

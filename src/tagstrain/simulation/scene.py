@@ -36,6 +36,7 @@ class AnatomyScene:
     papillary_size: torch.Tensor
     """Radius over the cavity's radius; 0 where there is none."""
     trabecula_depth: torch.Tensor
+    """Over the cavity's radius; ridges reach up to half as far into the cavity, by chance."""
     exchange_depth: torch.Tensor
     """Share of the wall, from the endocardium outwards, whose tissue leaves the slice in part, its tags with it; muscle
     in the cavity does too."""
@@ -307,7 +308,7 @@ def _sample_anatomy(config: SimulatorConfig, dice: _Dice) -> AnatomyScene:
         papillary_depth=dice.between(0.55, 1.0, N_PAPILLARIES),
         papillary_size=dice.between(0.10, 0.34, N_PAPILLARIES)
         * torch.tensor([dice.happens(0.6) for _ in range(N_PAPILLARIES)]),
-        trabecula_depth=dice.between(0.0, 0.35),
+        trabecula_depth=dice.between(0.0, 0.1),  # low: readers draw the endocardium inside of the trabeculae
         exchange_depth=torch.zeros(()),
         exchange_share=torch.zeros(()),
         exchange_blood=torch.zeros(()),

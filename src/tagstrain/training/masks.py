@@ -5,6 +5,23 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+_POINTS_PER_CORNER = 4
+
+
+def smooth_contours(contours_px: torch.Tensor) -> torch.Tensor:
+    """Closed smooth curves through corners ``(..., point, 2)``: every fourth point is a corner.
+
+    The curve is the trigonometric polynomial through the corners. Between 24 spokes the chords of a ventricle cut off
+    0.6 % of its radius, 0.15 mm of a large one.
+    """
+    n = contours_px.shape[-2]
+    spectrum = torch.fft.rfft(contours_px, dim=-2, norm="forward")
+    if n % 2 == 0:
+        # What was counted once in n points stands for two frequencies, one up and one down, in more.
+        spectrum[..., -1, :] /= 2
+    curves: torch.Tensor = torch.fft.irfft(spectrum, n=_POINTS_PER_CORNER * n, dim=-2, norm="forward")
+    return curves
+
 
 def contour_masks(contours_px: torch.Tensor, size: int) -> torch.Tensor:
     """Share of every pixel inside closed contours, ``(..., size, size)``.
