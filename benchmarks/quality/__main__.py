@@ -42,7 +42,9 @@ def main() -> None:
     keys = [CaseKey(name, index) for name, n in numbers.items() for index in range(n)]
     weights = dict(load_models(device="cpu").provenance.weights)
     own_sources = [HERE / name for name in ("cases.py", "corruption.py", "shown_cine.py")]
-    own_sources += [*sorted((HERE.parent / "accuracy").glob("*.py")), PACKAGE / "quality" / "second_opinion.py"]
+    drawn_by = ("settings", "second_case", "second_generator", "annulus_motion", "spamm_bloch")
+    own_sources += [HERE.parent / "accuracy" / f"{name}.py" for name in drawn_by]
+    own_sources.append(PACKAGE / "quality" / "second_opinion.py")
     work = options.work / made_by(own_sources, weights)
     failed: list[CaseKey] = []
     judged = []
