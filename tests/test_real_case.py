@@ -91,12 +91,23 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     return np.moveaxis(tracks, 1, 2).reshape(-1, 24, 7, 2)
 
 
-def test_no_cell_of_the_followed_grid_is_folded(followed: np.ndarray) -> None:
-    next_spoke = np.roll(followed, -1, axis=1)
-    first = next_spoke[:, :, 1:] - followed[:, :, :-1]
-    second = followed[:, :, 1:] - next_spoke[:, :, :-1]
-    area = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
-    assert (area * np.sign(area[0]) > 0).all()
+def test_no_cell_of_the_followed_grid_is_folded_at_any_corner(followed: np.ndarray) -> None:
+    beside = np.roll(followed, -1, axis=1)
+    cell = np.stack([followed[:, :, :-1], beside[:, :, :-1], beside[:, :, 1:], followed[:, :, 1:]], axis=3)
+    forth, back = np.roll(cell, -1, axis=3) - cell, np.roll(cell, 1, axis=3) - cell
+    corner = forth[..., 0] * back[..., 1] - forth[..., 1] * back[..., 0]
+    assert (corner * np.sign(corner[:1]) > 0).all()
+
+
+def test_the_cavity_opens_and_closes_smoothly(followed: np.ndarray) -> None:
+    """What lays folds flat does not push the wall of a cavity that almost closes back out, as smoothing it would."""
+    inner = followed[:, :, 0]
+    radius = np.linalg.norm(inner - inner.mean(axis=1, keepdims=True), axis=-1).mean(axis=1)
+    closed = int(radius.argmin())
+    assert 5 <= closed <= 11
+    rise = np.diff(radius / radius[0])
+    assert rise[: closed - 1].max() < 0.1
+    assert rise[closed:].min() > -0.1
 
 
 def test_followed_heart_is_smallest_at_end_systole(followed: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -50,6 +51,12 @@ def _infarct(depth: float) -> Callable[[Scene], Scene]:
     )
 
 
+def _tags_gone_early(scene: Scene) -> Scene:
+    """Pulses so strong that the tags are gone after 150 to 200 ms (Look and Locker 1970, T1* of about 50 ms)."""
+    pulses = {"flip_angle_rad": torch.tensor(math.radians(25)), "repetition_ms": torch.tensor(5.0)}
+    return replace(scene, tags=replace(scene.tags, **pulses))
+
+
 _CONTRACTING = {"weak_heart_probability": 0.0, "infarct_probability": 0.0}
 SETTINGS = (
     Setting("tag spacing 4 mm", _spaced(4.0, 4.0)),
@@ -84,6 +91,7 @@ SETTINGS = (
             blood_mixing=(1.0, 1.0),
         ),
     ),
+    Setting("tags gone early", _config(), _tags_gone_early),
 )
 GROUPS_A: dict[str, Callable[[Scene], bool]] = {
     "grid tags": lambda scene: bool(scene.tags.depth[1] > 0),

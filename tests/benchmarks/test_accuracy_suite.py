@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,7 @@ def test_settings_hold_back_what_they_say(setting: object) -> None:
         "spongy inside": lambda s: (
             s.motion.inner_loss > 0.85 and s.anatomy.exchange_share > 1.59 and s.tags.blood_mixing == 1
         ),
+        "tags gone early": lambda s: math.degrees(s.tags.flip_angle_rad) > 24 and s.tags.repetition_ms == 5,
     }
     check = checks.get(setting.name, lambda s: True)  # type: ignore[attr-defined]
     assert all(bool(check(s)) for s in scenes)

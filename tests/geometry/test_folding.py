@@ -71,3 +71,28 @@ def test_the_cavity_itself_may_do_as_it_likes() -> None:
     moved = ed.copy().reshape(24, 7, 2)
     moved[0, :3] *= np.array([0.55, 0.7, 0.85])[:, None]
     np.testing.assert_array_equal(unfolded(moved.reshape(1, -1, 2), ed), moved.reshape(1, -1, 2))
+
+
+def test_righting_moves_the_wall_no_further_than_it_must() -> None:
+    """A cavity that all but closes: its edge crosses by a little, and the layer around it is not to be flattened."""
+    ed, rng = wall(10, 26), np.random.default_rng(4)
+    radius = np.linalg.norm(ed, axis=-1, keepdims=True)
+    closed = ed / radius * np.sqrt(radius**2 - 98)
+    tracked = closed.copy().reshape(24, 7, 2)
+    tracked[:, 0] += rng.normal(0, 0.35, (24, 2))
+    tracked = tracked.reshape(-1, 2)
+    assert (cell_areas(tracked[None]) * cell_areas(ed[None]) < 0).any()
+    flat = unfolded(tracked[None], ed)[0]
+    assert (cell_areas(flat[None]) * cell_areas(ed[None]) > 0).all()
+    off, off_before = (np.linalg.norm(points - closed, axis=-1) for points in (flat, tracked))
+    assert np.sqrt((off**2).mean()) < np.sqrt((off_before**2).mean())
+    np.testing.assert_array_equal(flat.reshape(24, 7, 2)[:, 2:], tracked.reshape(24, 7, 2)[:, 2:])
+
+
+@given(seed=st.integers(0, 2**32 - 1), size=st.floats(0.2, 4))
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_folded_is_laid_flat(seed: int, size: float) -> None:
+    ed = wall(10, 26)
+    tracks = ed + np.random.default_rng(seed).normal(0, size, ed.shape)
+    flat = unfolded(tracks[None], ed)
+    assert (cell_areas(flat) * cell_areas(ed[None]) > 0).all()

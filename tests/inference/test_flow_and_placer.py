@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Box, Localization, PixelSpacing, PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
-from tagstrain.inference.flow import SIGMA_SCALE, FlowTracker, crop_around
+from tagstrain.inference.flow import MAX_EXTENT_MM, SIGMA_SCALE, FlowTracker, close_together, crop_around
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
@@ -57,6 +57,15 @@ class Drifts(FlowNet):
         return Flow(motion, torch.zeros(*times_ms.shape, nodes, nodes))
 
 
+class Stays(FlowNet):
+    """No motion, and sure of it."""
+
+    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **_: object) -> Flow:
+        nodes = frames.shape[-1] // FIELD_STRIDE
+        spread = torch.full((*times_ms.shape, nodes, nodes), -2.0)
+        return Flow(torch.zeros(*times_ms.shape, 2, nodes, nodes), spread)
+
+
 class SeesBrightness(PlacerNet):
     """Heart where the first frame is not dark, cavity where it is bright."""
 
@@ -67,6 +76,12 @@ class SeesBrightness(PlacerNet):
         return 40 * torch.stack([level - 0.75, level - 0.25], dim=1)
 
 
+def tagged(rows: int, columns: int) -> NDArray[np.float64]:
+    """A grid of tags, 14 pixels apart."""
+    y, x = np.mgrid[:rows, :columns] * (2 * np.pi / 14)
+    return np.asarray(20 + 5 * np.cos(x) + 5 * np.cos(y))
+
+
 def cine_of(frames: np.ndarray, spacing: PixelSpacing, ed_frame: int = 0) -> TaggedCine:
     return TaggedCine(frames.astype(np.float32), 40.0 * np.arange(len(frames)), spacing, ed_frame=ed_frame)
 
@@ -74,13 +89,13 @@ def cine_of(frames: np.ndarray, spacing: PixelSpacing, ed_frame: int = 0) -> Tag
 @given(
     spacing=st.tuples(st.floats(0.7, 2.5), st.floats(0.7, 2.5)),
     ed_frame=st.integers(0, 5),
-    radius=st.floats(5, 20),
+    radius=st.floats(5, 14),
 )
 @settings(max_examples=15, deadline=None)
 def test_points_move_with_the_field_in_any_pixel_and_from_any_frame(
     spacing: tuple[float, float], ed_frame: int, radius: float
 ) -> None:
-    cine = cine_of(np.random.default_rng(0).random((6, 70, 90)), PixelSpacing(*spacing), ed_frame)
+    cine = cine_of(np.repeat(tagged(70, 90)[None], 6, axis=0), PixelSpacing(*spacing), ed_frame)
     angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     center = np.array([44.0, 33.0])
     points = center + radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
@@ -112,6 +127,70 @@ def test_unknown_points_stay_unknown_and_leave_the_others_alone() -> None:
     assert np.isnan(tracks.points_px[:, 1]).all()
     assert np.isnan(tracks.sigma_px[:, 1]).all()
     assert np.isnan(FlowTracker(Shrinks(), INFO).track(cine, points[[1]]).points_px).all()
+
+
+def test_points_far_apart_are_each_seen_from_close_by() -> None:
+    cine = cine_of(np.random.default_rng(0).random((4, 300, 300)), PixelSpacing(1.4, 1.4))
+    heart = np.array([[20.0, 30.0], [24.0, 60.0], [50.0, 22.0]])
+    far = np.array([[250.0, 260.0], [280.0, 240.0]])
+    tracker = FlowTracker(Shrinks(), INFO)
+    tracks = tracker.track(cine, np.concatenate([far[:1], heart, far[1:]]))
+    for alone, found in ((heart, [1, 2, 3]), (far, [0, 4])):
+        expected = tracker.track(cine, alone)
+        np.testing.assert_array_equal(tracks.points_px[:, found], expected.points_px)
+        np.testing.assert_array_equal(tracks.sigma_px[:, found], expected.sigma_px)
+
+
+def test_points_outside_of_the_image_are_unknown_and_leave_the_others_alone() -> None:
+    cine = cine_of(np.random.default_rng(0).random((4, 60, 80)), PixelSpacing(1.0, 2.0))
+    points = np.array([[20.0, 30.0], [40.0, 22.0], [-40.0, 30.0], [30.0, 75.0], [84.0, 30.0]])
+    tracks = FlowTracker(Shrinks(), INFO).track(cine, points)
+    alone = FlowTracker(Shrinks(), INFO).track(cine, points[[0, 1, 4]])
+    np.testing.assert_array_equal(tracks.points_px[:, [0, 1, 4]], alone.points_px)
+    assert np.isfinite(alone.points_px).all(), "8 mm outside a tag spacing still guides"
+    assert np.isnan(tracks.points_px[:, [2, 3]]).all()
+
+
+@given(
+    points_mm=st.lists(st.tuples(*2 * [st.floats(-400, 400)]), min_size=1, max_size=60).map(np.array),
+    unknown=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_parts_hold_every_point_once_and_none_is_too_wide(points_mm: NDArray[np.float64], unknown: int) -> None:
+    chosen = np.arange(len(points_mm))[unknown:]
+    points_mm[:unknown] = np.nan
+    parts = close_together(points_mm, chosen)
+    np.testing.assert_array_equal(np.sort(np.concatenate([*parts, [-1]])), [-1, *chosen])
+    assert all(np.ptp(points_mm[part], axis=0).max() <= MAX_EXTENT_MM for part in parts)
+
+
+def test_a_ventricle_is_not_cut_where_it_can_be_cut_off_from_what_lies_around() -> None:
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    wall = np.concatenate([radius * ring for radius in (20, 28, 36)])
+    around = 60 * ring[::6]
+    parts = close_together(np.concatenate([around, wall]), np.arange(4 + len(wall)))
+    assert any(set(range(4, 4 + len(wall))) <= set(part.tolist()) for part in parts)
+
+
+def test_sigma_grows_when_the_tags_are_gone_for_good_and_not_where_they_come_back() -> None:
+    noise = np.random.default_rng(1).random((9, 64, 64))
+    frames = np.repeat(tagged(64, 64)[None], 9, axis=0)
+    points = np.array([[24.0, 30.0], [36.0, 28.0], [30.0, 38.0]])
+    tracker = FlowTracker(Stays(), INFO)
+
+    def sigma_mm(lost: list[int]) -> NDArray[np.float64]:
+        there = frames.copy()
+        there[lost] = 20 + 10 * noise[lost]
+        return tracker.track(cine_of(there, PixelSpacing(1.0, 1.0)), points).sigma_px.mean(axis=1)
+
+    tags, gap, gone = sigma_mm([]), sigma_mm([4, 5]), sigma_mm([4, 5, 6, 7, 8])
+    np.testing.assert_allclose(gap, tags, rtol=1e-5)
+    np.testing.assert_allclose(gone[:4], tags[:4], rtol=1e-5)
+    assert (gone[4:] > tags[4:] + 0.5).all()
+    assert (np.diff(gone[3:]) > 0).all()
+    blank = tracker.track(cine_of(np.full((9, 64, 64), 100.0), PixelSpacing(1.0, 1.0)), points).sigma_px
+    assert (blank[3:] > 1).all()
 
 
 def test_views_cancel_what_does_not_follow_the_image() -> None:

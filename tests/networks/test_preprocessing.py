@@ -30,6 +30,13 @@ from tagstrain.networks.symmetry import (
 )
 
 
+@pytest.mark.parametrize("grey", [0.0, 0.1, 100.0, 4095.0])
+def test_an_image_without_contrast_has_none(grey: float) -> None:
+    frames = torch.full((1, 3, 32, 32), grey)
+    frames[0, :, 10:20] *= 1 + 2e-7  # as resampling rounds
+    assert standardized(frames).abs().max() < 0.1
+
+
 @pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (37.0, 0.0), (0.02, 5.0)])
 def test_gain_and_offset_do_not_matter(gain: float, offset: float) -> None:
     frames = torch.rand(1, 4, 128, 128, generator=torch.Generator().manual_seed(0))

@@ -12,18 +12,25 @@ from numpy.typing import NDArray
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.geometry.folding import unfolded
+from tagstrain.inference.lost_tags import unseen_motion_mm
 from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
 from tagstrain.networks import preprocessing
-from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field
+from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field, tag_pattern, warp_back
+from tagstrain.networks.placer import tag_agreement
 from tagstrain.networks.symmetry import turn_images, turn_points, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 MIN_SIDE_MM = 60.0
 """Side of the smallest crop: a few points close together still need to be seen in their surroundings."""
+MAX_EXTENT_MM = 88.0
+"""Points further apart are seen in several crops; the largest ventricles of training are as wide."""
+MAX_OUTSIDE_MM = 10.0
+"""Points further outside of the image than about a tag spacing are not followed: nothing of them is seen."""
 SIGMA_SCALE = 1.13
 """Standard deviation over the network's expected absolute error; 68 % of the errors on 40 simulated cines lie within.
 
 For a Laplace distribution it would be 1.14."""
+_AGREEMENT_WIDTH_NODES = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class FlowTracker:
     """Follows tissue with `FlowNet`: warp and update, frame by frame, on the ED grid.
 
     The images around the points are sampled on a square crop in mm, so that matrix and pixel spacing do not matter;
-    any number of frames and points will do. Frames before ED are followed backwards.
+    any number of frames and points will do, wherever in the image they lie. Frames before ED are followed backwards.
     """
 
     network: FlowNet
@@ -59,7 +66,10 @@ class FlowTracker:
         return replace(self, symmetries=self.symmetries[:1], refinements=0)
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
-        """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame."""
+        """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
+
+        Points that are NaN or lie outside of the image come back as NaN.
+        """
         return self.track_on(cine, ed_points_px, None)
 
     def track_on(self, cine: TaggedCine, ed_points_px: NDArray[np.floating], sight: MotionSight | None) -> PointTracks:
@@ -68,13 +78,12 @@ class FlowTracker:
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         first_view = tracks.copy()
         sigma = np.full(tracks.shape[:2], np.nan)
-        known = np.isfinite(points).all(axis=1)
-        if known.any():
-            crop = crop_around(points[known], cine)
-            views_px, spread_px = self._follow(cine, crop, points[known], sight)
-            tracks[:, known] = unfolded(points[known] + views_px.mean(axis=0), points[known])
-            first_view[:, known] = points[known] + views_px[0]
-            sigma[:, known] = spread_px
+        for part in close_together(points * cine.spacing_xy_mm, np.flatnonzero(_seen_at_ed(points, cine))):
+            crop = crop_around(points[part], cine)
+            views_px, spread_px = self._follow(cine, crop, points[part], sight)
+            tracks[:, part] = unfolded(points[part] + views_px.mean(axis=0), points[part])
+            first_view[:, part] = points[part] + views_px[0]
+            sigma[:, part] = spread_px
         return PointTracks(tracks, sigma, cine.ed_frame, first_view if len(self.symmetries) > 1 else None)
 
     def views(
@@ -117,9 +126,10 @@ class FlowTracker:
             if len(frames) > 1:
                 times_ms = cine.frame_times_ms[frames] - cine.frame_times_ms[ed]
                 followed = seen_before if np.array_equal(frames, further) else None
-                flows, spread = self._seen(standard[:, frames], times_ms, places, followed)
+                flows, spread, agreement = self._seen(standard[:, frames], times_ms, places, followed)
                 moved[:, frames] = flows * crop.scale_xy
-                sigma[frames] = SIGMA_SCALE * spread * np.sqrt(np.prod(crop.scale_xy))
+                unseen = unseen_motion_mm(agreement, np.abs(times_ms)) / crop.pixel_mm
+                sigma[frames] = np.hypot(SIGMA_SCALE * spread, unseen[:, None]) * np.sqrt(np.prod(crop.scale_xy))
         sigma[ed] = 0.0
         return moved, sigma
 
@@ -135,8 +145,9 @@ class FlowTracker:
 
     def _seen(
         self, frames: torch.Tensor, times_ms: NDArray[np.float64], places: torch.Tensor, followed: Flow | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Displacement by every view and their mean expected error [crop pixels] at ``places`` ``(point, 2)``."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Displacement by every view and their mean expected error [crop pixels] at ``places`` ``(point, 2)``, and how
+        well the tags around them agree with those of the first frame ``(time,)``."""
         size = frames.shape[-1]
         views = torch.cat([turn_images(frames, symmetry) for symmetry in self.symmetries])
         turned = torch.stack([turn_points(places, symmetry, size) for symmetry in self.symmetries])
@@ -145,10 +156,12 @@ class FlowTracker:
             flow = self.network(views, times, refinements=self.refinements, followed=followed)
             moved = sample_field(flow.displacement_px, turned, size)
             spread = sample_field(flow.log_spread_px[:, :, None], turned, size)[..., 0].clamp(*LOG_SPREAD_LIMITS).exp()
+            agreement = sample_field(_agreement(views[:1], flow), turned[:1], size).mean(dim=(0, 2, 3))
         upright = [unturn_vectors(view, symmetry) for view, symmetry in zip(moved, self.symmetries, strict=True)]
         return (
             torch.stack(upright).cpu().double().numpy(),
             spread.mean(dim=0).cpu().double().numpy(),
+            agreement.cpu().double().numpy(),
         )
 
 
@@ -156,6 +169,50 @@ def further_frames(cine: TaggedCine) -> NDArray[np.intp]:
     """Frames from ED to the end further away, back in time where more of them lie before ED than after it."""
     ed = cine.ed_frame
     return np.arange(ed, cine.n_frames) if cine.n_frames - 1 - ed >= ed else np.arange(ed, -1, -1)
+
+
+def _agreement(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
+    """How well tags, carried back to ED by the first view's motion, agree with those at ED, smoothed over some tags,
+    ``(1, time, 1, node, node)``."""
+    pattern = tag_pattern(frames).flatten(0, 1)[:, None]
+    carried = warp_back(pattern, flow.displacement_px[:1].flatten(0, 1)).view(frames.shape)
+    return preprocessing.blur(tag_agreement(carried), _AGREEMENT_WIDTH_NODES)[:, :, None]
+
+
+def _seen_at_ed(points_px: NDArray[np.float64], cine: TaggedCine) -> NDArray[np.bool_]:
+    """Which ED points ``(point, 2)`` are known and lie in the image, or close to it."""
+    rows, columns = cine.frames.shape[1:]
+    margin = MAX_OUTSIDE_MM / cine.spacing_xy_mm
+    known = np.isfinite(points_px).all(axis=1)
+    within = (points_px >= -0.5 - margin) & (points_px <= np.array([columns, rows]) - 0.5 + margin)
+    return np.asarray(known & within.all(axis=1))
+
+
+def close_together(points_mm: NDArray[np.floating], chosen: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Indices of points in parts that one crop can show well, none wider or higher than `MAX_EXTENT_MM`.
+
+    Parts are divided across their longer side, where the gap between points is widest; of gaps about as wide, the one
+    in the middle.
+
+    Parameters
+    ----------
+    points_mm
+        Shape ``(point, 2)``.
+    chosen
+        Indices of the points that count, which are finite.
+    """
+    if not len(chosen):
+        return []
+    here = np.asarray(points_mm[chosen], np.float64)
+    extent = np.ptp(here, axis=0)
+    if extent.max() <= MAX_EXTENT_MM:
+        return [chosen]
+    along = here[:, extent.argmax()]
+    steps = np.sort(along)
+    gaps, middles = np.diff(steps), (steps[1:] + steps[:-1]) / 2
+    off_middle = np.abs(middles - (steps[0] + steps[-1]) / 2)
+    border = middles[np.where(gaps >= gaps.max() / 2, off_middle, np.inf).argmin()]
+    return [part for side in (along < border, along >= border) for part in close_together(points_mm, chosen[side])]
 
 
 def crop_around(points_px: NDArray[np.float64], cine: TaggedCine) -> CropTransform:

@@ -77,6 +77,8 @@ def track_given_rows(
             if not np.isfinite(ed_points_px).all(axis=-1).any():
                 raise TrackingError(f"No point is given for the ED frame ({row.ed_frame})")
             tracks = tracker.track(cine, ed_points_px)
+            if not np.isfinite(tracks.points_px).any():
+                raise TrackingError(f"No point of the ED frame ({row.ed_frame}) lies in the image. Mend the landmarks")
         except TagstrainError as error:
             yield TrackedRow(source.name, failure=str(error))
             continue

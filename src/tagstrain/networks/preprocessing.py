@@ -17,6 +17,9 @@ TRACKER_CROP_SIZE = 128
 TRACKER_CROP_SCALE = 1.6
 """Side of the tracker's crop over the longer extent of the points."""
 
+_LEAST_CONTRAST = 1e-4
+"""Mean absolute deviation of a cine over its mean below which there is nothing to see in it."""
+
 
 def localizer_frame_indices(n_frames: int) -> list[int]:
     """Frames the localiser sees."""
@@ -52,7 +55,9 @@ def standardized(frames: torch.Tensor, valid: torch.Tensor | None = None) -> tor
     count = (weight.sum(dim=(1, 2, 3), keepdim=True) * frames.shape[1]).clamp_min(1)
     mean = (frames * weight).sum(dim=(1, 2, 3), keepdim=True) / count
     deviation = ((frames - mean).abs() * weight).sum(dim=(1, 2, 3), keepdim=True) / count
-    return ((frames - mean) / deviation.clamp_min(1e-6)).clamp(-3, 5) * weight
+    # An image without contrast has none to be made of the rounding of its grey levels.
+    least = (_LEAST_CONTRAST * mean.abs()).clamp_min(1e-6)
+    return ((frames - mean) / torch.maximum(deviation, least)).clamp(-3, 5) * weight
 
 
 def locally_normalized(frames: torch.Tensor, width_px: float, floor: float) -> torch.Tensor:
