@@ -214,6 +214,15 @@ def test_weights_for_harp_are_refused() -> None:
             load()
 
 
+@pytest.mark.parametrize("name", ["placer_weights", "insertion_weights"])
+def test_weights_that_the_predecessors_pipeline_would_not_read_are_refused(
+    original_weights: dict[str, Path], name: str
+) -> None:
+    given = (original_weights["localizer"], original_weights["rnncnn"])
+    with pytest.raises(TagstrainError, match="places the landmarks itself"):
+        load_models("rnncnn", "cpu", *given, **{name: Path("w")})  # type: ignore[arg-type]
+
+
 def test_unknown_preprocessings_are_refused_by_name() -> None:
     with pytest.raises(TagstrainError, match="'cubic' is not known"):
         load_tracker("rnncnn", "cpu", None, "cubic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tagstrain.errors import InputError
+from tagstrain.inference.models import load_models
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.weights import load_weights, save_weights
@@ -17,10 +19,10 @@ from tagstrain.simulation.dataset import write_dataset
 from tagstrain.training import placer_module
 from tagstrain.training.config import Task, TrainingConfig
 from tagstrain.training.examples import TrackerExamples
-from tagstrain.training.files import FileExamples
+from tagstrain.training.files import HELD_BACK, FileExamples
 from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.placer_module import PlacerTraining
-from tagstrain.training.run import train
+from tagstrain.training.run import train, validation_set
 from tagstrain.training.tracker_module import TrackerTraining
 
 CPU = torch.device("cpu")
@@ -57,6 +59,18 @@ def test_run_exports_weights_that_load(task: str, tmp_path: Path, tracker_weight
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.parametrize("task", ["placer", "insertion"])
+def test_an_analysis_runs_with_what_was_trained(task: str, tmp_path: Path, tracker_weights: Path) -> None:
+    weights = train(settings_of(tmp_path, task=task, tracker_weights=str(tracker_weights)))
+    models = load_models("flow", "cpu", **{f"{task}_weights": weights})  # type: ignore[arg-type]
+    network = models.placer.network if task == "placer" else models.insertion.network  # type: ignore[union-attr]
+    trained, info = load_weights(task, weights)
+    for key, value in trained.state_dict().items():
+        np.testing.assert_allclose(network.state_dict()[key].float(), value, rtol=0.01, atol=1e-6)  # bfloat16
+    shipped = load_models("flow", "cpu").provenance.weights
+    assert models.provenance.weights == {**shipped, task: str(info)}
+
+
 @pytest.fixture(scope="module")
 def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "train.h5"
@@ -85,11 +99,27 @@ def test_labelled_files_train_too_from_given_weights(
         torch.testing.assert_close(after[key], value, atol=1e-6, rtol=0, msg=key)
 
 
+def test_rows_held_back_are_validated_beside_simulated_ones_and_never_trained_on(
+    tmp_path: Path, tracker_weights: Path
+) -> None:
+    path = tmp_path / "labelled.h5"
+    write_dataset(path, HELD_BACK + 1, seed=3)
+    settings = settings_of(tmp_path, task="tracker", data=(str(path),), validation_scenes=2)
+    rows = FileExamples("tracker", [path])
+    assert [row for _, row in rows.held_back] == [HELD_BACK]
+    assert rows.rows == [(path, row) for row in range(HELD_BACK)]
+    both = validation_set(settings)["images"]
+    only = validation_set(replace(settings, simulation_share=0.0))["images"]
+    simulated = validation_set(replace(settings, data=()))["images"]
+    torch.testing.assert_close(both, torch.cat([simulated, only]))
+    torch.testing.assert_close(only, rows.validation(2, CPU)["images"].float())
+
+
 def test_rows_of_files_keep_points_on_the_tissue(data_file: Path, tracker_weights: Path) -> None:
     """The same landmarks in millimeters whatever the crop, and the wall of the placer turned to +x."""
     maker = PlacerExamples("default", tracker_weights)
     tracker = FileExamples("tracker", [data_file])
-    still, jittered = tracker.all(2, CPU), tracker.draw(1, np.random.default_rng(4), CPU)
+    still, jittered = tracker.validation(2, CPU), tracker.draw(1, np.random.default_rng(4), CPU)
     spans = []
     for batch in (still, jittered):
         ed = batch["landmarks"][:, 0].flatten(1, 2)
@@ -100,7 +130,7 @@ def test_rows_of_files_keep_points_on_the_tissue(data_file: Path, tracker_weight
     assert float((still["pixel_mm"] - jittered["pixel_mm"]).abs().min()) > 0.001
     extent = (still["landmarks"][0, 0].flatten(0, 1).amax(0) - still["landmarks"][0, 0].flatten(0, 1).amin(0)).max()
     assert float(extent) == pytest.approx(128 / 1.6, abs=0.5)
-    placer = FileExamples("placer", [data_file], maker).all(1, CPU)
+    placer = FileExamples("placer", [data_file], maker).validation(1, CPU)
     assert placer["images"].shape == (1, PLACER_CHANNELS, 64, 64)
     spoke = placer["landmarks"][0, 0, -1] - placer["landmarks"][0, :, -1].mean(dim=0)
     assert float(spoke[0]) > 0
@@ -123,7 +153,7 @@ def test_rows_with_padding_give_whole_examples(task: Task, stored_frames: int, t
         file["landmark_coords"] = np.moveaxis(points, 2, 1)[None]
         file["bbox_corners"] = [[10.0, 10.0, 86.0, 86.0]]
         file["px_spaces"], file["n_frames"], file["ed_frame_idx"] = [1.4], [12], [0]
-    batch = FileExamples(task, [path]).all(1, CPU)
+    batch = FileExamples(task, [path]).validation(1, CPU)
     assert {value.shape[1] for key, value in batch.items() if key != "pixel_mm"} == {20}
     assert batch["frame_valid"][0].tolist() == [True] * 12 + [False] * 8
 

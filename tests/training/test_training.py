@@ -162,7 +162,7 @@ def test_examples_are_where_they_say() -> None:
 
 
 def test_files_give_the_same_crop_and_landmarks_as_the_simulation(data_file: Path) -> None:
-    batch = FileExamples("rnncnn", [data_file]).all(2, torch.device("cpu"))
+    batch = FileExamples("rnncnn", [data_file]).validation(2, torch.device("cpu"))
     assert batch["images"].shape == (2, 20, 128, 128)
     assert batch["landmarks"].shape == (2, 20, 24, 7, 2)
     assert bool(batch["frame_valid"].all())
@@ -197,13 +197,13 @@ def test_boxes_and_contours_move_with_the_varied_images() -> None:
 
 
 def test_contours_of_a_file_are_its_landmarks_or_the_ellipse_of_its_box(tmp_path: Path, data_file: Path) -> None:
-    with_landmarks = FileExamples("localizer", [data_file]).all(1, torch.device("cpu"))
+    with_landmarks = FileExamples("localizer", [data_file]).validation(1, torch.device("cpu"))
     boxes_only = tmp_path / "boxes.h5"
     with h5py.File(data_file) as source, h5py.File(boxes_only, "w") as file:
         for name in source:
             file[name] = source[name][:]
         file["landmark_coords"][:] = np.nan
-    without = FileExamples("localizer", [boxes_only]).all(1, torch.device("cpu"))
+    without = FileExamples("localizer", [boxes_only]).validation(1, torch.device("cpu"))
     torch.testing.assert_close(with_landmarks["boxes"], without["boxes"])
     assert bool(with_landmarks["contours"].isfinite().all())
     assert bool(without["contours"][:, 0].isnan().all())

@@ -111,6 +111,8 @@ def analyze(
     keep_ids: KeepIdsOption = False,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,
+    placer_weights: WeightsOption = None,
+    insertion_weights: WeightsOption = None,
     preprocessing: PreprocessingOption = None,
 ) -> None:
     """Measure strain in tagged cardiac MRI.
@@ -133,10 +135,13 @@ def analyze(
         "keep_ids": keep_ids,
         "localizer_weights": None if localizer_weights is None else localizer_weights.name,
         "tracker_weights": None if tracker_weights is None else tracker_weights.name,
+        "placer_weights": None if placer_weights is None else placer_weights.name,
+        "insertion_weights": None if insertion_weights is None else insertion_weights.name,
         "preprocessing": None if preprocessing is None else preprocessing.value,
     }
     record = RunRecord(_command(inputs, output, settings), settings)
-    loader = partial(load_models, tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
+    weights = (localizer_weights, tracker_weights, preprocessing, placer_weights, insertion_weights)
+    loader = partial(load_models, tracker.value, device.value, *weights)
     found = [find_studies(path) for path in inputs]
     studies = [path for entry in found for path in entry.paths]
     if contours is not None and len(studies) > 1:

@@ -69,6 +69,8 @@ def listen(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log errors only.")] = False,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,
+    placer_weights: WeightsOption = None,
+    insertion_weights: WeightsOption = None,
 ) -> None:
     """Receive studies from an archive, analyze them, send the results back.
 
@@ -90,7 +92,8 @@ def listen(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with options_not_input():
-        models = load_models(tracker.value, device.value, localizer_weights, tracker_weights)
+        weights = (localizer_weights, tracker_weights, None, placer_weights, insertion_weights)
+        models = load_models(tracker.value, device.value, *weights)
     analysis = StudyAnalysis(output, models, figures)
     with _log_on_screen(quiet), _stop_signal() as stopped, Spool(spool or output / "spool") as studies:
         if retry_failed:

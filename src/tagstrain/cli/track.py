@@ -44,6 +44,7 @@ def track(
     pixel_spacing_mm: PixelSpacingOption = None,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,
+    placer_weights: WeightsOption = None,
     preprocessing: PreprocessingOption = None,
 ) -> None:
     """Track points through every row of a file.
@@ -63,7 +64,9 @@ def track(
             rows = track_given_rows(input_file, follower, pixel_spacing_mm)
         else:
             with options_not_input():
-                models = load_models(tracker.value, device.value, localizer_weights, tracker_weights, preprocessing)
+                models = load_models(
+                    tracker.value, device.value, localizer_weights, tracker_weights, preprocessing, placer_weights
+                )
             rows = track_placed_rows(input_file, models, AnalysisConfig(min_confidence), pixel_spacing_mm)
         task = progress.add_task(input_file.name, total=None)
         for row in rows:

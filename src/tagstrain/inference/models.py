@@ -68,6 +68,8 @@ def load_models(
     localizer_weights: Path | None = None,
     tracker_weights: Path | None = None,
     preprocessing: str | None = None,
+    placer_weights: Path | None = None,
+    insertion_weights: Path | None = None,
 ) -> Models:
     """Load the networks of a full analysis.
 
@@ -84,8 +86,9 @@ def load_models(
         ``"flow"`` (learned, dense), ``"harp"`` (harmonic phase, no network) or ``"rnncnn"`` (the predecessor's).
     device
         ``"auto"`` takes a CUDA GPU if there is one.
-    localizer_weights, tracker_weights
-        safetensors files; None for those shipped with the package. HARP has no weights.
+    localizer_weights, tracker_weights, placer_weights, insertion_weights
+        safetensors files; None for those shipped with the package. HARP has no weights, the predecessor's pipeline no
+        placer.
     preprocessing
         ``"tagstrain"`` or ``"original"`` for the crop that the landmark network sees, and for the image that a
         localizer of one channel sees; None for what each weights file says. A localizer of ours has no original
@@ -94,8 +97,8 @@ def load_models(
     Raises
     ------
     TagstrainError
-        If the tracker or the preprocessing is not known, no network would get the original one that was asked for, or
-        the device is not there.
+        If the tracker or the preprocessing is not known, no network would get the original one or the weights that were
+        asked for, or the device is not there.
     """
     name = _tracker_name(tracker)  # before torch is loaded for nothing
     asked = _preprocessing(preprocessing)
@@ -115,12 +118,17 @@ def load_models(
         rnncnn = load_rnncnn(tracker_weights, chosen, asked)
         weights["rnncnn"], prepared["rnncnn"] = str(rnncnn.info), rnncnn.preprocessing
         if isinstance(rnncnn, OriginalRnnCnn):
+            if placer_weights is not None or insertion_weights is not None:
+                raise TagstrainError(
+                    "The predecessor's network places the landmarks itself and finds no insertion. Leave out "
+                    "--placer-weights and --insertion-weights, or choose another tracker."
+                )
             precision = _precision(localizer.info, rnncnn.info)
             provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared, precision)
             return Models(localizer, rnncnn, rnncnn, provenance, rnncnn)
     flow = FlowTracker.from_weights(tracker_weights if name is TrackerName.FLOW else None, chosen)
-    placer = MotionPlacer.from_weights(flow, None, chosen)
-    insertion = MotionInsertionFinder.from_weights(flow, None, chosen)
+    placer = MotionPlacer.from_weights(flow, placer_weights, chosen)
+    insertion = MotionInsertionFinder.from_weights(flow, insertion_weights, chosen)
     weights |= {"tracker": str(flow.info), "placer": str(placer.info), "insertion": str(insertion.info)}
     precision = _precision(localizer.info, flow.info, placer.info)
     provenance = Provenance(tagstrain.__version__, name.value, weights, chosen, prepared, precision)

@@ -23,6 +23,8 @@ from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.wall_files import placer_example, tracker_example
 
 FRAMES_PER_EXAMPLE = 20
+HELD_BACK = 5
+"""One row in so many, the last of all, is never trained on; of fewer rows, none can be spared."""
 
 
 class FileExamples:
@@ -41,15 +43,18 @@ class FileExamples:
                 self.rows += [(path, row) for row in range(len(file))]
         if not self.rows:
             raise InputError(paths[0], "has no rows", "Give files with at least one labelled row")
+        # From the end, and not here and there: neighboring rows are often slices of one heart.
+        n_trained = len(self.rows) - len(self.rows) // HELD_BACK
+        self.rows, self.held_back = self.rows[:n_trained], self.rows[n_trained:] or self.rows
 
     def draw(self, n: int, rng: np.random.Generator, device: torch.device) -> dict[str, torch.Tensor]:
-        """``n`` random examples."""
+        """``n`` random examples, none of them held back."""
         chosen = [self.rows[int(k)] for k in rng.integers(len(self.rows), size=n)]
         return self._stacked([self._example(path, row, rng) for path, row in chosen], device)
 
-    def all(self, limit: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """The first ``limit`` rows without shift or scale, for validation."""
-        return self._stacked([self._example(path, row, None) for path, row in self.rows[:limit]], device)
+    def validation(self, limit: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """The first ``limit`` rows held back, without shift or scale; those trained on where none could be spared."""
+        return self._stacked([self._example(path, row, None) for path, row in self.held_back[:limit]], device)
 
     def _stacked(self, examples: list[dict[str, torch.Tensor]], device: torch.device) -> dict[str, torch.Tensor]:
         return {key: torch.stack([e[key] for e in examples]).to(device) for key in examples[0]}

@@ -83,13 +83,18 @@ class _ValidateLastStep(Callback):
 
 
 def validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
-    """Simulated cines of a seed never trained on; files, where given, validate on their own first rows."""
+    """Simulated cines of a seed never trained on, and rows of the run's files that were held back, up to as many.
+
+    Where files are trained on, the best checkpoint is thus one that learned from them and did not forget the rest.
+    """
     device = torch.device("cpu")
-    if config.data and config.simulation_share == 0:
-        return file_examples(config).all(config.validation_scenes, device)
-    maker = example_maker(config)
-    sizes = [min(8, config.validation_scenes - k) for k in range(0, config.validation_scenes, 8)]
-    parts = [maker.simulate(n, VALIDATION_SEED + k, device) for k, n in enumerate(sizes)]
+    parts = []
+    if not config.data or config.simulation_share > 0:
+        maker = example_maker(config)
+        sizes = [min(8, config.validation_scenes - k) for k in range(0, config.validation_scenes, 8)]
+        parts += [maker.simulate(n, VALIDATION_SEED + k, device) for k, n in enumerate(sizes)]
+    if config.data and config.simulation_share < 1:
+        parts.append(file_examples(config).validation(config.validation_scenes, device))
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     return {**joined, "images": joined["images"].float()}
 
