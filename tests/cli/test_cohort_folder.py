@@ -1,9 +1,11 @@
-"""A folder of zips: every zip is a study of its own, in ``analyze`` and ``info``."""
+"""A folder of zips or of patients: each is a study of its own, in ``analyze`` and ``info``."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from pipeline_fakes import make_cine
 from tagstrain.cli import info as info_module
 from tagstrain.cli.main import run
+from tagstrain.data import SliceLevel, TaggedCine
 from tagstrain.inference.models import Models
 from tagstrain.io import write_dicom_study
 
@@ -98,3 +101,75 @@ def test_names_that_look_like_markup_are_shown_as_they_are(cohort: Path, capsys:
     table, *_notes = capsys.readouterr().out.split("\n- ")
     assert "cohort [old]" in table
     assert "[bold].zip" in table
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    """Sub-folders of two patients, as ``simulate --dicom`` writes them."""
+    for k in range(2):
+        write_dicom_study(tmp_path / "two" / f"sub-{k:02d}", three_slices(), seed=40 + k)
+    return tmp_path / "two"
+
+
+def three_slices() -> list[TaggedCine]:
+    """Basal, middle and apical slice."""
+    levels = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
+    return [replace(make_cine(n_frames=3), name=level.value, level=level) for level in levels]
+
+
+def mix(patients: Path) -> Path:
+    """Put the files of two patients into one folder."""
+    folder = patients.with_name("mixed")
+    folder.mkdir()
+    for file in sorted(patients.rglob("*.dcm")):
+        shutil.copy(file, folder / f"{file.parent.name}_{file.name}")
+    return folder
+
+
+def test_two_patients_in_sub_folders_are_two_studies(
+    patients: Path, tmp_path: Path, fake_models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagstrain.cli.analyze.load_models", lambda *arguments: fake_models)
+    out = tmp_path / "out"
+    assert run(["analyze", str(patients), "-o", str(out), "--no-figures", "-q"]) == 0
+    studies = json.loads((out / "run.json").read_text())["studies"]
+    assert [(study["input"], study["folder"], study["n_slices"], study["skipped"]) for study in studies] == [
+        ("sub-00", "sub-00", 3, []),
+        ("sub-01", "sub-01", 3, []),
+    ]
+
+
+def test_info_lists_two_patients_in_sub_folders(patients: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", str(patients), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [(study["study"], study["slices"]) for study in content["studies"]] == [
+        ("sub-00", ["basal", "mid", "apical"]),
+        ("sub-01", ["basal", "mid", "apical"]),
+    ]
+    assert "tagstrain-4" not in json.dumps(content)  # the patients' IDs
+
+
+def test_two_patients_mixed_in_a_folder_or_zip_are_refused_and_the_others_go_on(
+    patients: Path,
+    tmp_path: Path,
+    fake_models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tagstrain.cli.analyze.load_models", lambda *arguments: fake_models)
+    folder, zipped = mix(patients), tmp_path / "zipped.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for file in sorted(patients.rglob("*.dcm")):
+            archive.write(file, file.relative_to(patients))
+    for path in (folder, zipped):
+        for command in (["info", str(path)], ["analyze", str(path), "-o", str(tmp_path / "refused")]):
+            assert run(command) == 2
+            said = capsys.readouterr().err
+            assert f"{path.name}: holds slices of 2 patients" in said
+            assert "tagstrain-4" not in said
+    assert not (tmp_path / "refused").exists()
+    out = tmp_path / "out"
+    assert run(["analyze", str(folder), str(patients), "-o", str(out), "--no-figures", "-q"]) == 3
+    record = json.loads((out / "run.json").read_text())
+    assert [study["status"] for study in record["studies"]] == ["unreadable", "done", "done"]
+    assert "tagstrain-4" not in (out / "run.log").read_text()

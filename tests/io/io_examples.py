@@ -48,6 +48,11 @@ def edit_dicom(files: Sequence[Path], edit: Callable[[FileDataset], None]) -> No
         dataset.save_as(file)
 
 
+def set_study(files: Sequence[Path], study_uid: str = "1.2.3", patient_id: str = "P1") -> None:
+    """Make files be of one study and patient, as far as they are to name any."""
+    edit_dicom(files, lambda d: d.update({"StudyInstanceUID": study_uid, "PatientID": patient_id}))
+
+
 def zip_folder(folder: Path, path: Path, prefix: str = "") -> Path:
     """Zip the files of a folder."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

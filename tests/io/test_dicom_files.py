@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 import vendor_dicom as vendors
-from io_examples import assert_same_cine, by_name, edit_dicom, example_cines, write_study, zip_folder
+from io_examples import assert_same_cine, by_name, edit_dicom, example_cines, set_study, write_study, zip_folder
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
@@ -166,12 +166,85 @@ def test_manifests_of_uk_biobank_decide_nothing(tmp_path: Path, n_manifests: int
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1234567_20211_2_0.zip", "case"]
 
 
-def test_slices_of_two_studies_in_one_folder_are_told(tmp_path: Path) -> None:
-    write_study(tmp_path / "a", example_cines()[:1], seed=1)
-    write_study(tmp_path / "b", example_cines()[1:], seed=2)
+Named = tuple[str, str]
+"""StudyInstanceUID and PatientID."""
+
+
+def two_parts(folder: Path, one: Named, other: Named) -> Path:
+    """A basal slice that names one study and patient, the rest of a heart that names another."""
+    set_study(write_study(folder / "a", example_cines()[:1], seed=1), *one)
+    set_study(write_study(folder / "b", example_cines()[1:], seed=2), *other)
+    return folder
+
+
+@pytest.mark.parametrize("keep_ids", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        (("1.2", "Sekret1"), ("1.3", "Sekret2"), "2 patients"),
+        (("1.2", "Sekret1"), ("1.2", "Sekret2"), "2 patients"),
+        (("", "Sekret1"), ("", "Sekret2"), "2 patients"),
+        (("1.2", "Sekret1"), ("1.3", "Sekret1"), "2 DICOM studies"),
+        (("1.2", ""), ("1.3", ""), "2 DICOM studies"),
+        (("1.2", "Sekret1"), ("1.3", ""), "2 DICOM studies"),
+    ],
+)
+def test_two_patients_or_studies_never_make_one_heart(
+    tmp_path: Path, one: Named, other: Named, what: str, keep_ids: bool
+) -> None:
+    folder = two_parts(tmp_path / "case", one, other)
+    for path in (folder, zip_folder(folder, tmp_path / "case.zip")):
+        with pytest.raises(InputError, match=f"holds slices of {what}, which must not be mixed") as refused:
+            read_study(path, keep_ids=keep_ids)
+        assert "Sekret" not in str(refused.value)
+
+
+def test_a_dicomdir_of_two_patients_is_refused(medium: Path) -> None:
+    set_study(sorted((medium / "IMAGES").iterdir())[:4], "1.3", "P2")
+    with pytest.raises(InputError, match="DICOMDIR: holds slices of 2 patients"):
+        read_study(medium / "DICOMDIR")
+
+
+def test_enhanced_objects_of_two_patients_are_refused(tmp_path: Path) -> None:
+    for k, cine in enumerate(vendors.tagged_study()[:2]):
+        file = vendors.write_siemens_enhanced(tmp_path / f"{k}.dcm", [cine])
+        set_study([file], "1.2", f"P{k}")
+        edit_dicom([file], lambda d, k=k: setattr(d, "SOPInstanceUID", f"1.2.{k}"))
+    with pytest.raises(InputError, match="2 patients"):
+        read_study(tmp_path)
+
+
+def test_frames_of_two_patients_that_share_their_uids_are_refused(tmp_path: Path) -> None:
+    """As after an anonymizer that writes one series UID into everything."""
+    files = write_study(tmp_path / "case", example_cines()[:1])
+    set_study(files[:2], "1.2", "P1")
+    set_study(files[2:], "1.2", "P2")
+    with pytest.raises(InputError, match="2 patients"):
+        read_study(tmp_path / "case")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("1.2", "P1"), ("1.2", "P1")),
+        (("1.2", "P1"), ("1.2", "")),
+        (("1.2", ""), ("1.2", "")),
+        (("", "P1"), ("1.2", "P1")),
+        (("", ""), ("", "")),
+    ],
+)
+def test_series_of_one_study_or_of_none_named_are_one_heart(tmp_path: Path, one: Named, other: Named) -> None:
+    study = read_study(two_parts(tmp_path, one, other))
+    assert [source.name for source in study.slices] == ["basal", "mid", "apical"]
+    assert all(cine.warnings == () for cine in by_name(study).values())
+
+
+@pytest.mark.parametrize(("one", "other"), [(("1.2", "P1"), ("", "")), (("1.2", ""), ("", "P1"))])
+def test_slices_that_name_nobody_beside_others_that_do_are_told(tmp_path: Path, one: Named, other: Named) -> None:
+    two_parts(tmp_path, one, other)
     for cine in by_name(read_study(tmp_path)).values():
-        assert "slices of 2 DICOM studies" in cine.warnings[0]
-    with pytest.raises(InputError, match="holds slices of 2 DICOM studies, whose identities must not be mixed"):
+        assert "make sure that all are of one patient" in cine.warnings[0]
+    with pytest.raises(InputError, match="leave out --keep-ids"):
         read_study(tmp_path, keep_ids=True)
 
 

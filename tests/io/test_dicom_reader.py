@@ -9,7 +9,16 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from io_examples import LEVELS, assert_same_cine, by_name, edit_dicom, example_cine, example_cines, write_study
+from io_examples import (
+    LEVELS,
+    assert_same_cine,
+    by_name,
+    edit_dicom,
+    example_cine,
+    example_cines,
+    set_study,
+    write_study,
+)
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import JPEGLSLossless, RLELossless
@@ -144,6 +153,7 @@ def test_the_last_complete_of_repeated_series_is_used(tmp_path: Path) -> None:
     for run in range(3):
         files = write_study(tmp_path / f"run{run}", [example_cine(level=SliceLevel.BASAL, seed=run)], seed=run)
         edit_dicom(files, lambda d, run=run: setattr(d, "SeriesNumber", 10 + run))
+        set_study(files)
     files[-1].unlink()
     study = read_study(tmp_path)
     (source,) = study.slices

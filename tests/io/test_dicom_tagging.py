@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from io_examples import by_name, edit_dicom, example_cine
+from io_examples import by_name, edit_dicom, example_cine, set_study
 from pydicom.dataset import FileDataset
 from vendor_dicom import tagged_cine, tagged_study
 
@@ -25,9 +25,10 @@ def write_series(
     seed: int = 1,
     edit: Callable[[FileDataset], object] = lambda _: None,
 ) -> list[Path]:
-    """One series per cine."""
+    """One series per cine; those of all seeds are of one study."""
     files = write_dicom_study(folder, cines, seed, [description] * len(cines))
     edit_dicom(files, lambda d: (setattr(d, "SeriesNumber", seed), edit(d))[0])
+    set_study(files)
     return files
 
 

@@ -1,12 +1,16 @@
-"""What a path stands for: one study, or a cohort of zips."""
+"""What a path stands for: one study, or a cohort of zips or folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
-from io_examples import example_cine, write_nifti, write_study, zip_folder
+import pytest
+from io_examples import example_cine, example_cines, set_study, write_nifti, write_study, zip_folder
 
+from tagstrain.errors import InputError
 from tagstrain.io import read_study
+from tagstrain.io.dicom_header import read_headers
 from tagstrain.io.study import find_studies
 
 
@@ -45,3 +49,114 @@ def test_anything_else_is_one_study(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "a.zip", tmp_path / "empty", tmp_path / "absent"):
         assert find_studies(path).paths == (path,)
+
+
+def by_series(files: list[Path]) -> None:
+    """Move every series of a folder into a sub-folder of its own."""
+    for file in files:
+        series = file.parent / file.name[:5]
+        series.mkdir(exist_ok=True)
+        file.rename(series / file.name)
+
+
+def cohort(folder: Path) -> Path:
+    """Three patients, a sub-folder each, the series of the second again in sub-folders of their own."""
+    write_study(folder / "sub-00", seed=40)
+    by_series(write_study(folder / "sub-01", seed=41))
+    write_study(folder / "sub-02" / "DICOM", seed=42)
+    return folder
+
+
+def test_sub_folders_of_several_patients_are_a_cohort(tmp_path: Path) -> None:
+    found = find_studies(cohort(tmp_path))
+    assert [path.name for path in found.paths] == ["sub-00", "sub-01", "sub-02"]
+    assert found.note == ""
+    for path in found.paths:
+        study = read_study(path)
+        assert study.key == path.name
+        assert [source.name for source in study.slices] == ["basal", "mid", "apical"]
+
+
+def test_what_lies_beside_the_sub_folders_is_told_and_damaged_studies_are_not_passed_over(tmp_path: Path) -> None:
+    for file in write_study(cohort(tmp_path) / "sub-03"):
+        file.write_bytes(file.read_bytes()[:300])
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("x")
+    (tmp_path / "list.csv").write_text("sub-00")
+    found = find_studies(tmp_path)
+    assert [path.name for path in found.paths] == ["sub-00", "sub-01", "sub-02", "sub-03"]
+    assert "2 files or folders" in found.note
+    assert "list.csv, notes" in found.note
+
+
+def test_examinations_of_one_patient_are_studies_of_their_own(tmp_path: Path) -> None:
+    for k, visit in enumerate(("visit 1", "visit 2")):
+        set_study(write_study(tmp_path / visit), f"1.2.{k}", "P1")
+    assert [path.name for path in find_studies(tmp_path).paths] == ["visit 1", "visit 2"]
+
+
+@pytest.mark.parametrize(
+    ("study_uids", "patient_ids", "n_studies"),
+    [
+        (("1.2", "1.2"), ("P1", "P1"), 1),
+        (("1.2", "1.3"), ("", ""), 2),
+        (("1.2", "1.3"), ("P1", ""), 2),
+        (("1.2", "1.2"), ("P1", ""), 1),
+        (("", ""), ("P1", "P2"), 2),
+        (("", ""), ("P1", "P1"), 1),
+        (("1.2", "1.2"), ("P1", "P2"), 2),
+        (("1.2", ""), ("P1", ""), 1),
+        (("", ""), ("", ""), 1),
+    ],
+)
+def test_what_anonymized_images_still_name_decides(
+    tmp_path: Path, study_uids: tuple[str, str], patient_ids: tuple[str, str], n_studies: int
+) -> None:
+    for k, (study_uid, patient_id) in enumerate(zip(study_uids, patient_ids, strict=True)):
+        cines = example_cines()[:1] if k == 0 else example_cines()[1:]
+        set_study(write_study(tmp_path / f"{k}", cines, seed=k), study_uid, patient_id)
+    assert len(find_studies(tmp_path).paths) == n_studies
+
+
+def test_patients_who_share_sub_folders_are_not_split_and_never_read_as_one(tmp_path: Path) -> None:
+    """Series by sub-folder, two of one patient and one of another; and the files of both in one folder."""
+    for name in ("series", "files"):
+        files = write_study(tmp_path / name)
+        set_study(files[:8], "1.2", "P1")
+        set_study(files[8:], "1.3", "P2")
+        if name == "series":
+            by_series(files)
+    for folder in (tmp_path / "series", tmp_path / "files"):
+        assert find_studies(folder).paths == (folder,)
+        with pytest.raises(InputError, match=f"{folder.name}: holds slices of 2 patients.*a folder or zip of its own"):
+            read_study(folder)
+
+
+def test_a_mixed_sub_folder_of_a_cohort_is_refused_by_itself(tmp_path: Path) -> None:
+    write_study(cohort(tmp_path) / "sub-01" / "of another", seed=43)
+    paths = find_studies(tmp_path).paths
+    assert [path.name for path in paths] == ["sub-00", "sub-01", "sub-02"]
+    with pytest.raises(InputError, match="sub-01: holds slices of 2 patients"):
+        read_study(paths[1])
+
+
+def test_a_single_folder_of_the_cohort_is_looked_into(tmp_path: Path) -> None:
+    folder = cohort(tmp_path / "disc" / "DICOM")
+    (tmp_path / "disc" / "DICOMDIR").touch()
+    found = find_studies(tmp_path / "disc")
+    assert found.paths == find_studies(folder).paths
+    assert "1 files or folders beside its studies are left out (DICOMDIR)" in found.note
+    assert find_studies(folder / "sub-02").paths == (folder / "sub-02",)
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    folder = cohort(tmp_path / "cohort")
+    (folder / "link").symlink_to(folder, target_is_directory=True)
+    assert [path.name for path in find_studies(folder).paths] == ["sub-00", "sub-01", "sub-02"]
+
+
+def test_one_header_per_folder_is_read(tmp_path: Path) -> None:
+    folder = cohort(tmp_path)
+    with patch("tagstrain.io.dicom_files.read_headers", wraps=read_headers) as reads:
+        find_studies(folder)
+    assert reads.call_count == 5

@@ -62,7 +62,7 @@ def analyze(
         typer.Argument(
             metavar="INPUT",
             readable=False,
-            help="DICOM files, folders or zips, NIfTI, HDF5 or npz files; a folder of zips is one study per zip.",
+            help="DICOM files, folders or zips, NIfTI, HDF5 or npz files; a folder of zips or studies gives several.",
             show_default=False,
         ),
     ],

@@ -27,7 +27,10 @@ MAX_ENTRIES = 50
 
 def info(
     path: Annotated[
-        Path, typer.Argument(readable=False, help="DICOM file, folder or zip, NIfTI, HDF5 or npz file, folder of zips.")
+        Path,
+        typer.Argument(
+            readable=False, help="DICOM file, folder or zip, NIfTI, HDF5 or npz file, folder of zips or studies."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     everything: Annotated[
@@ -39,7 +42,7 @@ def info(
     """Show what a file or folder holds.
 
     Slices, frames, matrix, spacing, times and tags as measured in the first frame, what had to be assumed to read
-    them, and what was skipped. A folder of zips is listed study by study.
+    them, and what was skipped. A folder of zips or studies is listed study by study.
     """
     found = find_studies(path)
     limit = None if everything else MAX_ENTRIES

@@ -16,6 +16,7 @@ from tagstrain.io.dicom_identity import read_identity
 from tagstrain.io.dicom_lines import ONE_DIRECTION, crossed_frames, crossed_slice, pair_lines
 from tagstrain.io.dicom_pixels import read_frames
 from tagstrain.io.dicom_series import FrameGroup, drop_repeats, split_slices
+from tagstrain.io.dicom_studies import check_one_study
 from tagstrain.io.dicom_tagging import tagged_slices
 from tagstrain.io.dicom_timing import OrderedSlice, order_frames
 from tagstrain.io.slice_levels import (
@@ -77,7 +78,7 @@ def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None =
     Raises
     ------
     InputError
-        If no slice of it can be used.
+        If no slice of it can be used, or the slices are of several patients or DICOM studies.
     """
     files = sorted(file for file in path.rglob("*") if file.is_file())
     key = safe_name(path.resolve().name)
@@ -132,15 +133,10 @@ def _build_study(
     tagged, untagged = tagged_slices(moving, given)
     if not tagged:
         raise InputError(path, f"holds no tagged series ({_some(untagged)})", "Give the tagged series")
+    doubt = check_one_study(path, [header for group in tagged for header in group.headers], keep_ids)
     kept, repeats = drop_repeats(tagged)
     pairs = pair_lines(kept)
-    images = [_ordered(pair, given) for pair in pairs]
-    n_studies = len({image.headers[0].study_uid for image in images if isinstance(image, OrderedSlice)})
-    if n_studies > 1:
-        if keep_ids:
-            problem = f"holds slices of {n_studies} DICOM studies, whose identities must not be mixed"
-            raise InputError(path, problem, "Give one study at a time, or leave out --keep-ids")
-        images = [_warned(image, n_studies) for image in images]
+    images = [_ordered(pair, given, doubt) for pair in pairs]
     slices = _name_slices([pair[0] for pair in pairs], images)
     unreadable = [source for source in slices if isinstance(source, UnreadableSlice)]
     if len(unreadable) == len(slices):
@@ -180,25 +176,16 @@ def _some(reasons: list[str]) -> str:
     return "; ".join(reasons[:3]) + more
 
 
-def _ordered(pair: tuple[FrameGroup, ...], given: PixelSpacing | None) -> OrderedSlice | InputError:
+def _ordered(pair: tuple[FrameGroup, ...], given: PixelSpacing | None, doubt: str) -> OrderedSlice | InputError:
     """Images of a slice in order, two sets of line tags together, or why they cannot be used."""
     try:
-        first, *second = (order_frames(group, given) for group in pair)
+        image, *second = (order_frames(group, given) for group in pair)
         if second:
-            return crossed_slice(first, second[0])
+            image = crossed_slice(image, second[0])
     except InputError as error:
         return error
-    if pair[0].tag_angle_deg is not None:
-        return replace(first, warnings=(*first.warnings, ONE_DIRECTION))
-    return first
-
-
-def _warned(image: OrderedSlice | InputError, n_studies: int) -> OrderedSlice | InputError:
-    """Warn of a slice that lies among those of other studies, since nothing else would tell two patients apart."""
-    if isinstance(image, InputError):
-        return image
-    told = f"slices of {n_studies} DICOM studies lie together: make sure that they are of one patient"
-    return replace(image, warnings=(*image.warnings, told))
+    one_direction = ONE_DIRECTION if not second and pair[0].tag_angle_deg is not None else ""
+    return replace(image, warnings=(*image.warnings, *filter(None, (one_direction, doubt))))
 
 
 def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputError]) -> tuple[SliceSource, ...]:

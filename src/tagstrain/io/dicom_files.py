@@ -30,6 +30,15 @@ def is_dicom(start: bytes) -> bool:
     return start[128:PREAMBLE_BYTES] == b"DICM"
 
 
+def starts_as_dicom(path: Path) -> bool:
+    """Whether a file can be read and starts as DICOM does."""
+    try:
+        with path.open("rb") as stream:
+            return is_dicom(stream.read(PREAMBLE_BYTES))
+    except OSError:
+        return False
+
+
 def is_manifest(path: Path) -> bool:
     """Whether a file is UK Biobank's list of the files beside it, which the headers replace."""
     return _MANIFEST.match(path.name) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -22,18 +23,21 @@ from tagstrain.io.archive import ByteSource
 from tagstrain.io.dicom_functional_groups import FRAME_KEYWORDS, frame_datasets
 from tagstrain.io.dicom_values import damage_told, number, numbers, positive, text, words
 from tagstrain.io.limits import MAX_OBJECT_BYTES, check_unpacked_size
+from tagstrain.io.pseudonym import pseudonym
 
 MAX_SIDE_PX = 4096
 
 _META_GROUP = 0x0002
 _COMMAND_GROUP = bytes(2)
 _PIECE_BYTES = 1024**2
+_SALT = secrets.token_bytes()
 
-# Only these are ever parsed: no attribute of the patient can reach a message.
+# Only these are ever parsed: no attribute of the patient can reach a message. Of PatientID a stand-in is kept.
 _KEYWORDS = (
     *FRAME_KEYWORDS,
     "SOPClassUID",
     "SOPInstanceUID",
+    "PatientID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
@@ -73,6 +77,8 @@ class DicomHeader:
 
     source: ByteSource
     image: SourceImage
+    patient: str
+    """Stand-in for PatientID, the same for all of a patient's images; tells patients apart and does not name them."""
     study_uid: str
     series_uid: str
     frame_of_reference_uid: str
@@ -224,6 +230,7 @@ def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_n
     return DicomHeader(
         source=source,
         image=SourceImage(text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID"), frame_number),
+        patient=_patient(text(dataset, "PatientID").strip()),
         study_uid=text(dataset, "StudyInstanceUID"),
         series_uid=text(dataset, "SeriesInstanceUID"),
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
@@ -253,6 +260,11 @@ def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_n
         rescale_slope=1.0 if slope is None else slope,
         rescale_intercept=number(dataset, "RescaleIntercept") or 0.0,
     )
+
+
+def _patient(patient_id: str) -> str:
+    """Stand-in for a PatientID that holds in this process only; empty for none."""
+    return pseudonym(patient_id, _SALT) if patient_id else ""
 
 
 def _first(dataset: Dataset, *keywords: str) -> float | None:

@@ -12,7 +12,8 @@ from tagstrain.data.study import Study
 from tagstrain.errors import InputError
 from tagstrain.io.assembly import given_spacing, safe_name
 from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zip
-from tagstrain.io.dicom_files import PREAMBLE_BYTES, is_dicom
+from tagstrain.io.dicom_files import is_dicom, starts_as_dicom
+from tagstrain.io.dicom_studies import split_folder
 from tagstrain.io.hdf5 import read_hdf5_study
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
 from tagstrain.io.nifti_times import sidecar_path
@@ -82,18 +83,23 @@ def read_study(path: str | Path, pixel_spacing_mm: tuple[float, float] | None = 
 
 
 def find_studies(path: Path) -> FoundStudies:
-    """List the inputs that a path stands for; nothing is opened but files that lie beside zips.
+    """List the inputs that a path stands for; no zip is opened, and one DICOM header per folder.
 
-    A folder that holds zips, and no image directly beside them, is a cohort: every zip is a study of its own, in the
-    order of their names. Anything else is one study: a folder of images stays one, also where a zip lies among them.
+    A folder is a cohort if no image lies directly in it and it holds zips, each a study of its own, or else sub-folders
+    with a DICOM study each (see `split_folder`), in the order of their names. Anything else is one study: a folder of
+    images stays one, also where a zip lies among them, and so does a study whose series lie in sub-folders.
     """
     entries = sorted(path.glob("*"))
-    zips = [entry for entry in entries if entry.suffix.lower() == _ZIP_SUFFIX and entry.is_file()]
-    if not zips or any(_is_image(entry) for entry in entries):
+    studies = [entry for entry in entries if entry.suffix.lower() == _ZIP_SUFFIX and entry.is_file()]
+    if studies and any(_is_image(entry) for entry in entries):
         return FoundStudies((path,), "")
-    others = [entry.name for entry in entries if entry not in set(zips)]
-    note = f"{path.name}: {len(others)} files or folders beside its zips are left out ({', '.join(others[:3])}"
-    return FoundStudies(tuple(zips), f"{note}{', ...' if len(others) > 3 else ''})" if others else "")
+    studies = studies or split_folder(path)
+    if not studies:
+        return FoundStudies((path,), "")
+    used = {place for study in studies for place in (study, *study.parents)}
+    others = [entry.name for entry in entries if entry not in used]
+    note = f"{path.name}: {len(others)} files or folders beside its studies are left out ({', '.join(others[:3])}"
+    return FoundStudies(tuple(studies), f"{note}{', ...' if len(others) > 3 else ''})" if others else "")
 
 
 def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
@@ -124,7 +130,7 @@ def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_
     files = sorted(file for file in path.rglob("*") if file.is_file())
     nifti = [file for file in files if is_nifti_name(file)]
     npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
-    if not (nifti or npz) or any(_starts_as_dicom(file) for file in files):
+    if not (nifti or npz) or any(starts_as_dicom(file) for file in files):
         return read_dicom_folder(path, pixel_spacing_mm, keep_ids=keep_ids)
     if nifti:
         used = {*nifti, *(sidecar_path(file) for file in nifti)}
@@ -136,16 +142,7 @@ def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_
 
 def _is_image(path: Path) -> bool:
     """Whether a file is an image by its start (DICOM) or its name."""
-    return path.is_file() and (is_nifti_name(path) or path.suffix.lower() == NPZ_SUFFIX or _starts_as_dicom(path))
-
-
-def _starts_as_dicom(path: Path) -> bool:
-    """Whether a file can be read and starts as DICOM does."""
-    try:
-        with path.open("rb") as stream:
-            return is_dicom(stream.read(PREAMBLE_BYTES))
-    except OSError:
-        return False
+    return path.is_file() and (is_nifti_name(path) or path.suffix.lower() == NPZ_SUFFIX or starts_as_dicom(path))
 
 
 def _is_nifti(path: Path, start: bytes) -> bool:
