@@ -173,3 +173,17 @@ def test_two_patients_mixed_in_a_folder_or_zip_are_refused_and_the_others_go_on(
     record = json.loads((out / "run.json").read_text())
     assert [study["status"] for study in record["studies"]] == ["unreadable", "done", "done"]
     assert "tagstrain-4" not in (out / "run.log").read_text()
+
+
+def test_analyze_says_what_it_skipped(
+    tmp_path: Path, fake_models: Models, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tagstrain.cli.analyze.load_models", lambda *arguments: fake_models)
+    (file, *_) = write_dicom_study(tmp_path / "case", three_slices(), 1)
+    for k in range(4):
+        shutil.copy(file, tmp_path / "case" / f"z{k}.dcm")
+    assert run(["analyze", str(tmp_path / "case"), "-o", str(tmp_path / "out"), "--no-figures"]) == 0
+    said = capsys.readouterr().err
+    assert f"Warning: case: skipped 4 series or files: z0.dcm: a copy of {file.name}; z1.dcm" in said
+    assert "; and more, see run.log" in said
+    assert "z3.dcm" in (tmp_path / "out" / "run.log").read_text()

@@ -27,6 +27,8 @@ from tagstrain.report.results import StudyWriter
 
 RUN_RECORD = "run.json"
 RUN_LOG = "run.log"
+N_SKIPPED_TOLD = 3
+"""Series and files that were skipped and are named on the screen; the log names all."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +83,10 @@ class AnalysisRun:
             _log.info("%s: skipped %s", study.key, reason)
         outcome.folder = study.key
         outcome.skipped = study.skipped
+        if study.skipped:
+            more = "; and more, see run.log" if len(study.skipped) > N_SKIPPED_TOLD else ""
+            told = "; ".join(study.skipped[:N_SKIPPED_TOLD]) + more
+            self.print_warning(f"{study.key}: skipped {len(study.skipped)} series or files: {told}")
         self._analyze(study, self._models, outcome)
 
     def _check_walls(self, study: Study) -> None:
