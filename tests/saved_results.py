@@ -10,6 +10,7 @@ import numpy as np
 
 from contracting_slice import contracting_slice
 from tagstrain.data import Provenance, SliceFailure, SliceLevel, SliceResult
+from tagstrain.inference.strain import slice_strain
 from tagstrain.report.results import StudyWriter
 
 PROVENANCE = Provenance("1.2.3", "flow", {"tracker": "0.1.0 sha256:ab"}, "cpu", {"localizer": "tagstrain"})
@@ -38,11 +39,26 @@ def write_results(folder: Path, slices: list[SliceResult], *failures: SliceFailu
     return folder
 
 
-def edit_json(folder: Path, change: dict[str, object]) -> None:
-    """Put something into the record of the first slice."""
+def still(result: SliceResult) -> SliceResult:
+    """The slice with its landmarks where they lie at ED, as a tracker leaves them that sees no tags."""
+    points_px = np.repeat(result.landmarks.points_px[:1], result.cine.n_frames, axis=0)
+    landmarks = replace(result.landmarks, points_px=points_px)
+    strain = slice_strain(landmarks, result.cine.spacing_xy_mm, result.cine.frame_times_ms)
+    return replace(result, landmarks=landmarks, strain=strain)
+
+
+def reject(folder: Path, *places: int) -> Path:
+    """Grade some slices of written results as to be rejected."""
+    for place in places:
+        edit_json(folder, {"quality": {"grade": "reject", "reasons": ["no tags are seen"]}}, place)
+    return folder
+
+
+def edit_json(folder: Path, change: dict[str, object], place: int = 0) -> None:
+    """Put something into the record of a slice."""
     path = folder / "results.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    record["slices"][0].update(change)
+    record["slices"][place].update(change)
     path.write_text(json.dumps(record), encoding="utf-8")
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saved_results import short_axis_slices, write_results
+from saved_results import reject, short_axis_slices, still, write_results
 from tagstrain.data import Insertion, Point
+from tagstrain.mechanics import StudyMechanics
 from tagstrain.report.mechanics_files import write_mechanics
 from tagstrain.report.saved_study import SavedStudy, read_saved_study
 
@@ -28,15 +29,19 @@ def saved(tmp_path: Path) -> SavedStudy:
 
 @pytest.fixture
 def folder(tmp_path: Path, saved: SavedStudy) -> Path:
-    assert saved.mechanics is not None
-    write_mechanics(tmp_path / "case_7", saved.results, saved.mechanics)
+    write_mechanics(tmp_path / "case_7", saved)
     return tmp_path / "case_7"
+
+
+def ventricle_of(saved: SavedStudy) -> StudyMechanics:
+    assert saved.function is not None
+    assert saved.function.ventricle is not None
+    return saved.function.ventricle
 
 
 def test_table_holds_what_was_measured_once_and_with_its_unit(folder: Path, saved: SavedStudy) -> None:
     table = pd.read_csv(folder / "mechanics.csv", keep_default_na=False)
-    mechanics = saved.mechanics
-    assert mechanics is not None
+    mechanics = ventricle_of(saved)
     names = ["slice", "region", "component", "measure"]
     assert not table.duplicated(names).any()
     values = table.set_index(names)
@@ -57,8 +62,7 @@ def test_json_holds_the_curves_with_null_for_what_is_missing(folder: Path, saved
     text = (folder / "mechanics.json").read_text(encoding="utf-8")
     assert "NaN" not in text
     record = json.loads(text)
-    mechanics = saved.mechanics
-    assert mechanics is not None
+    mechanics = ventricle_of(saved)
     segment = record["ventricle"]["circumferential"]["segments"]["1"]
     np.testing.assert_allclose(segment["curve"], mechanics.circumferential.segments[:, 0], atol=1e-6)
     assert set(record["ventricle"]["radial"]["segments"]) == {str(number) for number in range(1, 17)}
@@ -71,8 +75,41 @@ def test_a_slice_without_a_level_has_no_segments(tmp_path: Path) -> None:
     result = short_axis_slices(6)[0]
     unknown = replace(result, cine=replace(result.cine, level="unknown", affine=None))
     saved = read_saved_study(write_results(tmp_path / "a", [unknown]))
-    assert saved.mechanics is not None
-    write_mechanics(tmp_path / "a", saved.results, saved.mechanics)
+    write_mechanics(tmp_path / "a", saved)
     regions = set(pd.read_csv(tmp_path / "a" / "mechanics.csv").region)
     assert regions == {"ventricle", "slice", "layer_endo", "layer_mid", "layer_epi"}
     assert json.loads((tmp_path / "a" / "mechanics.json").read_text())["ventricle"]["twist"] is None
+
+
+def test_a_rejected_slice_is_named_and_in_no_value_of_the_ventricle(tmp_path: Path) -> None:
+    basal, mid, apical = short_axis_slices(8)
+    folder = reject(write_results(tmp_path / "a", [basal, still(mid), apical]), 1)
+    write_mechanics(folder, read_saved_study(folder))
+    without = write_results(tmp_path / "b", [basal, apical])
+    write_mechanics(without, read_saved_study(without))
+    record, other = (json.loads((path / "mechanics.json").read_text(encoding="utf-8")) for path in (folder, without))
+    assert record["ventricle"] == other["ventricle"]
+    assert record["left_out"] == [{"name": "mid", "reason": "quality reject"}]
+    assert other["left_out"] == []
+    assert [entry["quality"] for entry in record["slices"]] == [None, "reject", None]
+    table = pd.read_csv(folder / "mechanics.csv", keep_default_na=False)
+    assert {row.slice: row.quality for row in table.itertuples()} == {
+        "": "",
+        "basal": "",
+        "mid": "reject",
+        "apical": "",
+    }
+    assert not {"segment_7", "segment_12"} & set(table.region)
+    pd.testing.assert_frame_equal(
+        table[table.slice != "mid"].reset_index(drop=True),
+        pd.read_csv(without / "mechanics.csv", keep_default_na=False),
+    )
+
+
+def test_where_every_slice_is_rejected_there_are_no_values_of_the_ventricle(tmp_path: Path) -> None:
+    folder = reject(write_results(tmp_path / "a", short_axis_slices(6)), 0, 1, 2)
+    write_mechanics(folder, read_saved_study(folder))
+    record = json.loads((folder / "mechanics.json").read_text(encoding="utf-8"))
+    assert record["ventricle"] is None
+    assert [entry["name"] for entry in record["left_out"]] == ["basal", "mid", "apical"]
+    assert set(pd.read_csv(folder / "mechanics.csv").slice) == {"basal", "mid", "apical"}

@@ -146,8 +146,9 @@ def test_a_slice_without_regional_function_is_named_and_leaves_the_others_their_
     folder = write_results(tmp_path / "a", [basal, mid, apical], SliceFailure("fourth", "empty"))
     study = read_saved_study(folder)
     assert [result.name for result in study.results.slices] == ["basal", "apical"]
-    assert study.mechanics is not None
-    assert study.mechanics.twist is not None
+    assert study.function is not None
+    assert study.function.ventricle is not None
+    assert study.function.ventricle.twist is not None
     assert study.results.failures == (SliceFailure("fourth", "empty"),)
     page = render_page(study)
     assert "3 of 4 slices analyzed" in page

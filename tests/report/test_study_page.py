@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from contracting_slice import INNER_MM, OUTER_MM
-from saved_results import edit_json, short_axis_slices, write_results
+from saved_results import edit_json, reject, short_axis_slices, still, write_results
 from tagstrain.data import Insertion, Point, SliceFailure, SliceLevel
 from tagstrain.inference.mechanics import ventricle_mechanics
 from tagstrain.report.bulls_eye import SEGMENT_NAMES, bulls_eye_wedges
@@ -41,6 +42,11 @@ def words(page: str) -> str:
     """Text of the page without its scripts, styles and tags."""
     bare = re.sub(r"<(script|style).*?</\1>", " ", page, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", bare))
+
+
+def cards(page: str) -> list[str]:
+    """Texts of the key figures."""
+    return [words(card) for card in re.findall(r'<div class="card">(.*?)</div>', page)]
 
 
 def test_three_slices_of_sixty_frames_stay_below_six_megabytes(tmp_path: Path) -> None:
@@ -206,3 +212,26 @@ def test_numbers_are_written_for_readers() -> None:
     assert percent_text(-0.1734) == "−17.3 %"
     assert percent_text(-0.00001) == "0.0 %"
     assert number_text(float("nan"), 1, " ms") == number_text(None) == "–"
+
+
+def test_a_rejected_slice_changes_no_value_of_the_ventricle_and_is_named(tmp_path: Path) -> None:
+    basal, mid, apical = short_axis_slices(8)
+    page = page_of(reject(write_results(tmp_path / "a", [basal, still(mid), apical]), 1))
+    without = page_of(write_results(tmp_path / "b", [basal, apical]))
+    assert cards(page) == cards(without)
+    assert page.count("not measured</title>") == 3 * 6
+    assert "mid: left out of the ventricle's values: quality reject" in html.unescape(words(page))
+    assert "mid: quality reject: no tags are seen" in words(page)
+    (flat,) = [trace for trace in page_data(page)["charts"]["circumferential"]["data"] if trace.get("name") == "mid"]
+    assert_allclose(flat["y"], 0, atol=1e-6)
+
+
+def test_a_study_of_rejected_slices_shows_them_and_says_why_there_is_no_ventricle(tmp_path: Path) -> None:
+    page = page_of(reject(write_results(tmp_path / "a", short_axis_slices(4)), 0, 1, 2))
+    assert "No values of the whole ventricle: quality reject." in words(page)
+    assert cards(page) == []
+    assert "Whole ventricle" not in page
+    assert "<svg" not in page
+    data = page_data(page)
+    assert len(data["slices"]) == 3
+    assert {trace["name"] for trace in data["charts"]["rate"]["data"]} == {"basal", "mid", "apical"}

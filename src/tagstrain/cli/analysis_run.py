@@ -153,8 +153,9 @@ class AnalysisRun:
         except InputError as error:
             self._warn(f"{key}: no regional function and no report: {error}")
             return
-        if saved.mechanics is not None:
-            write_mechanics(folder, saved.results, saved.mechanics)
+        write_mechanics(folder, saved)
+        if saved.function is not None and saved.function.ventricle is None:
+            self._warn(f"{key}: no values of the whole ventricle: {saved.function.ventricle_missing}")
         if self.figures:
             from tagstrain.report.study_page import write_page
 

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import SliceResult, StudyResult
+from tagstrain.data import SliceResult
 from tagstrain.io import atomic_file
 from tagstrain.mechanics.rotation import Twist
 from tagstrain.mechanics.slice_mechanics import RegionalMeasures, SliceMechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics, VentricleCurves
 from tagstrain.mechanics.timing import CurveMeasures
 from tagstrain.report.results_json import plain
+from tagstrain.report.saved_study import SavedStudy
+from tagstrain.report.study_function import StudyFunction
 
 MECHANICS_JSON = "mechanics.json"
 MECHANICS_CSV = "mechanics.csv"
@@ -28,7 +30,9 @@ CONVENTIONS = {
     "the wall; shortening is negative",
     "components": "in the polar frame of the ventricle at ED",
     "measures": "read from the smoothed curve; times since the R wave",
-    "end_systole": "of the mean circumferential strain of all slices, for every slice alike",
+    "ventricle": "from the slices that left_out does not name; null without any",
+    "end_systole": "of the ventricle's mean circumferential strain, for every slice alike; of the slice's own where "
+    "there is no ventricle",
     "segment": "AHA segment, Cerqueira et al., Circulation 2002;105:539-542; in mechanics.csv 'reliable' says whether "
     "the insertion of the right ventricle, where they start, is known well enough in every slice that it needs",
     "rotation": "mean of all rings, counter-clockwise as seen from the apex is positive; twist is apical less basal",
@@ -52,26 +56,36 @@ class MeasureRow(NamedTuple):
     unit: str
     reliable: str
     """``yes`` or ``no`` for segments, by the insertion of the right ventricle; empty elsewhere."""
+    quality: str
+    """Grade of the slice; empty where it was not assessed, and for the whole ventricle."""
 
 
-def write_mechanics(folder: Path, study: StudyResult, mechanics: StudyMechanics) -> None:
-    """Write both files into a study's folder; replaces earlier ones.
+def write_mechanics(folder: Path, study: SavedStudy) -> None:
+    """Write both files into a study's folder, if it has regional function; replaces earlier ones.
 
     Raises
     ------
     OutputError
         If the folder cannot be written to.
     """
+    function = study.function
+    if function is None:
+        return
+    provenance = study.results.provenance
     record = {
-        "study": study.key,
+        "study": study.results.key,
         "software": "tagstrain",
-        "software_version": study.provenance.software_version,
-        "tracker": study.provenance.tracker,
-        "weights": dict(study.provenance.weights),
-        "disclaimer": study.provenance.disclaimer,
+        "software_version": provenance.software_version,
+        "tracker": provenance.tracker,
+        "weights": dict(provenance.weights),
+        "disclaimer": provenance.disclaimer,
         "conventions": CONVENTIONS,
-        "ventricle": _ventricle_record(mechanics),
-        "slices": [_slice_record(result, part) for result, part in zip(study.slices, mechanics.slices, strict=True)],
+        "ventricle": None if function.ventricle is None else _ventricle_record(function.ventricle),
+        "left_out": [{"name": name, "reason": reason} for name, reason in function.left_out.items()],
+        "slices": [
+            {**_slice_record(result, part), "quality": _grade(study, result) or None}
+            for result, part in zip(study.results.slices, function.slices, strict=True)
+        ],
     }
     with atomic_file(folder / MECHANICS_JSON, overwrite=True) as temporary:
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
@@ -82,35 +96,44 @@ def write_mechanics(folder: Path, study: StudyResult, mechanics: StudyMechanics)
     ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(MeasureRow._fields)
-        for row in measure_rows(study, mechanics):
+        for row in measure_rows(study, function):
             value = f"{row.value:.6g}" if isfinite(row.value) else ""
             writer.writerow({**row._asdict(), "value": value}.values())
 
 
-def measure_rows(study: StudyResult, mechanics: StudyMechanics) -> Iterator[MeasureRow]:
-    """Every measure of the whole ventricle, then of every slice."""
-    reliable = segments_reliable(study.slices, mechanics)
+def measure_rows(study: SavedStudy, function: StudyFunction) -> Iterator[MeasureRow]:
+    """Every measure of the whole ventricle, if there is one, then of every slice."""
+    key, results = study.results.key, study.results.slices
+    if function.ventricle is not None:
+        yield from _ventricle_rows(key, function.ventricle, segments_reliable(results, function))
+    for result, part in zip(results, function.slices, strict=True):
+        grade = _grade(study, result)
+        for component, regional in (("circumferential", part.circumferential), ("radial", part.radial)):
+            yield from _rows(key, result.name, "slice", component, regional.slice_mean, quality=grade)
+            for layer, measures in regional.layers.items():
+                yield from _rows(key, result.name, f"layer_{layer}", component, measures, quality=grade)
+
+
+def _ventricle_rows(key: str, mechanics: StudyMechanics, reliable: Mapping[int, bool]) -> Iterator[MeasureRow]:
+    """Every measure of the whole ventricle."""
     components = {"circumferential": mechanics.circumferential, "radial": mechanics.radial}
     for component, curves in components.items():
-        yield from _rows(study.key, "", "ventricle", component, curves.global_measures)
+        yield from _rows(key, "", "ventricle", component, curves.global_measures)
         for number, measures in curves.segment_measures.items():
             trust = "yes" if reliable[number] else "no"
-            yield from _rows(study.key, "", f"segment_{number}", component, measures, trust)
+            yield from _rows(key, "", f"segment_{number}", component, measures, trust)
     indices = {"dyssynchrony": mechanics.dyssynchrony._asdict(), "twist": _twist_numbers(mechanics.twist)}
     for component, numbers in indices.items():
         for name, value in numbers.items():
-            yield MeasureRow(study.key, "", "ventricle", component, name, value, _unit(name), "")
-    for result, part in zip(study.slices, mechanics.slices, strict=True):
-        for component, regional in (("circumferential", part.circumferential), ("radial", part.radial)):
-            yield from _rows(study.key, result.name, "slice", component, regional.slice_mean)
-            for layer, measures in regional.layers.items():
-                yield from _rows(study.key, result.name, f"layer_{layer}", component, measures)
+            yield MeasureRow(key, "", "ventricle", component, name, value, _unit(name), "", "")
 
 
-def segments_reliable(results: Sequence[SliceResult], mechanics: StudyMechanics) -> dict[int, bool]:
-    """By AHA segment: whether the RV insertion is known well enough in every slice that shows it."""
+def segments_reliable(results: Sequence[SliceResult], function: StudyFunction) -> dict[int, bool]:
+    """By AHA segment of the ventricle: whether the RV insertion is known well enough in every slice that shows it."""
     reliable: dict[int, bool] = {}
-    for result, part in zip(results, mechanics.slices, strict=True):
+    for result, part in zip(results, function.slices, strict=True):
+        if result.name in function.left_out:
+            continue
         is_known = result.insertion is not None and result.insertion.is_reliable
         for number in part.deformation.segments:
             reliable[number] = reliable.get(number, True) and is_known
@@ -118,11 +141,23 @@ def segments_reliable(results: Sequence[SliceResult], mechanics: StudyMechanics)
 
 
 def _rows(
-    study: str, slice_name: str, region: str, component: str, measures: CurveMeasures, reliable: str = ""
+    study: str,
+    slice_name: str,
+    region: str,
+    component: str,
+    measures: CurveMeasures,
+    reliable: str = "",
+    quality: str = "",
 ) -> Iterator[MeasureRow]:
     """The measures of one curve."""
     for name, value in _numbers(measures).items():
-        yield MeasureRow(study, slice_name, region, component, name, value, _unit(name), reliable)
+        yield MeasureRow(study, slice_name, region, component, name, value, _unit(name), reliable, quality)
+
+
+def _grade(study: SavedStudy, result: SliceResult) -> str:
+    """Grade of a slice; empty where it was not assessed."""
+    quality = study.qualities.get(result.name)
+    return "" if quality is None else str(quality.grade)
 
 
 def _numbers(measures: CurveMeasures) -> dict[str, float]:
@@ -150,7 +185,7 @@ def _twist_numbers(twist: Twist | None) -> dict[str, float]:
 
 
 def _ventricle_record(mechanics: StudyMechanics) -> dict[str, Any]:
-    """Curves and measures over all slices."""
+    """Curves and measures of the whole ventricle."""
     twist = mechanics.twist
     return {
         "frame_times_ms": _plain(mechanics.frame_times_ms),

@@ -17,9 +17,11 @@ from tagstrain.mechanics.timing import CurveMeasures
 from tagstrain.report.bulls_eye import SEGMENT_NAMES
 from tagstrain.report.page_text import number_text
 from tagstrain.report.references import CIRCUMFERENTIAL_PEAK, ReferenceRange
+from tagstrain.report.study_function import StudyFunction
 
 INK = "#1b1f24"
 REFERENCE_COLOR = "#dcefe0"
+_VENTRICLE = "ventricle"
 _LEVEL_COLORS = {"basal": "#1d4ed8", "mid": "#c2410c", "apical": "#0f766e"}
 _FURTHER_COLORS = ("#7c3aed", "#a16207", "#be185d", "#4d7c0f", "#0e7490", "#6b7280")
 _LEVEL_SHADES = {
@@ -43,41 +45,47 @@ class Chart:
     """``data`` and ``layout`` as plotly takes them."""
 
 
-def strain_charts(mechanics: StudyMechanics, slice_names: Sequence[str]) -> list[Chart]:
+def strain_charts(function: StudyFunction, slice_names: Sequence[str]) -> list[Chart]:
     """Strain by slice and, where there are any, by segment, strain rate, rotation and twist."""
+    ventricle = function.ventricle
     return [
-        _strain_chart(mechanics, slice_names, "circumferential", CIRCUMFERENTIAL_PEAK),
-        *([_segment_chart(mechanics)] if mechanics.circumferential.segment_measures else []),
-        _strain_chart(mechanics, slice_names, "radial", None),
-        _rate_chart(mechanics, slice_names),
-        _rotation_chart(mechanics, slice_names),
+        _strain_chart(function, slice_names, "circumferential", CIRCUMFERENTIAL_PEAK),
+        *([_segment_chart(function, ventricle)] if ventricle and ventricle.circumferential.segment_measures else []),
+        _strain_chart(function, slice_names, "radial", None),
+        _rate_chart(function, slice_names),
+        _rotation_chart(function, slice_names),
     ]
 
 
-def chart_legend(mechanics: StudyMechanics, slice_names: Sequence[str]) -> list[tuple[str, str]]:
+def chart_legend(function: StudyFunction, slice_names: Sequence[str]) -> list[tuple[str, str]]:
     """Names and colors of the curves that the charts share."""
-    slices = list(zip(slice_names, _slice_colors(mechanics), strict=True))
-    return slices if len(slices) == 1 else [*slices, ("all slices; twist", INK)]
+    slices = list(zip(slice_names, _slice_colors(function), strict=True))
+    return slices if _together(function) is None else [*slices, (f"{_VENTRICLE}; twist", INK)]
+
+
+def _together(function: StudyFunction) -> StudyMechanics | None:
+    """The ventricle where it is more than one slice, whose curves are its own."""
+    ventricle = function.ventricle
+    return None if ventricle is None or len(ventricle.slices) == 1 else ventricle
 
 
 def _strain_chart(
-    mechanics: StudyMechanics, names: Sequence[str], component: str, reference: ReferenceRange | None
+    function: StudyFunction, names: Sequence[str], component: str, reference: ReferenceRange | None
 ) -> Chart:
     """One strain component of every slice and of the whole ventricle, with its peaks."""
     traces: list[dict[str, Any]] = []
     said = []
-    ventricle: VentricleCurves = getattr(mechanics, component)
-    for name, color, slice_ in zip(names, _slice_colors(mechanics), mechanics.slices, strict=True):
+    for name, color, slice_ in zip(names, _slice_colors(function), function.slices, strict=True):
         curves = getattr(slice_.deformation, component).slice_mean
         measures = getattr(slice_, component).slice_mean
         traces += _measured(name, color, curves, slice_.deformation.motion.frame_times_ms, measures)
         said.append(_peak_in_words(name, measures))
-    if len(names) > 1:
-        traces += _measured(
-            "all slices", INK, ventricle.global_mean, mechanics.frame_times_ms, ventricle.global_measures, 3.0
-        )
-        said.append(_peak_in_words("all slices", ventricle.global_measures))
-    layout = _layout(mechanics, " %")
+    together = _together(function)
+    if together is not None:
+        whole: VentricleCurves = getattr(together, component)
+        traces += _measured(_VENTRICLE, INK, whole.global_mean, together.frame_times_ms, whole.global_measures, 3.0)
+        said.append(_peak_in_words(_VENTRICLE, whole.global_measures))
+    layout = _layout(function, " %")
     if reference is not None:
         layout["shapes"].append(_band(reference))
         said.append(f"peaks of healthy adults: {_range_in_words(reference)}")
@@ -85,13 +93,13 @@ def _strain_chart(
     return Chart(component, title, f"{title}: " + "; ".join(said), {"data": traces, "layout": layout})
 
 
-def _segment_chart(mechanics: StudyMechanics) -> Chart:
+def _segment_chart(function: StudyFunction, ventricle: StudyMechanics) -> Chart:
     """Circumferential strain of every AHA segment, one family of colors per level."""
-    curves = mechanics.circumferential
+    curves = ventricle.circumferential
     shades = [color for level in _LEVEL_SHADES.values() for color in level]
     traces = []
     for number in curves.segment_measures:
-        curve = smooth_curve(curves.segments[:, number - 1], mechanics.frame_times_ms)
+        curve = smooth_curve(curves.segments[:, number - 1], ventricle.frame_times_ms)
         if curve is not None:
             name = f"{number} {SEGMENT_NAMES[number]}"
             traces.append(_line(name, shades[number - 1], curve, 100 * curve.values, 1.6))
@@ -101,51 +109,58 @@ def _segment_chart(mechanics: StudyMechanics) -> Chart:
         f"Circumferential strain of {len(traces)} AHA segments; "
         f"peaks from {number_text(lowest, 1)} to {number_text(highest, 1)} %"
     )
-    figure = {"data": traces, "layout": _layout(mechanics, " %")}
+    figure = {"data": traces, "layout": _layout(function, " %")}
     return Chart("segments", "Circumferential strain by segment", summary, figure)
 
 
-def _rate_chart(mechanics: StudyMechanics, names: Sequence[str]) -> Chart:
+def _rate_chart(function: StudyFunction, names: Sequence[str]) -> Chart:
     """Rate of the circumferential strain of every slice and of the whole ventricle."""
     traces = [
         _line(name, color, curve, curve.rates_per_s, 1.8)
-        for name, color, curve in _slice_curves(mechanics, names, lambda slice_: slice_.circumferential.slice_mean)
+        for name, color, curve in _slice_curves(function, names, lambda slice_: slice_.circumferential.slice_mean)
     ]
-    ventricle = mechanics.circumferential
-    curve = smooth_curve(ventricle.global_mean, mechanics.frame_times_ms)
-    if curve is not None and len(names) > 1:
-        traces.append(_line("all slices", INK, curve, curve.rates_per_s, 3.0))
-    measures = ventricle.global_measures
-    summary = (
-        f"Circumferential strain rate of all slices: {number_text(measures.systolic_rate_per_s, 2, ' per s')} at its "
-        f"fastest in systole, {number_text(measures.early_diastolic_rate_per_s, 2, ' per s')} early in diastole"
+    measured = [(name, slice_.circumferential.slice_mean) for name, slice_ in zip(names, function.slices, strict=True)]
+    together = _together(function)
+    if together is not None:
+        whole = together.circumferential
+        curve = smooth_curve(whole.global_mean, together.frame_times_ms)
+        if curve is not None:
+            traces.append(_line(_VENTRICLE, INK, curve, curve.rates_per_s, 3.0))
+        measured = [(_VENTRICLE, whole.global_measures)]
+    said = (
+        f"{name}: {number_text(measures.systolic_rate_per_s, 2, ' per s')} at its fastest in systole, "
+        f"{number_text(measures.early_diastolic_rate_per_s, 2, ' per s')} early in diastole"
+        for name, measures in measured
     )
-    figure = {"data": traces, "layout": _layout(mechanics, "")}
+    summary = "Circumferential strain rate: " + "; ".join(said)
+    figure = {"data": traces, "layout": _layout(function, "")}
     return Chart("rate", "Circumferential strain rate, 1/s", summary, figure)
 
 
-def _rotation_chart(mechanics: StudyMechanics, names: Sequence[str]) -> Chart:
+def _rotation_chart(function: StudyFunction, names: Sequence[str]) -> Chart:
     """Rotation of every slice, and the twist between base and apex."""
     traces = [
         _line(name, color, curve, curve.values, 1.8)
-        for name, color, curve in _slice_curves(mechanics, names, lambda slice_: slice_.slice_rotation_deg)
+        for name, color, curve in _slice_curves(function, names, lambda slice_: slice_.slice_rotation_deg)
     ]
-    twist = mechanics.twist
-    summary = "Rotation since ED, counter-clockwise as seen from the apex positive; " + mechanics.twist_missing
+    ventricle = function.ventricle
+    twist = None if ventricle is None else ventricle.twist
+    why_no_twist = "no twist" if ventricle is None else ventricle.twist_missing
+    summary = "Rotation since ED, counter-clockwise as seen from the apex positive; " + why_no_twist
     if twist is not None:
         curve = smooth_curve(twist.twist_deg, twist.frame_times_ms)
         if curve is not None:
             traces.append(_line("twist", INK, curve, curve.values, 3.0))
             traces.append(_peak_mark("twist", INK, twist.time_to_peak_ms, twist.peak_twist_deg))
         summary += f"twist of {number_text(twist.peak_twist_deg, 1, '°')} at {number_text(twist.time_to_peak_ms)} ms"
-    return Chart("rotation", "Rotation and twist", summary, {"data": traces, "layout": _layout(mechanics, "°")})
+    return Chart("rotation", "Rotation and twist", summary, {"data": traces, "layout": _layout(function, "°")})
 
 
 def _slice_curves(
-    mechanics: StudyMechanics, names: Sequence[str], values_of: Callable[[SliceDeformation], NDArray[np.float64]]
+    function: StudyFunction, names: Sequence[str], values_of: Callable[[SliceDeformation], NDArray[np.float64]]
 ) -> Iterator[tuple[str, str, SmoothCurve]]:
     """Name, color and smooth curve of something measured over time in every slice, where it is known."""
-    for name, color, slice_ in zip(names, _slice_colors(mechanics), mechanics.slices, strict=True):
+    for name, color, slice_ in zip(names, _slice_colors(function), function.slices, strict=True):
         curve = smooth_curve(values_of(slice_.deformation), slice_.deformation.motion.frame_times_ms)
         if curve is not None:
             yield name, color, curve
@@ -202,12 +217,13 @@ def _peak_mark(name: str, color: str, time_ms: float, value: float) -> dict[str,
 _NOTE: dict[str, Any] = {"showarrow": False, "font": {"size": 11, "color": "#4b5563"}}
 
 
-def _layout(mechanics: StudyMechanics, tick_unit: str) -> dict[str, Any]:
-    """Axes of a chart, with ED and ES marked; margins are fixed, since the page draws the moving time over them."""
-    phases = mechanics.phases
-    marks = {"ED": phases.ed_ms, "ES": phases.es_ms}
-    first_ms = min(float(slice_.deformation.motion.frame_times_ms[0]) for slice_ in mechanics.slices)
-    last_ms = max(float(slice_.deformation.motion.frame_times_ms[-1]) for slice_ in mechanics.slices)
+def _layout(function: StudyFunction, tick_unit: str) -> dict[str, Any]:
+    """Axes of a chart, with ED and ES of the ventricle marked; margins are fixed, since the page draws the moving time
+    over them."""
+    ventricle = function.ventricle
+    marks = {} if ventricle is None else {"ED": ventricle.phases.ed_ms, "ES": ventricle.phases.es_ms}
+    first_ms = min(float(slice_.deformation.motion.frame_times_ms[0]) for slice_ in function.slices)
+    last_ms = max(float(slice_.deformation.motion.frame_times_ms[-1]) for slice_ in function.slices)
     axis = {"fixedrange": True, "gridcolor": "#e3e7ec", "zerolinecolor": "#8a94a0", "tickfont": {"size": 11}}
     return {
         "margin": {"l": 46, "r": 10, "t": 18, "b": 26},
@@ -247,10 +263,10 @@ def _band(reference: ReferenceRange) -> dict[str, Any]:
     }
 
 
-def _slice_colors(mechanics: StudyMechanics) -> list[str]:
+def _slice_colors(function: StudyFunction) -> list[str]:
     """The color of its level for the first slice of each, another for every further slice."""
     left, further = dict(_LEVEL_COLORS), cycle(_FURTHER_COLORS)
-    return [left.pop(slice_.deformation.motion.level, "") or next(further) for slice_ in mechanics.slices]
+    return [left.pop(slice_.deformation.motion.level, "") or next(further) for slice_ in function.slices]
 
 
 def _peak_in_words(name: str, measures: CurveMeasures) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tagstrain.data import SliceLevel, SliceResult
-from tagstrain.mechanics.slice_deformation import SliceDeformation
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.report.saved_study import SavedStudy
 
@@ -30,7 +29,7 @@ class Note(NamedTuple):
 
 def study_notes(study: SavedStudy) -> list[Note]:
     """Failures, warnings and grades of the slices, then what could not be measured or had to be assumed."""
-    results, mechanics = study.results, study.mechanics
+    results, function = study.results, study.function
     notes = [Note(WHOLE_STUDY, warning) for warning in study.warnings]
     notes += [Note(failure.name, f"not analyzed: {failure.reason}") for failure in results.failures]
     for result, reason in study.without_function:
@@ -40,12 +39,11 @@ def study_notes(study: SavedStudy) -> list[Note]:
         notes += _slice_notes(study, result)
         if result.cine.level is SliceLevel.UNKNOWN:
             notes.append(Note(result.name, "its level is not known, so it is in no bull's-eye"))
-    if mechanics is None:
+    if function is None:
         return [*notes, Note(WHOLE_STUDY, "no slice could be measured, so there are no curves and no values")]
-    if any(slice_.segments and slice_.motion.insertion_angle_rad is None for slice_ in _deformations(mechanics)):
-        notes.append(Note(WHOLE_STUDY, _INSERTION_ASSUMED))
-    if mechanics.twist is None:
-        notes.append(Note(WHOLE_STUDY, mechanics.twist_missing))
+    if function.ventricle is not None:
+        notes += [Note(name, f"left out of the ventricle's values: {why}") for name, why in function.left_out.items()]
+        notes += _ventricle_notes(function.ventricle)
     if not study.qualities:
         notes.append(Note(WHOLE_STUDY, "the quality of the slices was not assessed"))
     return notes
@@ -58,6 +56,12 @@ def _slice_notes(study: SavedStudy, result: SliceResult) -> list[Note]:
     return [Note(result.name, text) for text in (*reasons, *result.warnings)]
 
 
-def _deformations(mechanics: StudyMechanics) -> list[SliceDeformation]:
-    """What every slice was measured from."""
-    return [slice_.deformation for slice_ in mechanics.slices]
+def _ventricle_notes(ventricle: StudyMechanics) -> list[Note]:
+    """What was assumed for the ventricle's values, or could not be measured."""
+    notes = []
+    deformations = [slice_.deformation for slice_ in ventricle.slices]
+    if any(slice_.segments and slice_.motion.insertion_angle_rad is None for slice_ in deformations):
+        notes.append(Note(WHOLE_STUDY, _INSERTION_ASSUMED))
+    if ventricle.twist is None:
+        notes.append(Note(WHOLE_STUDY, ventricle.twist_missing))
+    return notes

@@ -67,7 +67,7 @@ def key_figures(mechanics: StudyMechanics) -> list[KeyFigure]:
 
 
 def ventricle_table(mechanics: StudyMechanics) -> Table:
-    """Everything measured over all slices together."""
+    """Everything measured of the whole ventricle."""
     circumferential, radial = mechanics.circumferential.global_measures, mechanics.radial.global_measures
     dyssynchrony = mechanics.dyssynchrony
     recovery = circumferential.diastolic_recovery
@@ -91,7 +91,7 @@ def ventricle_table(mechanics: StudyMechanics) -> Table:
 
 
 def slice_table(
-    results: Sequence[SliceResult], mechanics: StudyMechanics, qualities: Mapping[str, SavedQuality]
+    results: Sequence[SliceResult], slices: Sequence[SliceMechanics], qualities: Mapping[str, SavedQuality]
 ) -> Table:
     """One row per slice, with its grade."""
     header = (
@@ -107,8 +107,7 @@ def slice_table(
         "Circ. peak, mid-wall chords",
     )
     rows = (
-        _slice_row(result, slice_, qualities.get(result.name))
-        for result, slice_ in zip(results, mechanics.slices, strict=True)
+        _slice_row(result, slice_, qualities.get(result.name)) for result, slice_ in zip(results, slices, strict=True)
     )
     return Table("Slices", header, tuple(rows))
 

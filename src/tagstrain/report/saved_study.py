@@ -28,13 +28,13 @@ from tagstrain.data import (
     TaggedCine,
 )
 from tagstrain.errors import InputError
-from tagstrain.inference.mechanics import slice_motion, ventricle_mechanics
+from tagstrain.inference.mechanics import slice_motion
 from tagstrain.inference.strain import slice_strain
 from tagstrain.mechanics.slice_deformation import deform_slice
-from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.quality import Grade
 from tagstrain.quality.error_model import Interval
 from tagstrain.report.heart_images import HeartImages
+from tagstrain.report.study_function import StudyFunction, study_function
 
 RESULTS_JSON = "results.json"
 RESULTS_HDF5 = "results.h5"
@@ -67,7 +67,7 @@ class SavedStudy:
     """The cines are cut to the heart, in 8 bits, and all points are in pixels of that part. Slices that allow no
     regional function are left out."""
     without_function: tuple[SliceWithoutFunction, ...]
-    mechanics: StudyMechanics | None
+    function: StudyFunction | None
     """Regional function of ``results.slices``; None where there is none."""
     qualities: Mapping[str, SavedQuality]
     """Of every slice that was assessed, by slice name."""
@@ -92,8 +92,11 @@ def read_saved_study(folder: Path) -> SavedStudy:
             record = _read_json(json_path)
             written = [_read_slice(entry, file) for entry in record["slices"]]
         slices, without_function = _measurable(written)
+        qualities = {
+            entry["name"]: _read_quality(entry["quality"]) for entry in record["slices"] if entry.get("quality")
+        }
         return SavedStudy(
-            mechanics=_mechanics(json_path, slices),
+            function=_function(json_path, slices, qualities),
             results=StudyResult(
                 record["study"],
                 record["source"],
@@ -102,9 +105,7 @@ def read_saved_study(folder: Path) -> SavedStudy:
                 tuple(SliceFailure(entry["name"], entry["reason"]) for entry in record["failures"]),
             ),
             without_function=without_function,
-            qualities={
-                entry["name"]: _read_quality(entry["quality"]) for entry in record["slices"] if entry.get("quality")
-            },
+            qualities=qualities,
             warnings=tuple(record.get("warnings", ())),
             conventions=dict(record["conventions"]),
         )
@@ -129,10 +130,13 @@ def _measurable(results: Sequence[SliceResult]) -> tuple[tuple[SliceResult, ...]
     return tuple(slices), tuple(others)
 
 
-def _mechanics(path: Path, slices: tuple[SliceResult, ...]) -> StudyMechanics | None:
-    """Function of the ventricle that the slices are of."""
+def _function(
+    path: Path, slices: tuple[SliceResult, ...], qualities: Mapping[str, SavedQuality]
+) -> StudyFunction | None:
+    """Function of the slices and of the ventricle that they are of."""
+    grades = {name: quality.grade for name, quality in qualities.items()}
     try:
-        return ventricle_mechanics(slices) if slices else None
+        return study_function(slices, grades) if slices else None
     except ValueError as error:
         problem = f"allows no regional function: {error}"
         raise InputError(path, problem, "Analyze its slices as separate studies") from error

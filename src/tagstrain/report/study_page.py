@@ -14,7 +14,6 @@ from plotly.offline import get_plotlyjs
 
 from tagstrain import __version__
 from tagstrain.io import atomic_file
-from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.report.mechanics_files import segments_reliable
 from tagstrain.report.page_bulls_eyes import bulls_eyes
 from tagstrain.report.page_charts import REFERENCE_COLOR, chart_legend, strain_charts
@@ -25,6 +24,7 @@ from tagstrain.report.panels import ring_colors
 from tagstrain.report.references import CIRCUMFERENTIAL_PEAK
 from tagstrain.report.saved_study import SavedStudy, read_saved_study
 from tagstrain.report.strain_colors import ColorScale, circumferential_scale, radial_scale
+from tagstrain.report.study_function import StudyFunction
 
 REPORT_HTML = "report.html"
 _ASSETS = files("tagstrain.report") / "assets"
@@ -52,41 +52,43 @@ def write_page(folder: Path, study: SavedStudy) -> Path:
 
 def render_page(study: SavedStudy) -> str:
     """The report as HTML."""
-    results, mechanics = study.results, study.mechanics
+    results, function = study.results, study.function
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("study.html.j2").render(
         study=results,
-        mechanics=mechanics,
+        function=function,
         n_analyzed=len(results.slices) + len(study.without_function),
         notes=study_notes(study),
         conventions=study.conventions,
         software_version=__version__,
         css=_asset("page.css"),
         script=_asset("page.js"),
-        plotly=_plotly_packed() if mechanics else "",
-        **({} if mechanics is None else _function_parts(study, mechanics)),
+        plotly=_plotly_packed() if function else "",
+        **({} if function is None else _function_parts(study, function)),
     )
 
 
-def _function_parts(study: SavedStudy, mechanics: StudyMechanics) -> dict[str, Any]:
-    """What the page shows of a ventricle with at least one slice."""
+def _function_parts(study: SavedStudy, function: StudyFunction) -> dict[str, Any]:
+    """What the page shows of a study with at least one slice, and of its ventricle where there is one."""
     slices = study.results.slices
     names = [result.name for result in slices]
-    charts = strain_charts(mechanics, names)
+    charts = strain_charts(function, names)
+    ventricle = function.ventricle
+    tables = [slice_table(slices, function.slices, study.qualities)]
     return {
-        "key_figures": key_figures(mechanics),
-        "bulls_eyes": bulls_eyes(mechanics),
-        "are_segments_reliable": all(segments_reliable(slices, mechanics).values()),
+        "key_figures": [] if ventricle is None else key_figures(ventricle),
+        "bulls_eyes": () if ventricle is None else bulls_eyes(ventricle),
+        "are_segments_reliable": all(segments_reliable(slices, function).values()),
         "charts": charts,
-        "legend": chart_legend(mechanics, names),
+        "legend": chart_legend(function, names),
         "reference": CIRCUMFERENTIAL_PEAK,
         "reference_color": REFERENCE_COLOR,
-        "ventricle_table": ventricle_table(mechanics),
-        "tables": [slice_table(slices, mechanics, study.qualities), segment_table(mechanics)],
+        "ventricle_table": None if ventricle is None else ventricle_table(ventricle),
+        "tables": tables if ventricle is None else [*tables, segment_table(ventricle)],
         "page_data": {
-            "slices": [cine_record(result, slice_) for result, slice_ in zip(slices, mechanics.slices, strict=True)],
+            "slices": [cine_record(result, slice_) for result, slice_ in zip(slices, function.slices, strict=True)],
             "charts": {chart.key: chart.figure for chart in charts},
             "scales": {
                 "circumferential": _scale_record(circumferential_scale()),
