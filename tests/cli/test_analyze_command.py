@@ -401,3 +401,14 @@ def test_spacing_given_on_the_command_line_reaches_the_reader(analyze: Callable[
 def test_usage_errors_end_with_1(analyze: Callable[..., int], tmp_path: Path, arguments: list[str]) -> None:
     assert analyze(write_rows(tmp_path / "case.h5"), *arguments) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_are_not_taken_for_one_ventricle(
+    analyze: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyze(write_rows(tmp_path / "rows.h5", (False, False))) == 0
+    said = "rows: no values of the whole ventricle: slices of unknown level are not taken together"
+    assert said in " ".join(capsys.readouterr().err.split())
+    record = json.loads((tmp_path / "out" / "rows" / "mechanics.json").read_text())
+    assert record["ventricle"] is None
+    assert len(record["slices"]) == 2

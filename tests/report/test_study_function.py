@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from saved_results import short_axis_slices, still
+from tagstrain.data import SliceLevel, SliceResult
 from tagstrain.inference.mechanics import ventricle_mechanics
 from tagstrain.quality import Grade
 from tagstrain.report.study_function import study_function
@@ -50,3 +51,28 @@ def test_without_a_ventricle_every_slice_has_its_own_end_systole() -> None:
     assert function.ventricle_missing == "quality reject"
     early_ms, late_ms = (slice_.phases.es_ms for slice_ in function.slices)
     assert late_ms > 1.2 * early_ms
+
+
+def unplaced(result: SliceResult, name: str) -> SliceResult:
+    """The slice as a row of an HDF5 file."""
+    return replace(result, cine=replace(result.cine, name=name, level=SliceLevel.UNKNOWN, affine=None))
+
+
+def test_slices_that_know_neither_level_nor_place_are_no_ventricle() -> None:
+    rows = [unplaced(result, f"row_{k}") for k, result in enumerate(short_axis_slices(6))]
+    function = study_function(rows, {"row_1": Grade.REJECT})
+    assert function.ventricle is None
+    assert function.ventricle_missing == "slices of unknown level are not taken together"
+    assert set(function.left_out) == {"row_0", "row_1", "row_2"}
+    alone = study_function(rows[:1], {})
+    assert alone.ventricle is not None
+    assert not alone.left_out
+
+
+def test_slices_that_know_their_place_are_a_ventricle_without_the_others() -> None:
+    basal, mid, apical = short_axis_slices(6)
+    level_unknown = replace(mid, cine=replace(mid.cine, level=SliceLevel.UNKNOWN))
+    function = study_function([basal, level_unknown, unplaced(apical, "row_2")], {})
+    assert function.ventricle is not None
+    assert len(function.ventricle.slices) == 2
+    assert list(function.left_out) == ["row_2"]

@@ -235,3 +235,19 @@ def test_a_study_of_rejected_slices_shows_them_and_says_why_there_is_no_ventricl
     data = page_data(page)
     assert len(data["slices"]) == 3
     assert {trace["name"] for trace in data["charts"]["rate"]["data"]} == {"basal", "mid", "apical"}
+
+
+def test_rows_of_unknown_level_are_shown_one_by_one_and_a_slice_alone_by_its_name(tmp_path: Path) -> None:
+    rows = [
+        replace(result, cine=replace(result.cine, name=f"row_{k}", level=SliceLevel.UNKNOWN, affine=None))
+        for k, result in enumerate(short_axis_slices(4))
+    ]
+    page = page_of(write_results(tmp_path / "rows", rows))
+    assert "No values of the whole ventricle: slices of unknown level are not taken together." in words(page)
+    assert cards(page) == []
+    assert "Whole ventricle" not in page
+    assert "<td>not assessed</td>" in page
+    alone = page_of(write_results(tmp_path / "alone", rows[:1]))
+    assert len(cards(alone)) == 4
+    assert "<caption>Slice row_0</caption>" in alone
+    assert "Whole ventricle" not in alone

@@ -66,8 +66,8 @@ def key_figures(mechanics: StudyMechanics) -> list[KeyFigure]:
     return figures
 
 
-def ventricle_table(mechanics: StudyMechanics) -> Table:
-    """Everything measured of the whole ventricle."""
+def ventricle_table(mechanics: StudyMechanics, slice_names: Sequence[str]) -> Table:
+    """Everything measured of the whole ventricle, or of the one slice of it that there is."""
     circumferential, radial = mechanics.circumferential.global_measures, mechanics.radial.global_measures
     dyssynchrony = mechanics.dyssynchrony
     recovery = circumferential.diastolic_recovery
@@ -87,7 +87,8 @@ def ventricle_table(mechanics: StudyMechanics) -> Table:
     if mechanics.twist is not None:
         untwist = mechanics.twist.peak_untwist_rate_deg_per_s
         rows.append(("Peak untwist rate", number_text(untwist, 0, " °/s")))
-    return Table("Whole ventricle", ("Measure", "Value"), tuple(rows))
+    title = f"Slice {slice_names[0]}" if len(slice_names) == 1 else "Whole ventricle"
+    return Table(title, ("Measure", "Value"), tuple(rows))
 
 
 def slice_table(

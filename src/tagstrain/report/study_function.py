@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tagstrain.data import SliceResult
+from tagstrain.data import SliceLevel, SliceResult
 from tagstrain.inference.mechanics import slice_motion, ventricle_mechanics
 from tagstrain.mechanics.slice_mechanics import SliceMechanics, slice_mechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.quality import Grade
 
 REJECTED = f"quality {Grade.REJECT}"
+UNPLACED = "slices of unknown level are not taken together"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -33,7 +34,9 @@ class StudyFunction:
 
 
 def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> StudyFunction:
-    """Measure a study's slices, and the ventricle without those that are to be rejected.
+    """Measure a study's slices, and the ventricle without those that are to be rejected or may not be of it.
+
+    Of slices that know neither level nor place, as rows of an HDF5 file, nobody can say that they are of one ventricle.
 
     Parameters
     ----------
@@ -47,10 +50,19 @@ def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) 
     ValueError
         If the ventricle's slices share less than two frames' time.
     """
-    left_out = {result.name: REJECTED for result in results if grades.get(result.name) is Grade.REJECT}
+    left_out = dict(_left_out(results, grades))
     taken = [result for result in results if result.name not in left_out]
     ventricle = ventricle_mechanics(taken) if taken else None
     measured = {} if ventricle is None else dict(zip([result.name for result in taken], ventricle.slices, strict=True))
     es_ms = None if ventricle is None else ventricle.phases.es_ms
     slices = tuple(measured.get(result.name) or slice_mechanics(slice_motion(result), es_ms) for result in results)
     return StudyFunction(slices, ventricle, left_out)
+
+
+def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> Iterator[tuple[str, str]]:
+    """Name of every slice that may not stand for the ventricle, and why."""
+    for result in results:
+        if len(results) > 1 and result.cine.level is SliceLevel.UNKNOWN and result.cine.affine is None:
+            yield result.name, UNPLACED
+        elif grades.get(result.name) is Grade.REJECT:
+            yield result.name, REJECTED

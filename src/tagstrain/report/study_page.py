@@ -75,7 +75,7 @@ def _function_parts(study: SavedStudy, function: StudyFunction) -> dict[str, Any
     slices = study.results.slices
     names = [result.name for result in slices]
     charts = strain_charts(function, names)
-    ventricle = function.ventricle
+    ventricle, taken = function.ventricle, [name for name in names if name not in function.left_out]
     tables = [slice_table(slices, function.slices, study.qualities)]
     return {
         "key_figures": [] if ventricle is None else key_figures(ventricle),
@@ -85,7 +85,7 @@ def _function_parts(study: SavedStudy, function: StudyFunction) -> dict[str, Any
         "legend": chart_legend(function, names),
         "reference": CIRCUMFERENTIAL_PEAK,
         "reference_color": REFERENCE_COLOR,
-        "ventricle_table": None if ventricle is None else ventricle_table(ventricle),
+        "ventricle_table": None if ventricle is None else ventricle_table(ventricle, taken),
         "tables": tables if ventricle is None else [*tables, segment_table(ventricle)],
         "page_data": {
             "slices": [cine_record(result, slice_) for result, slice_ in zip(slices, function.slices, strict=True)],
