@@ -110,6 +110,9 @@ def test_a_ventricle_has_global_strain_all_segments_and_twist() -> None:
     study = study_mechanics(ventricle())
     assert_allclose(study.circumferential.global_mean, study.slices[0].deformation.circumferential.slice_mean)
     assert_allclose(study.circumferential.global_measures.time_to_peak_ms, ES_MS, atol=8)
+    assert_allclose(study.circumferential.layers, study.slices[0].deformation.circumferential.layers)
+    peaks = [study.circumferential.layer_measures[name].peak for name in ("endo", "mid", "epi")]
+    assert peaks == sorted(peaks)
     assert sorted(study.radial.segment_measures) == list(range(1, 17))
     assert np.isfinite(study.circumferential.segments[:, :16]).all()
     assert np.isnan(study.circumferential.segments[:, 16]).all()

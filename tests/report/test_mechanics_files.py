@@ -49,6 +49,8 @@ def test_table_holds_what_was_measured_once_and_with_its_unit(folder: Path, save
     assert float(peak.value) == pytest.approx(mechanics.circumferential.segment_measures[9].peak, rel=1e-5)
     assert (peak.unit, peak.reliable) == ("1", "yes")
     assert values.loc[("", "segment_14", "radial", "time_to_peak_ms")].reliable == "no"
+    midwall = values.loc[("", "layer_mid", "circumferential", "peak")]
+    assert float(midwall.value) == pytest.approx(mechanics.circumferential.layer_measures["mid"].peak, rel=1e-5)
     rate = values.loc[("mid", "slice", "radial", "systolic_rate_per_s")]
     assert float(rate.value) == pytest.approx(mechanics.slices[1].radial.slice_mean.systolic_rate_per_s, rel=1e-5)
     assert (rate.unit, rate.reliable) == ("1/s", "")

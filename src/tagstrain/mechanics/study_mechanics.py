@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.mechanics.dyssynchrony import Dyssynchrony
-from tagstrain.mechanics.regions import N_AHA_SEGMENTS, RegionalCurves
+from tagstrain.mechanics.regions import LAYERS, N_AHA_SEGMENTS, RegionalCurves
 from tagstrain.mechanics.rotation import Twist, twist_between
 from tagstrain.mechanics.slice_deformation import SliceDeformation, SliceMotion, deform_slice
 from tagstrain.mechanics.slice_mechanics import SliceMechanics, dyssynchrony_of, measure_slice
@@ -24,9 +24,13 @@ class VentricleCurves:
 
     global_mean: NDArray[np.float64]
     """Plain mean over slices, shape ``(time,)``."""
+    layers: NDArray[np.float64]
+    """The same of the thirds of the wall, shape ``(time, 3)``, in the order of `regions.LAYERS`."""
     segments: NDArray[np.float64]
     """AHA segment ``n`` in column ``n - 1``, shape ``(time, 17)``; NaN where not imaged, as segment 17 never is."""
     global_measures: CurveMeasures
+    layer_measures: Mapping[str, CurveMeasures]
+    """By the names in `regions.LAYERS`."""
     segment_measures: Mapping[int, CurveMeasures]
     """By the number of every segment that was imaged."""
 
@@ -98,7 +102,7 @@ def _phases(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float
     ed_ms = max(slice_.motion.ed_ms for slice_ in deformations)
     ed_frame = min(int(np.searchsorted(times_ms, ed_ms)), len(times_ms) - 1)
     known_rr = [slice_.motion.rr_interval_ms for slice_ in deformations if slice_.motion.rr_interval_ms is not None]
-    global_mean = _global_mean(deformations, [slice_.circumferential for slice_ in deformations], times_ms)
+    global_mean = _mean_of_slices(deformations, [s.circumferential.slice_mean for s in deformations], times_ms)
     es_ms = end_systole_ms(global_mean, times_ms, ed_frame)
     return CardiacPhases(ed_ms, max(es_ms, ed_ms), float(np.mean(known_rr)) if known_rr else None)
 
@@ -116,7 +120,11 @@ def _ventricle_curves(
         for number, values in zip(slice_.segments, slice_curves.segments.T, strict=True):
             per_slice[place, :, number - 1] = _interpolated(values, slice_.motion, times_ms)
     segments = mean_known(per_slice, axis=0)
-    global_mean = _global_mean(deformations, curves, times_ms)
+    global_mean = _mean_of_slices(deformations, [slice_curves.slice_mean for slice_curves in curves], times_ms)
+    layers = [
+        _mean_of_slices(deformations, [slice_curves.layers[:, place] for slice_curves in curves], times_ms)
+        for place in range(len(LAYERS))
+    ]
 
     def measure(values: NDArray[np.float64]) -> CurveMeasures:
         return measure_curve(smooth_curve(values, times_ms), phases, is_shortening)
@@ -124,21 +132,22 @@ def _ventricle_curves(
     imaged = sorted({number for slice_ in deformations for number in slice_.segments})
     return VentricleCurves(
         global_mean=global_mean,
+        layers=np.stack(layers, axis=1),
         segments=segments,
         global_measures=measure(global_mean),
+        layer_measures={name: measure(values) for name, values in zip(LAYERS, layers, strict=True)},
         segment_measures={number: measure(segments[:, number - 1]) for number in imaged},
     )
 
 
-def _global_mean(
-    deformations: Sequence[SliceDeformation], curves: Sequence[RegionalCurves], times_ms: NDArray[np.float64]
+def _mean_of_slices(
+    deformations: Sequence[SliceDeformation], curves: Sequence[NDArray[np.float64]], times_ms: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Mean over slices of a strain component on the common times."""
-    means = [
-        _interpolated(slice_curves.slice_mean, slice_.motion, times_ms)
-        for slice_, slice_curves in zip(deformations, curves, strict=True)
+    """Mean of one curve ``(time,)`` per slice on the common times."""
+    on_common_times = [
+        _interpolated(values, slice_.motion, times_ms) for slice_, values in zip(deformations, curves, strict=True)
     ]
-    return mean_known(np.stack(means), axis=0)
+    return mean_known(np.stack(on_common_times), axis=0)
 
 
 def _twist(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float64]) -> tuple[Twist | None, str]:

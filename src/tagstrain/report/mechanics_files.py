@@ -28,6 +28,7 @@ MECHANICS_CSV = "mechanics.csv"
 CONVENTIONS = {
     "strain": "Green-Lagrange against ED, as a fraction, from the deformation gradient at the landmarks, mean through "
     "the wall; shortening is negative",
+    "layers": "thirds of the wall, innermost first: endo, mid (mid-wall), epi",
     "components": "in the polar frame of the ventricle at ED",
     "measures": "read from the smoothed curve; times since the R wave",
     "ventricle": "from the slices that left_out does not name; null without any",
@@ -119,6 +120,8 @@ def _ventricle_rows(key: str, mechanics: StudyMechanics, reliable: Mapping[int, 
     components = {"circumferential": mechanics.circumferential, "radial": mechanics.radial}
     for component, curves in components.items():
         yield from _rows(key, "", "ventricle", component, curves.global_measures)
+        for layer, measures in curves.layer_measures.items():
+            yield from _rows(key, "", f"layer_{layer}", component, measures)
         for number, measures in curves.segment_measures.items():
             trust = "yes" if reliable[number] else "no"
             yield from _rows(key, "", f"segment_{number}", component, measures, trust)
@@ -211,6 +214,7 @@ def _curves_record(curves: VentricleCurves) -> dict[str, Any]:
     return {
         "mean": _plain(curves.global_mean),
         "measures": _measures_record(curves.global_measures),
+        "layers": {name: _measures_record(layer) for name, layer in curves.layer_measures.items()},
         "segments": {
             str(number): {"curve": _plain(curves.segments[:, number - 1]), "measures": _measures_record(measures)}
             for number, measures in curves.segment_measures.items()
