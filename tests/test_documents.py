@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tagstrain.cli.main import app
 from tagstrain.io.contours import read_contours
 
 ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "src" / "tagstrain" / "networks" / "assets"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -41,3 +43,10 @@ def test_contours_of_the_guide_are_read(tmp_path: Path) -> None:
     path = tmp_path / "wall.json"
     path.write_text(example)
     assert set(read_contours(path)) == {"mid"}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "benchmarks").rglob("*.md")), ids=lambda p: p.stem)
+def test_tables_are_of_the_shipped_weights_or_say_that_they_are_not(page: Path) -> None:
+    text = page.read_text()
+    shipped = {hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in ASSETS.glob("*.safetensors")}
+    assert set(re.findall(r"sha256:([0-9a-f]{16})", text)) <= shipped or "earlier tracker" in text
