@@ -103,6 +103,19 @@ def test_a_study_without_a_ventricle_and_one_of_a_single_frame_fail_with_their_r
     assert patient not in log
 
 
+def test_a_restarted_listener_removes_what_it_left_half_written(
+    listen: Callable[[list[Path], int], tuple[int, str]], tmp_path: Path
+) -> None:
+    files = write_dicom_study(tmp_path / "study", [make_cine(n_frames=6)], 1)
+    listen(files, 1)
+    (results,) = (tmp_path / "out").glob("*/results.json")
+    own, foreign = (f".{key}.0123456789ab.partial" for key in (results.parent.name, "other"))
+    for name in (own, foreign):
+        (tmp_path / "out" / name).mkdir()
+    listen([], 0)
+    assert [path.name for path in (tmp_path / "out").glob("*.partial")] == [foreign]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

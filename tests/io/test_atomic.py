@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from tagstrain.errors import OutputError
-from tagstrain.io import atomic_file, atomic_folder, prepare_output
+from tagstrain.io import atomic_file, atomic_folder, prepare_output, remove_leftovers
 
 
 def write_half_a_folder(path: Path, error: type[BaseException]) -> None:
@@ -126,3 +126,37 @@ def test_a_failed_swap_restores_the_old_folder(tmp_path: Path) -> None:
         pass
     assert (path / "run.json").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_swap_restores_the_old_folder(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "run.json").write_text("old")
+    rename = Path.rename
+
+    def interrupt(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        if self == path:
+            raise KeyboardInterrupt
+        return moved
+
+    with (
+        patch.object(Path, "rename", interrupt),
+        pytest.raises(KeyboardInterrupt),
+        atomic_folder(path, overwrite=True),
+    ):
+        pass
+    assert (path / "run.json").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_one_name_are_told_from_others(tmp_path: Path) -> None:
+    for name in (".a.0123456789ab.partial", ".b.0123456789ab.partial", ".a.partial", "a.0123456789ab.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    remove_leftovers(tmp_path, "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.partial",
+        ".b.0123456789ab.partial",
+        "a.0123456789ab.partial",
+    ]

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import logging
-import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tagstrain.cli.exits import options_not_input
+from tagstrain.cli.earlier_run import EarlierRun, is_done, is_from
+from tagstrain.cli.exits import CommandExit, ExitCode, Terminated, options_not_input
+from tagstrain.cli.results_folder import RUN_LOG, RUN_RECORD
 from tagstrain.cli.run_record import RunRecord, StudyRecord
 from tagstrain.cli.tables import SliceTable
 from tagstrain.data import SliceFailure, SliceResult, Study
 from tagstrain.errors import InputError, OutputError, TagstrainError
 from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices
-from tagstrain.io import atomic_file, atomic_folder, prepare_output, read_study
+from tagstrain.io import atomic_folder, read_study
 from tagstrain.io.contours import ANY_SLICE
+from tagstrain.io.fingerprint import input_sha256
 from tagstrain.quality import Grade, SliceOrder, SliceQuality, assess
 from tagstrain.report.exports import ExportFormat, StudyExports
 from tagstrain.report.results import StudyWriter
 
-RUN_RECORD = "run.json"
-RUN_LOG = "run.log"
 N_SKIPPED_TOLD = 3
 """Series and files that were skipped and are named on the screen; the log names all."""
 
@@ -49,35 +51,127 @@ class AnalysisRun:
     print_error: Callable[[str], None]
     print_warning: Callable[[str], None]
     progress: Progress
+    earlier: EarlierRun = field(default_factory=EarlierRun)
+    """What stands in ``root`` already."""
+    resume: bool = False
+    """Leave what is done as it is; otherwise it is replaced."""
     table: SliceTable = field(default_factory=SliceTable)
     _models: Models | None = None
     # Taken from the start, since a study cannot have the name of a file of the run; names that differ in case only
     # are the same folder on some file systems.
     _taken: set[str] = field(default_factory=lambda: {RUN_RECORD, RUN_LOG})
 
-    def add(self, path: Path, key: str | None = None) -> None:
-        """Analyze one input; one that cannot be read is reported, and the next may come.
+    def add_all(self, inputs: Sequence[tuple[int, Path]]) -> None:
+        """Analyze inputs, each with its index on the command line; ``run.json`` says at any time how far it has come.
 
-        Parameters
-        ----------
-        key
-            Names the study's folder in place of the key that the reader gives it.
+        Raises
+        ------
+        CommandExit
+            If nothing could be read, or the run was interrupted, once that was said.
+        OutputError
+            If the run cannot go on from the earlier one.
         """
-        outcome = StudyRecord(path.name or path.resolve().name)
-        self.record.studies.append(outcome)
+        try:
+            if not (self.root / RUN_RECORD).exists():  # from here on the folder is known as ours
+                self.record.write(self.root / RUN_RECORD)
+            for path, outcome, folder in self._waiting(inputs):
+                self._add(path, outcome, partial(self._folder_for, folder))
+                self._save()
+            if self.record.exit_code is ExitCode.UNREADABLE:
+                raise CommandExit(ExitCode.UNREADABLE)
+            self._save(self.record.exit_code)
+        except CommandExit:
+            raise
+        except KeyboardInterrupt as interruption:
+            code = ExitCode.TERMINATED if isinstance(interruption, Terminated) else ExitCode.INTERRUPTED
+            self._stop_early(code, f"Interrupted: {self._how_far()}")
+            raise CommandExit(code) from None
+        except BaseException:
+            if self.record.n_done:
+                self._stop_early(ExitCode.ERROR, self._how_far())
+            raise
+
+    def _how_far(self) -> str:
+        """How many studies are done, in words."""
+        return f"{self.record.n_done} of {self.record.n_studies} studies are done; run again with --resume to go on"
+
+    def _stop_early(self, code: ExitCode, message: str) -> None:
+        """Say and record that the run ends before all was tried."""
+        _log.warning("%s", message)
+        self.print_error(message)
+        with suppress(OSError, OutputError):  # a full disk may be why; the record of the last study stands then
+            self._save(code)
+
+    def _save(self, exit_code: ExitCode | None = None) -> None:
+        """Write ``run.json``, but never in place of an earlier run's as long as nothing could be read."""
+        if self.record.exit_code is not ExitCode.UNREADABLE:
+            self.record.write(self.root / RUN_RECORD, exit_code)
+
+    def _waiting(self, inputs: Sequence[tuple[int, Path]]) -> list[tuple[Path, StudyRecord, str | None]]:
+        """Inputs that are to be analyzed, each with the folder of the earlier results that it replaces."""
+        paths = [path for _, path in inputs]
+        outcomes = [StudyRecord(_name(path), index) for index, path in inputs]
+        if not self.earlier.studies:
+            return [(path, outcome, None) for path, outcome in zip(paths, outcomes, strict=True)]
+        self._compare_settings()
+        self.record.earlier_studies = list(self.earlier.studies)
+        self._taken |= {study["folder"].casefold() for study in self.earlier.studies}
+        for path, outcome in zip(paths, outcomes, strict=True):
+            outcome.input_sha256 = input_sha256(path)
+        waiting: list[tuple[Path, StudyRecord, str | None]] = []
+        for path, outcome, study in zip(paths, outcomes, self.earlier.results_of(outcomes), strict=True):
+            stays = study is not None and self.resume and is_done(study)
+            if study is not None and stays and is_from(study, outcome):
+                self.record.studies.append(outcome.done_as(study))
+            elif study is None or stays:
+                waiting.append((path, outcome, None))
+            else:
+                waiting.append((path, outcome, study["folder"]))
+                if study.get("input_sha256") is not None and not is_from(study, outcome):
+                    self._warn(f"{outcome.input}: is not the same as when {study['folder']} was made from it")
+        if self.record.studies:
+            self._warn(f"{self.record.n_done} of {self.record.n_studies} studies are done already and stay as they are")
+        return waiting
+
+    def _compare_settings(self) -> None:
+        """Refuse to go on from a run of other settings, and remember where results of several stand side by side."""
+        self._loaded_models()
+        differences = self.earlier.differences(self.record)
+        if differences and self.resume:
+            raise OutputError(
+                f"{self.root}: was made with other settings ({'; '.join(differences)}). "
+                "Give the same ones, replace the results with --overwrite, or choose another output"
+            )
+        if differences:
+            self.earlier.mark_other_settings()
+
+    def _loaded_models(self) -> Models:
+        """The models, loaded when they are first asked for."""
+        if self._models is None:
+            with options_not_input():
+                self._models = self.load_models()
+            self.record.provenance = self._models.provenance
+        return self._models
+
+    def add(self, path: Path, key: str) -> None:
+        """Analyze one input into the folder with that key; one that cannot be read is reported."""
+        self._add(path, StudyRecord(_name(path)), lambda _: key)
+
+    def _add(self, path: Path, outcome: StudyRecord, folder_for: Callable[[str], str]) -> None:
+        """Analyze one input into a folder that may depend on the key that the reader gives."""
+        if outcome.input_sha256 is None:
+            outcome.input_sha256 = input_sha256(path)
         try:
             study = read_study(path, self.pixel_spacing_mm, self.keep_ids)
         except InputError as error:
             outcome.error = str(error)
             _log.error("%s", error)
             self.print_error(str(error))
+            self.record.studies.append(outcome)
             return
         self._check_walls(study)
-        study = replace(study, key=self._free_key(key or study.key))
-        if self._models is None:
-            with options_not_input():
-                self._models = self.load_models()
-            self.record.provenance = self._models.provenance
+        study = replace(study, key=folder_for(study.key))
+        models = self._loaded_models()
         _log.info("%s: %s, %d slices", study.key, study.format, len(study.slices))
         for reason in study.skipped:
             _log.info("%s: skipped %s", study.key, reason)
@@ -87,7 +181,8 @@ class AnalysisRun:
             more = "; and more, see run.log" if len(study.skipped) > N_SKIPPED_TOLD else ""
             told = "; ".join(study.skipped[:N_SKIPPED_TOLD]) + more
             self.print_warning(f"{study.key}: skipped {len(study.skipped)} series or files: {told}")
-        self._analyze(study, self._models, outcome)
+        self._analyze(study, models, outcome)
+        self.record.studies.append(outcome)
 
     def _check_walls(self, study: Study) -> None:
         """Refuse contours for slices that are not there: a name mistyped would place a wall that the user drew."""
@@ -100,11 +195,16 @@ class AnalysisRun:
             )
 
     def _analyze(self, study: Study, models: Models, outcome: StudyRecord) -> None:
-        """Analyze a study's slices and write its folder."""
+        """Analyze a study and write its folder."""
+        with atomic_folder(self.root / study.key, overwrite=True, marker="results.json") as folder:
+            self._write_slices(folder, study, models, outcome)
+            self._write_function(folder, study.key)
+
+    def _write_slices(self, folder: Path, study: Study, models: Models, outcome: StudyRecord) -> None:
+        """Analyze a study's slices and write their results."""
         task = self.progress.add_task(study.key, total=len(study.slices))
         source = f"{study.format}: {study.path.name}"
         with (
-            atomic_folder(self.root / study.key, overwrite=True, marker="results.json") as folder,
             StudyWriter(folder, study.key, source, models.provenance, study.identity) as writer,
             StudyExports(folder, study, source, models, self.exports) as exports,
         ):
@@ -139,15 +239,13 @@ class AnalysisRun:
             for doubt in order.doubts():
                 writer.warn(doubt)
                 self._warn(f"{study.key}: {doubt}")
-        self._write_function(study.key)
 
-    def _write_function(self, key: str) -> None:
+    def _write_function(self, folder: Path, key: str) -> None:
         """Write regional function, and with figures the page; without both the results are whole all the same."""
         # Imported here for the same reason as the figures below.
         from tagstrain.report.mechanics_files import write_mechanics
         from tagstrain.report.saved_study import read_saved_study
 
-        folder = self.root / key
         try:
             saved = read_saved_study(folder)
         except InputError as error:
@@ -177,6 +275,12 @@ class AnalysisRun:
             write_animation(folder / f"{result.name}.gif", result)
             write_summary_figure(folder / f"{result.name}.png", result)
 
+    def _folder_for(self, earlier: str | None, key: str) -> str:
+        """The folder of earlier results, unless its name is not from the key: it may be an ID that is left out now."""
+        if earlier is not None and re.fullmatch(re.escape(key) + r"(_\d+)?", earlier):
+            return earlier
+        return self._free_key(key)
+
     def _free_key(self, key: str) -> str:
         """The key, with a number where another study of this run has it already."""
         candidate, number = key, 1
@@ -187,51 +291,15 @@ class AnalysisRun:
         return candidate
 
 
+def _name(path: Path) -> str:
+    """Name of an input, also of the current folder."""
+    return path.name or path.resolve().name
+
+
 def _quality_warnings(quality: SliceQuality) -> Iterator[str]:
     """Why a slice is not good."""
     if quality.grade is not Grade.GOOD:
         yield f"quality {quality.grade}: {'; '.join(quality.reasons)}"
-
-
-@contextmanager
-def results_folder(output: Path, overwrite: bool) -> Iterator[Path]:
-    """Folder to write a run into: a temporary one that becomes ``output``, or ``output`` itself to replace parts of it.
-
-    Raises
-    ------
-    OutputError
-        Before any work, if ``output`` holds something that must not be replaced or cannot be written to; also for
-        whatever the disk refuses during the work.
-    """
-    try:
-        if overwrite and output.is_dir() and any(output.iterdir()):
-            prepare_output(output, overwrite, marker=RUN_RECORD)
-            if not os.access(output, os.W_OK | os.X_OK):
-                raise OutputError(f"{output}: is not writable. Choose another output or change the permissions")
-            yield output
-        else:
-            with atomic_folder(output) as folder:
-                yield folder
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
-
-
-@contextmanager
-def log_file(path: Path) -> Iterator[None]:
-    """Copy what the package logs to a file that is kept if the run ends well."""
-    logger = logging.getLogger("tagstrain")
-    level = logger.level
-    with atomic_file(path, overwrite=True) as temporary:
-        handler = logging.FileHandler(temporary, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            logger.removeHandler(handler)
-            handler.close()
 
 
 def progress_bar(quiet: bool) -> Progress:
@@ -239,11 +307,3 @@ def progress_bar(quiet: bool) -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
-
-
-def written_files(output: Path, folders: Sequence[str]) -> list[str]:
-    """Names of the files of this run, relative to ``output``."""
-    names = [name for name in (RUN_RECORD, RUN_LOG) if (output / name).exists()]
-    for folder in folders:
-        names += sorted(f"{folder}/{file.name}" for file in (output / folder).iterdir())
-    return names

@@ -11,24 +11,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tagstrain.cli.analysis_run import (
-    RUN_LOG,
-    RUN_RECORD,
-    AnalysisRun,
-    log_file,
-    progress_bar,
-    results_folder,
-    written_files,
-)
-from tagstrain.cli.exits import CommandExit, ExitCode, finish, options_not_input
+from tagstrain.cli.analysis_run import AnalysisRun, progress_bar
+from tagstrain.cli.earlier_run import EarlierRun
+from tagstrain.cli.exits import finish, options_not_input
 from tagstrain.cli.messages import print_error, print_warning
 from tagstrain.cli.options import KeepIdsOption, PixelSpacingOption, PreprocessingOption, WeightsOption
+from tagstrain.cli.results_folder import RUN_RECORD, results_folder, written_files
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
 from tagstrain.data import Box, Point
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
-from tagstrain.io import atomic_file
 from tagstrain.io.contours import read_contours
 from tagstrain.io.study import find_studies
 from tagstrain.report.exports import ExportFormat, require_export_packages
@@ -73,6 +66,9 @@ def analyze(
     ] = Device.AUTO,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace these studies' results of an earlier run in OUT.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run into OUT; what is done stays.")
     ] = False,
     timings: Annotated[bool, typer.Option("--timings", help="Print the time per stage.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
@@ -125,6 +121,7 @@ def analyze(
         "tracker": tracker.value,
         "device": device.value,
         "overwrite": overwrite,
+        "resume": resume,
         "figures": figures,
         "export": [form.value for form in export or ()],
         "min_confidence": min_confidence,
@@ -139,24 +136,22 @@ def analyze(
         "insertion_weights": None if insertion_weights is None else insertion_weights.name,
         "preprocessing": None if preprocessing is None else preprocessing.value,
     }
-    record = RunRecord(_command(inputs, output, settings), settings)
     weights = (localizer_weights, tracker_weights, preprocessing, placer_weights, insertion_weights)
     loader = partial(load_models, tracker.value, device.value, *weights)
     found = [find_studies(path) for path in inputs]
-    studies = [path for entry in found for path in entry.paths]
+    studies = [(index, path) for index, entry in enumerate(found) for path in entry.paths]
+    record = RunRecord(_command(inputs, output, settings), settings, len(studies))
+    if resume and (overwrite or contours is not None):
+        raise typer.BadParameter("goes neither with --overwrite nor with --contours", param_hint="--resume")
     if contours is not None and len(studies) > 1:
         raise typer.BadParameter("holds the walls of one study; give one study with it", param_hint="--contours")
     with options_not_input():
         walls = None if contours is None else read_contours(contours)
     config = AnalysisConfig(min_confidence, box, walls, rv_insertion)
-    with (
-        results_folder(output, overwrite) as root,
-        log_file(root / RUN_LOG),
-        progress_bar(quiet) as progress,
-    ):
+    with results_folder(output, overwrite or resume), progress_bar(quiet) as progress:
         warn = _say_nothing if quiet else print_warning
         run = AnalysisRun(
-            root=root,
+            root=output,
             load_models=loader,
             config=config,
             record=record,
@@ -167,16 +162,13 @@ def analyze(
             print_error=print_error,
             print_warning=warn,
             progress=progress,
+            earlier=EarlierRun.read(output / RUN_RECORD),
+            resume=resume,
         )
         for note in filter(None, (entry.note for entry in found)):
             _log.warning("%s", note)
             warn(note)
-        for path in studies:
-            run.add(path)
-        if record.exit_code is ExitCode.UNREADABLE:
-            raise CommandExit(ExitCode.UNREADABLE)  # leaves no OUT behind
-        with atomic_file(root / RUN_RECORD, overwrite=True) as temporary:
-            record.write(temporary)
+        run.add_all(studies)
     console = Console()
     if not quiet:
         _print_results(console, run, output)

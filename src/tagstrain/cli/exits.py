@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from types import FrameType
 
 from tagstrain.errors import InputError, TagstrainError
 
@@ -19,6 +20,10 @@ class ExitCode(IntEnum):
     """The input cannot be read."""
     SOME_FAILED = 3
     """Some slices or studies failed; the others are written."""
+    INTERRUPTED = 130
+    """SIGINT (Ctrl-C) ended it, as shells say that; the studies that were done are written."""
+    TERMINATED = 143
+    """The same by SIGTERM."""
 
 
 class CommandExit(Exception):  # noqa: N818 - not an error: a command that ran to its end and says how it went
@@ -27,6 +32,15 @@ class CommandExit(Exception):  # noqa: N818 - not an error: a command that ran t
     def __init__(self, code: ExitCode) -> None:
         self.code = code
         super().__init__(code.name)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, with which batch systems end jobs: treated like Ctrl-C, it leaves no half-written results either."""
+
+    @classmethod
+    def handle(cls, _number: int, _frame: FrameType | None) -> None:
+        """Raise it; a handler for `signal.signal`."""
+        raise cls
 
 
 def finish(code: ExitCode) -> None:

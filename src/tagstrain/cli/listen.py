@@ -22,6 +22,7 @@ from tagstrain.cli.run_record import RunRecord, StudyStatus
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.analyze import AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, Models, TrackerName, load_models
+from tagstrain.io import remove_leftovers
 from tagstrain.report.exports import ExportFormat, require_export_packages
 
 if TYPE_CHECKING:  # the extra may not be installed
@@ -78,7 +79,7 @@ def listen(
     with the next start.
     """
     try:
-        from tagstrain.link import Listener, ListenerConfig, Spool
+        from tagstrain.link import Listener, ListenerConfig, Spool, Stage
         from tagstrain.link.config import DAY_S
     except ModuleNotFoundError as error:
         raise TagstrainError(f"{error.name} is not installed. Run pip install 'tagstrain[dicom]'") from error
@@ -96,6 +97,8 @@ def listen(
         models = load_models(tracker.value, device.value, *weights)
     analysis = StudyAnalysis(output, models, figures)
     with _log_on_screen(quiet), _stop_signal() as stopped, Spool(spool or output / "spool") as studies:
+        for study in studies.in_stage(*Stage):
+            remove_leftovers(output, study.key)
         if retry_failed:
             studies.queue_failed()
         with Listener(studies, output, analysis, destinations, config) as listener:

@@ -13,7 +13,7 @@ import tagstrain
 from tagstrain.cli.adapt import adapt
 from tagstrain.cli.analyze import analyze
 from tagstrain.cli.evaluate import evaluate
-from tagstrain.cli.exits import CommandExit, ExitCode
+from tagstrain.cli.exits import CommandExit, ExitCode, Terminated
 from tagstrain.cli.import_tf1 import export_tf1, import_tf1
 from tagstrain.cli.info import info
 from tagstrain.cli.listen import listen
@@ -30,7 +30,7 @@ app = typer.Typer(
     name="tagstrain",
     help="Tagged cardiac MRI in, myocardial strain out. Research software: not for diagnostic use.",
     epilog="Exit codes: 0 all done, 1 usage or internal error, 2 input cannot be read, "
-    "3 some slices or studies failed.",
+    "3 some slices or studies failed, 130 or 143 analyze was interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,  # panels cut long option names short, and break errors that scripts search
     pretty_exceptions_enable=False,
@@ -93,6 +93,5 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
 
 def main() -> None:
     """Entry point of the console script."""
-    # Batch systems end jobs with SIGTERM: treated like Ctrl-C, it leaves no half-written results either.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, Terminated.handle)
     sys.exit(run())

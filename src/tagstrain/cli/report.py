@@ -59,7 +59,8 @@ def _study_folders(output: Path) -> list[Path]:
     """
     from tagstrain.report.saved_study import RESULTS_JSON
 
-    candidates = [output, *sorted(output.iterdir())] if output.is_dir() else []
+    # What a run that is going on, or was killed, has not finished is hidden.
+    candidates = [output, *sorted(output.glob("[!.]*"))] if output.is_dir() else []
     folders = [folder for folder in candidates if (folder / RESULTS_JSON).is_file()]
     if not folders:
         raise InputError(output, f"holds no {RESULTS_JSON}", "Give the folder that 'tagstrain analyze -o' wrote")

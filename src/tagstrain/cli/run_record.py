@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +17,7 @@ import tagstrain
 from tagstrain.cli.exits import ExitCode
 from tagstrain.data import Provenance, SliceFailure
 from tagstrain.data.results import NOT_FOR_DIAGNOSIS
+from tagstrain.io import atomic_file
 
 STAGES = ("read", "localize", "place", "track", "strain", "insertion", "quality", "write")
 """Stages of the pipeline in their order, as timed for every slice."""
@@ -39,6 +40,10 @@ class StudyRecord:
 
     input: str
     """Name of the file or folder; its parents are left out, since they can carry a patient's name."""
+    input_index: int = 0
+    """Which INPUT of the command line it was or lay in, counted from 0."""
+    input_sha256: str | None = None
+    """See `tagstrain.io.fingerprint.input_sha256`: inputs of different folders can have one name."""
     folder: str | None = None
     """Folder of its results in OUT; None where it could not be read."""
     error: str | None = None
@@ -54,6 +59,10 @@ class StudyRecord:
         if not self.failures:
             return StudyStatus.DONE
         return StudyStatus.ALL_SLICES_FAILED if len(self.failures) == self.n_slices else StudyStatus.SOME_SLICES_FAILED
+
+    def done_as(self, told: Mapping[str, Any]) -> StudyRecord:
+        """The same input, analyzed without failures by an earlier run, whose ``run.json`` tells so."""
+        return replace(self, folder=told["folder"], n_slices=told["n_slices"], skipped=tuple(told["skipped"]))
 
 
 @dataclass(slots=True)
@@ -80,9 +89,13 @@ class RunRecord:
 
     command: list[str]
     settings: Mapping[str, Any]
+    n_studies: int = 1
+    """How many there are to analyze."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     provenance: Provenance | None = None
     studies: list[StudyRecord] = field(default_factory=list)
+    earlier_studies: list[dict[str, Any]] = field(default_factory=list)
+    """Studies of earlier runs as ``run.json`` told of them; those that this run replaced are left out in writing."""
     times: StageTimes = field(default_factory=StageTimes)
     _start_s: float = field(default_factory=perf_counter)
 
@@ -94,8 +107,14 @@ class RunRecord:
             return ExitCode.UNREADABLE
         return ExitCode.DONE if statuses == {StudyStatus.DONE} else ExitCode.SOME_FAILED
 
-    def write(self, path: Path) -> None:
-        """Write the record as JSON."""
+    @property
+    def n_done(self) -> int:
+        """How many studies are done."""
+        return sum(study.status is StudyStatus.DONE for study in self.studies)
+
+    def write(self, path: Path, exit_code: ExitCode | None = None) -> None:
+        """Write the record as JSON, in place of an earlier one; without an exit code the run is still going on."""
+        written = {study.folder for study in self.studies}
         content = {
             "software": "tagstrain",
             "software_version": tagstrain.__version__,
@@ -103,21 +122,27 @@ class RunRecord:
             "command": self.command,
             "started": self.started.isoformat(timespec="seconds"),
             "duration_s": round(perf_counter() - self._start_s, 3),
-            "exit_code": int(self.exit_code),
+            "exit_code": None if exit_code is None else int(exit_code),
             "settings": dict(self.settings),
-            "provenance": None if self.provenance is None else _provenance_json(self.provenance),
+            "provenance": None if self.provenance is None else provenance_json(self.provenance),
             "versions": {"python": platform.python_version(), **_package_versions()},
+            "n_studies": self.n_studies,
             "studies": [_study_json(study) for study in self.studies],
+            "earlier_studies": [study for study in self.earlier_studies if study["folder"] not in written],
             "n_slices_analyzed": self.times.n_slices,
             "mean_time_per_slice_s": {stage: round(seconds, 4) for stage, seconds in self.times.mean_s().items()},
         }
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        with atomic_file(path, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _study_json(study: StudyRecord) -> dict[str, Any]:
     """A study's outcome as JSON."""
     return {
         "input": study.input,
+        "input_index": study.input_index,
+        "input_sha256": study.input_sha256,
         "status": study.status.value,
         "folder": study.folder,
         "error": study.error,
@@ -128,7 +153,7 @@ def _study_json(study: StudyRecord) -> dict[str, Any]:
     }
 
 
-def _provenance_json(provenance: Provenance) -> dict[str, Any]:
+def provenance_json(provenance: Provenance) -> dict[str, Any]:
     """Provenance as JSON; its mappings may be of any kind."""
     mappings = {"weights": dict(provenance.weights), "preprocessing": dict(provenance.preprocessing)}
     return {**asdict(provenance), **mappings}

@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from tagstrain.errors import OutputError
 
+_UNIQUE_DIGITS = 12
+
 
 def prepare_output(path: Path, overwrite: bool = False, marker: str | None = None) -> None:
     """Make sure that ``path`` may be written, before the work that leads to it begins.
@@ -55,6 +57,37 @@ def _check_folder(path: Path, overwrite: bool, marker: str | None) -> None:
             f"{path}: holds files but no {marker}, so tagstrain did not write it and will not replace it. "
             "Choose another output"
         )
+
+
+def prepare_folder(path: Path, overwrite: bool = False, marker: str | None = None) -> None:
+    """Make a folder, or make sure that one which exists may be written into piece by piece.
+
+    One that exists stays what it is: a mount point, its owner, its mode. ``overwrite`` and ``marker`` as in
+    `prepare_output`.
+
+    Raises
+    ------
+    OutputError
+        As `prepare_output` does, or if ``path`` is a file.
+    """
+    if path.is_dir():
+        _check_folder(path, overwrite, marker)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: is not writable. Choose another output or change the permissions")
+        return
+    if path.exists():
+        raise OutputError(f"{path}: is not a folder. Choose another output")
+    prepare_output(path)
+    path.mkdir()
+
+
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove the temporary files and folders that a killed process left in a folder while it wrote ``name``."""
+    for leftover in folder.glob(f".{name}.{'[0-9a-f]' * _UNIQUE_DIGITS}.partial"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 @contextmanager
@@ -132,15 +165,16 @@ def _replace_folder(new: Path, path: Path) -> None:
         new.rename(path)
         return
     old = _temporary_name(path)
-    path.rename(old)
     try:
+        path.rename(old)
         new.rename(path)
-    except OSError:
-        old.rename(path)
+    except BaseException:  # an interruption too
+        if not path.exists():
+            old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _temporary_name(path: Path) -> Path:
     """Name in the same folder (hence the same file system) that no other run uses."""
-    return path.with_name(f".{path.name}.{uuid4().hex[:12]}.partial")
+    return path.with_name(f".{path.name}.{uuid4().hex[:_UNIQUE_DIGITS]}.partial")

@@ -13,7 +13,6 @@ killed at any point leaves a spool from which the next one goes on.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -26,6 +25,7 @@ from typing import Any, Self
 
 from tagstrain.errors import OutputError
 from tagstrain.io import sync_folder, write_durably
+from tagstrain.io.lock import lock
 from tagstrain.io.pseudonym import pseudonym
 from tagstrain.link.stages import SpooledStudy, Stage
 
@@ -227,11 +227,9 @@ def _holds(file: Path, content: bytes) -> bool:
 def _lock(path: Path) -> int:
     """Descriptor of a lock that the system takes back when this process ends, however it ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock(descriptor):
         os.close(descriptor)
-        raise OutputError(f"{path.parent}: another process uses this spool. Stop it or choose another spool") from None
+        raise OutputError(f"{path.parent}: another process uses this spool. Stop it or choose another spool")
     return descriptor
 
 
