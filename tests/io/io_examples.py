@@ -73,11 +73,13 @@ def write_nifti(
     if shape == "x y 1 t":
         pixels = pixels[:, :, None, :]
     image = nib.Nifti1Image(pixels, affine_ras)
-    image.header["pixdim"][1:5] = [
+    step = np.diff(cine.frame_times_ms)[0] if len(cine.frame_times_ms) > 1 else 0
+    thickness = [8.0] if pixels.ndim == 4 else []
+    image.header["pixdim"][1 : pixels.ndim + 1] = [
         cine.pixel_spacing.column_mm,
         cine.pixel_spacing.row_mm,
-        8.0,
-        np.diff(cine.frame_times_ms)[0] if len(cine.frame_times_ms) > 1 else 0,
+        *thickness,
+        step,
     ]
     image.header["toffset"] = cine.frame_times_ms[0]
     image.header.set_xyzt_units(*units)

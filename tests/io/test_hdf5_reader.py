@@ -51,6 +51,14 @@ def test_a_missing_ed_frame_is_assumed_aloud(tmp_path: Path) -> None:
     assert any("end-diastole" in warning for warning in cine.warnings)
 
 
+def test_times_in_seconds_are_taken_as_such_aloud(tmp_path: Path) -> None:
+    times = np.array([[0.012, 0.04, 0.07], [12, 40, 70]])
+    seconds, ms = read_study(write_plain_hdf5(tmp_path / "a.h5", IMAGES, px_spaces=SPACES, frame_times_ms=times)).slices
+    np.testing.assert_allclose(seconds.load().frame_times_ms, ms.load().frame_times_ms)
+    assert "taken as seconds" in seconds.load().warnings[-1]
+    assert not any("seconds" in warning for warning in ms.load().warnings)
+
+
 def test_padding_frames_are_left_out(tmp_path: Path) -> None:
     path = write_plain_hdf5(tmp_path / "a.h5", IMAGES, px_spaces=SPACES, n_frames=np.array([3, 2]))
     assert [source.load().n_frames for source in read_study(path).slices] == [3, 2]

@@ -109,6 +109,30 @@ def test_a_missing_unit_of_time_is_guessed_aloud(tmp_path: Path, step: float, in
     assert any(word in warning for warning in cine.warnings)
 
 
+@pytest.mark.parametrize(("unit", "step"), [("sec", 0.03), ("msec", 30.0)])
+def test_of_three_axes_the_third_is_time(tmp_path: Path, unit: str, step: float) -> None:
+    path = write_nifti(tmp_path / "a.nii", example_cine(), units=("mm", unit), shape="x y t")
+    edit_header(path, pixdim=[1, 1.25, 1.5, step, 1, 1, 1, 1], toffset=0)  # as nibabel fills what the image has not
+    cine = read_study(path).slices[0].load()
+    np.testing.assert_allclose(np.diff(cine.frame_times_ms), 30, rtol=1e-6)
+
+
+@pytest.mark.parametrize("step", [1.0, 0.03, 8.0])
+def test_a_third_step_without_unit_is_no_time(tmp_path: Path, step: float) -> None:
+    path = save(tmp_path / "a.nii", np.zeros((3, 3, 4), np.int16), pixdim=[1, 1, 1, step, 30, 1, 1, 1])
+    cine = read_study(path).slices[0].load()
+    np.testing.assert_allclose(np.diff(cine.frame_times_ms), 40)
+    assert any("frame times are not stored" in warning for warning in cine.warnings)
+
+
+def test_the_default_step_of_one_second_is_no_frame_interval(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", example_cine(), units=("mm", "sec"))
+    edit_header(path, pixdim=[1, 1, 1, 8, 1, 1, 1, 1])
+    cine = read_study(path).slices[0].load()
+    np.testing.assert_allclose(np.diff(cine.frame_times_ms), 40)
+    assert any("1000 ms apart, expected 5 to 200: 40 ms" in warning for warning in cine.warnings)
+
+
 def test_scale_factors_are_applied(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 1, 4), None)
     image.header.set_slope_inter(0.5, 10)

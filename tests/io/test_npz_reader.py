@@ -68,6 +68,25 @@ def test_the_successors_layout_is_read_with_what_it_lacks_told(tmp_path: Path) -
     assert all(words in told for words in ("times are not stored", "end-diastole", "level"))
 
 
+@pytest.mark.parametrize(
+    ("stored", "interval_ms", "words"),
+    [
+        ([0.0, 0.03, 0.06, 0.09], 30, "0.03 ms apart, expected 5 to 200: they were taken as seconds"),
+        ([0.0, 1.0, 2.0, 3.0], 40, "1 ms apart, expected 5 to 200: 40 ms between frames was assumed; mend the times"),
+        ([0.0, 3e4, 6e4, 9e4], 40, "30000 ms apart"),
+        ([0.0, 5.0, 10.0, 15.0], 5, None),
+        ([0.0, 200.0, 400.0, 600.0], 200, None),
+    ],
+)
+def test_times_that_no_cine_can_have_are_mended_aloud(
+    tmp_path: Path, stored: list[float], interval_ms: float, words: str | None
+) -> None:
+    found = load(save(tmp_path / "a_mid.npz", **{**arrays_of(example_cine()), "frame_times_ms": stored}))
+    np.testing.assert_allclose(np.diff(found.frame_times_ms), interval_ms)
+    assert len(found.warnings) == (words is not None)
+    assert words is None or words in found.warnings[0]
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">u2", "i8", "f2", ">f4", "f8"])
 def test_every_type_and_order_is_read(tmp_path: Path, dtype: str, order: str) -> None:

@@ -15,6 +15,8 @@ from tagstrain.errors import InputError
 
 GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
 ED_ASSUMED = "frame 0 was taken as end-diastole: the file does not say which frame it is"
+PLAUSIBLE_INTERVAL_MS = (5.0, 200.0)
+"""Between the frames of a cine, wider than any tagged one (10 to 100 ms)."""
 MAX_NAME_LENGTH = 100
 """Characters of a study's or slice's name: file systems allow 255, of which suffixes and numbers take some."""
 
@@ -42,8 +44,10 @@ class UnreadableSlice:
         raise self.error()
 
 
-def checked_cine(path: Path, frames: NDArray[Any], **fields: Any) -> TaggedCine:
-    """Build a `TaggedCine` of ``frames``, which become float32.
+def checked_cine(
+    path: Path, frames: NDArray[Any], frame_times_ms: NDArray[np.float64], warnings: tuple[str, ...] = (), **fields: Any
+) -> TaggedCine:
+    """Build a `TaggedCine` of ``frames``, which become float32, with frame times that a cine can have.
 
     Raises
     ------
@@ -52,16 +56,40 @@ def checked_cine(path: Path, frames: NDArray[Any], **fields: Any) -> TaggedCine:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         pixels = np.ascontiguousarray(frames, np.float32)
+    times_ms, told = plausible_times(frame_times_ms)
     try:
-        return TaggedCine(frames=pixels, **fields)
+        return TaggedCine(frames=pixels, frame_times_ms=times_ms, warnings=(*warnings, *told), **fields)
     except ValueError as error:
         raise InputError(path, str(error), "Check the file or export it again") from error
 
 
-def nominal_times(n_frames: int) -> tuple[NDArray[np.float64], str]:
-    """Frame times [ms] where a file has none, and the warning that says so."""
-    warning = f"frame times are not stored: {NOMINAL_FRAME_INTERVAL_MS:g} ms between frames was assumed"
+def nominal_times(n_frames: int, why: str = "frame times are not stored") -> tuple[NDArray[np.float64], str]:
+    """Frame times [ms] where a file has none that can be used, and the warning that says so."""
+    warning = f"{why}: {NOMINAL_FRAME_INTERVAL_MS:g} ms between frames was assumed"
     return np.arange(n_frames, dtype=np.float64) * NOMINAL_FRAME_INTERVAL_MS, warning
+
+
+def plausible_times(frame_times_ms: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Frame times [ms] that a cine can have, and what was assumed where a file's cannot be right.
+
+    The tracker reads them, so wrong ones change the strain itself. Times whose median interval is out of
+    `PLAUSIBLE_INTERVAL_MS` are taken as seconds where that mends it, else nominal ones stand in for them. Times that
+    are not finite or do not increase come back as they are, for `TaggedCine` to refuse.
+    """
+    intervals_ms = np.diff(frame_times_ms)
+    if not (
+        intervals_ms.ndim == 1 and intervals_ms.size and np.isfinite(intervals_ms).all() and intervals_ms.min() > 0
+    ):
+        return frame_times_ms, ()
+    low_ms, high_ms = PLAUSIBLE_INTERVAL_MS
+    interval_ms = float(np.median(intervals_ms))
+    if low_ms <= interval_ms <= high_ms:
+        return frame_times_ms, ()
+    found = f"frame times are stored {interval_ms:g} ms apart, expected {low_ms:g} to {high_ms:g}"
+    if low_ms <= 1000 * interval_ms <= high_ms:
+        return 1000 * frame_times_ms, (f"{found}: they were taken as seconds; store them in ms",)
+    times_ms, warning = nominal_times(len(frame_times_ms), found)
+    return times_ms, (f"{warning}; mend the times in the file, or their unit",)
 
 
 def resolve_spacing(

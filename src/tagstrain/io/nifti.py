@@ -164,7 +164,7 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
     spacing, told = resolve_spacing(path, stored, given, "pixdim")
     if units & 7 == 0 and given is None:
         told += ("the header names no unit of length: mm was assumed",)
-    timing = frame_timing(path, HeaderTiming(zooms[3], start, units & 56, len(shape) == 4), shape[-1])
+    timing = frame_timing(path, HeaderTiming(zooms[len(shape) - 1], start, units & 56, len(shape) == 4), shape[-1])
     if not has_position:
         affine = None
     elif affine is not None and not (np.isfinite(affine).all() and spans_plane(affine)):

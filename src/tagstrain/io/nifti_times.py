@@ -50,13 +50,13 @@ class HeaderTiming:
     """What a header says about time."""
 
     step: float
-    """``pixdim[4]``"""
+    """``pixdim`` of the last axis, which is time."""
     start: float
     """``toffset``"""
     unit: int
     """``xyzt_units & 56``"""
-    has_step: bool
-    """Whether the image has a fourth axis, to which the step belongs."""
+    is_time: bool
+    """Whether the step can only be that of time, unit or not; of three axes, the third is space to many programs."""
 
 
 def nifti_stem(path: Path) -> str:
@@ -144,7 +144,7 @@ def _header_times_ms(header: HeaderTiming, n_frames: int) -> tuple[NDArray[np.fl
     step = header.step
     told: tuple[str, ...] = ()
     factor = _MS_PER_UNIT.get(header.unit)
-    if factor is None and header.has_step and header.unit == 0:
+    if factor is None and header.is_time and header.unit == 0:
         # Converters often leave the unit out; a default of 1 says nothing, and 0 < step < 1 can only be seconds.
         factor = 1000.0 if 0 < step < 1 else 1.0 if 5 <= step <= 1000 else None
         if factor is not None:
@@ -153,9 +153,6 @@ def _header_times_ms(header: HeaderTiming, n_frames: int) -> tuple[NDArray[np.fl
     if factor is None or not (np.isfinite(step) and step > 0):
         times_ms, warning = nominal_times(n_frames)
         return times_ms, (warning,)
-    step_ms = step * factor
-    if not 5 <= step_ms <= 500:
-        told += (f"frames {step_ms:g} ms apart are unusual for a cine: check the header's unit of time",)
     start = header.start
     start_ms = start * factor if np.isfinite(start) and abs(start * factor) < 10_000 else 0.0
-    return start_ms + np.arange(n_frames, dtype=np.float64) * step_ms, told
+    return start_ms + np.arange(n_frames, dtype=np.float64) * step * factor, told
