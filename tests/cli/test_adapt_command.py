@@ -65,6 +65,14 @@ def test_cohort_without_hearts_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "run").exists()
 
 
+def test_an_unknown_preset_is_refused_before_the_cohort_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["adapt", "--data", str(tmp_path / "nope.h5"), "--preset", "nope", *FEW]
+    assert run(arguments) == ExitCode.ERROR
+    assert "preset: expected one of default, ukb, got 'nope'" in capsys.readouterr().err
+
+
 def test_weights_that_are_none_are_a_usage_error(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["adapt", "--data", str(cohort), "--init", str(cohort), *FEW]) == ExitCode.ERROR
     assert "not a readable safetensors file" in capsys.readouterr().err

@@ -244,6 +244,8 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"task": "strain"},
         {"architecture": "x"},
         {"refinements": -1},
+        {"preset": "nope"},
+        {"device": "gpu"},
     ],
 )
 def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:

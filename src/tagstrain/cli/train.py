@@ -21,7 +21,7 @@ def train(
         float, typer.Option(help="With --data: share of every batch that is simulated, 0 to 1.")
     ] = 0.5,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Checkpoint to go on from.")] = None,
+    resume: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Checkpoint to go on from.")] = None,
     preset: Annotated[str, typer.Option(help="Simulator preset.")] = "default",
     init: Annotated[
         str | None, typer.Option(help="Weights to start from: a safetensors file, or 'shipped'.  [default: random]")
@@ -85,7 +85,9 @@ def train(
         config = replace(config, **{key: value for key, value in given.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    from tagstrain.inference.models import pick_device
     from tagstrain.training.run import train as run_training
 
+    pick_device(config.device)  # says so where there is no GPU
     weights = run_training(config, resume)
     typer.echo(f"Weights: {weights}")

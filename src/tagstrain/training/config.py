@@ -7,12 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from tagstrain.simulation.config import PRESETS
+
 Task = Literal["localizer", "rnncnn", "tracker", "placer", "insertion"]
 Architecture = Literal["unet", "original"]
+Device = Literal["auto", "cpu", "cuda"]
 TASKS: tuple[Task, ...] = ("localizer", "rnncnn", "tracker", "placer", "insertion")
 READS_MOTION: tuple[Task, ...] = ("placer", "insertion")
 """Tasks whose examples are what a tracker saw."""
 ARCHITECTURES: tuple[Architecture, ...] = ("unet", "original")
+DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class TrainingConfig:
     """Refinements of the tracker that are trained; None for all, 0 for the part that follows alone."""
     precision: str = "32-true"
     devices: int = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     workers: int = 1
     """Processes that make batches on the run's device; 0 makes them in the training process."""
     validation_scenes: int = 64
@@ -69,6 +73,10 @@ class TrainingConfig:
             raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {self.task!r}")
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {self.architecture!r}")
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
+        if self.device not in DEVICES:
+            raise ValueError(f"device: expected one of {', '.join(DEVICES)}, got {self.device!r}")
         if self.task == "insertion" and self.data:
             raise ValueError("data: files hold no right ventricle; the insertion network trains on the simulator alone")
         if not 0 <= self.simulation_share <= 1:
@@ -78,7 +86,6 @@ class TrainingConfig:
         for name in ("steps", "validation_scenes", "validate_every", "patience", "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-
         if self.refinements is not None and self.refinements < 0:
             raise ValueError(f"refinements: expected at least 0, got {self.refinements}")
 

@@ -123,8 +123,11 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     """
     torch.manual_seed(config.seed)
     module = training_module(config)
+    # Before the run's folder is made, or a worker finds out that they are missing.
+    if config.data:
+        file_examples(config)
     if config.task in READS_MOTION:
-        stored_settings("tracker", config.tracker_weights)  # before a worker finds out that they are missing
+        stored_settings("tracker", config.tracker_weights)
     if config.init is not None:
         network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
         if type(network) is not type(module.network):

@@ -1,0 +1,36 @@
+"""``tagstrain train``: what cannot be trained is said before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagstrain.cli.exits import ExitCode
+from tagstrain.cli.main import run
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--preset", "nope"], ExitCode.ERROR, "preset: expected one of default, ukb, got 'nope'"),
+        (["--device", "gpu"], ExitCode.ERROR, "device: expected one of auto, cpu, cuda, got 'gpu'"),
+        (["--device", "cuda"], ExitCode.ERROR, "PyTorch sees no CUDA GPU here"),
+        (["--resume", "missing.ckpt"], ExitCode.ERROR, "file 'missing.ckpt' does not exist"),
+        (["--data", "nope.h5"], ExitCode.UNREADABLE, "nope.h5: does not exist"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: ExitCode,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run(["train", "tracker", *options]) == code
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
