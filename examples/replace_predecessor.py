@@ -6,7 +6,8 @@ SUBJECT is a folder named by its eid that holds tag_1.nii.gz (base), tag_2.nii.g
 OUT gets strain_tagged.csv with one line per subject, sorted by eid, and <eid>/timeseries/strain_tagged.npz; with the
 folder of the subjects as OUT, the latter are where such a pipeline keeps them. Column names and keys are those of
 that pipeline, including the one that says SAX and is not. Nothing is padded, truncated or left out: a value that
-cannot be measured is an empty cell. Exit codes: 0 all done, 3 some slices failed.
+cannot be measured is an empty cell. Files among the subjects, such as the table of an earlier run, are skipped.
+Exit codes: 0 all done, 1 usage error or results that cannot be written, 3 some slices failed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from scipy.interpolate import make_smoothing_spline
 from scipy.signal import find_peaks
 
 from tagstrain import analyze
-from tagstrain.errors import TagstrainError
+from tagstrain.errors import InputError, TagstrainError
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, Models, TrackerName, load_models
 from tagstrain.io import atomic_file
 
@@ -181,9 +182,19 @@ def write_table(path: Path, rows: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def read_rr_intervals(path: Path) -> dict[str, float]:
-    """RR interval [ms] by eid, from a table with the columns ``eid`` and ``rr_interval_ms``."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return {row["eid"]: float(row["rr_interval_ms"]) for row in csv.DictReader(stream)}
+    """RR interval [ms] by eid, from a table with the columns ``eid`` and ``rr_interval_ms``; an empty cell is NaN."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets put a mark before the first column
+            table = csv.DictReader(stream)
+            for name in ("eid", "rr_interval_ms"):
+                if name not in (table.fieldnames or ()):
+                    found = ", ".join(table.fieldnames or ()) or "nothing"
+                    raise InputError(path, f"column {name} is missing (found: {found})", "Name the columns so")
+            return {row["eid"]: float(row["rr_interval_ms"] or "nan") for row in table}
+    except FileNotFoundError:
+        raise InputError(path, "does not exist", "Check the path given with --rr-intervals") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(path, f"cannot be read ({error})", "Write a CSV with columns eid, rr_interval_ms") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,15 +208,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tracker-weights", type=Path)
     parser.add_argument("--rr-intervals", type=Path, metavar="CSV", help="columns eid, rr_interval_ms")
     options = parser.parse_args(arguments)
-    rr_intervals = None if options.rr_intervals is None else read_rr_intervals(options.rr_intervals)
     try:
-        models = load_models(options.tracker, options.device, options.localizer_weights, options.tracker_weights)
+        return write_subjects(options)
     except TagstrainError as error:
-        print(error, file=sys.stderr)
+        print(f"Error: {error}", file=sys.stderr)
         return 1
+
+
+def write_subjects(options: argparse.Namespace) -> int:
+    """Measure and write all subjects; returns the exit code."""
+    rr_intervals = None if options.rr_intervals is None else read_rr_intervals(options.rr_intervals)
+    for path in filter(Path.is_file, options.subjects):
+        print(f"Skipped: {path.name} is no folder of a subject", file=sys.stderr)
+    folders = [path for path in options.subjects if not path.is_file()]
+    if not folders:
+        raise TagstrainError("No SUBJECT is a folder. Give the folders that hold tag_1.nii.gz and so on.")
+    models = load_models(options.tracker, options.device, options.localizer_weights, options.tracker_weights)
     rows: dict[str, dict[str, float]] = {}
     n_incomplete = 0
-    for folder in options.subjects:
+    for folder in folders:
         eid = folder.resolve().name
         measured = measure_subject(folder, models)
         n_incomplete += "global" not in measured

@@ -221,11 +221,69 @@ def test_every_subject_has_a_line_and_its_curves_whatever_fails(
             assert {series[key].shape for key in series} == {(n_frames,)}
 
 
+def test_a_second_run_over_the_same_folder_writes_the_same(
+    example: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fake_models: Models,
+) -> None:
+    monkeypatch.setattr(example, "load_models", lambda *arguments: fake_models)
+    write_subject(tmp_path / "1", n_frames=8)
+    tables = []
+    for _ in range(2):
+        assert example.main([*map(str, sorted(tmp_path.glob("*"))), "-o", str(tmp_path)]) == 0
+        tables.append((tmp_path / "strain_tagged.csv").read_text())
+    assert tables[0] == tables[1]
+    assert "Skipped: strain_tagged.csv" in capsys.readouterr().err
+
+
+def test_without_a_subject_nothing_is_written(
+    example: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    assert example.main([str(tmp_path / "a.csv"), "-o", str(tmp_path / "out")]) == 1
+    assert "No SUBJECT is a folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_named(
+    example: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fake_models: Models,
+) -> None:
+    monkeypatch.setattr(example, "load_models", lambda *arguments: fake_models)
+    (tmp_path / "out").write_text("x")
+    assert example.main([str(tmp_path / "absent"), "-o", str(tmp_path / "out")]) == 1
+    assert "its folder cannot be made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "rr.csv: does not exist"),
+        ("id,rr_interval_ms\n1,800\n", "rr.csv: column eid is missing (found: id, rr_interval_ms)"),
+        ("eid\n1\n", "rr.csv: column rr_interval_ms is missing"),
+        ("", "rr.csv: column eid is missing (found: nothing)"),
+        ("eid,rr_interval_ms\n1,soon\n", "rr.csv: cannot be read (could not convert string to float: 'soon')"),
+    ],
+)
+def test_a_table_of_rr_intervals_that_cannot_be_used_is_named(
+    example: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "rr.csv").write_text(content)
+    assert example.main([str(tmp_path), "-o", str(tmp_path / "out"), "--rr-intervals", str(tmp_path / "rr.csv")]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_indices_come_with_rr_intervals(
     example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_models: Models
 ) -> None:
     monkeypatch.setattr(example, "load_models", lambda *arguments: fake_models)
-    (tmp_path / "rr.csv").write_text("eid,rr_interval_ms\n1,800\n")
+    (tmp_path / "rr.csv").write_text("\ufeffeid,rr_interval_ms\n1,800\n2,\n", encoding="utf-8")
     subjects = [str(write_subject(tmp_path / eid, n_frames=20)) for eid in ("1", "2")]
     assert example.main([*subjects, "-o", str(tmp_path), "--rr-intervals", str(tmp_path / "rr.csv")]) == 0
     with (tmp_path / "strain_tagged.csv").open(newline="") as stream:
