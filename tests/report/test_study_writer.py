@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import tracemalloc
 from dataclasses import replace
@@ -17,6 +18,7 @@ from numpy.testing import assert_allclose
 from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, Provenance, SliceFailure, SliceResult
 from tagstrain.inference.strain import slice_strain
+from tagstrain.io.lenient_file import LenientFile
 from tagstrain.report.results import StudyWriter
 
 PROVENANCE = Provenance("1.2.3", "seqnet", {"placer": "v1 sha256:ab"}, "cpu", {"placer": "original"})
@@ -298,3 +300,17 @@ def test_synthetic_slice_is_what_it_claims(tmp_path: Path) -> None:
     strain = contracting_slice(20).strain
     assert strain.circumferential[:, 0].min() == pytest.approx(-0.26 * INNER_MM**2 / INNER_MM**2, abs=0.01)
     assert strain.radial.max() > 0.2
+
+
+class FullDisk(LenientFile):
+    """Takes nothing."""
+
+    def write(self, data: Any, /) -> int:
+        self._refusal = OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tagstrain.report.results_hdf5.LenientFile", FullDisk)
+    with pytest.raises(OSError, match="No space left"):
+        write_study(tmp_path)

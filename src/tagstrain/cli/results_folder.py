@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tagstrain.errors import OutputError
 from tagstrain.io import prepare_folder, remove_leftovers
+from tagstrain.io.atomic import disk_told
 from tagstrain.io.lock import lock
 
 RUN_RECORD = "run.json"
@@ -34,7 +35,7 @@ def results_folder(output: Path, may_hold_results: bool) -> Iterator[None]:
             "--overwrite, or choose another output"
         )
     is_made = not output.exists()
-    try:
+    with disk_told(output):
         prepare_folder(output, may_hold_results, marker=RUN_RECORD)
         is_empty = not any(output.iterdir())
         try:
@@ -44,8 +45,6 @@ def results_folder(output: Path, may_hold_results: bool) -> Iterator[None]:
         finally:
             if is_empty:
                 _remove_run_files(output, is_made)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
 
 
 def written_files(output: Path, folders: Sequence[str]) -> list[str]:

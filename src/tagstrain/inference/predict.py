@@ -20,8 +20,9 @@ from tagstrain.inference.models import load_localizer, pick_device
 from tagstrain.inference.original import OriginalLocalizer
 from tagstrain.inference.rnncnn import RnnCnn
 from tagstrain.io import read_study
-from tagstrain.io.atomic import atomic_file
+from tagstrain.io.atomic import atomic_file, disk_told
 from tagstrain.io.hdf5 import iterate_cropped_sequences, iterate_first_frames
+from tagstrain.io.lenient_file import LenientFile
 from tagstrain.networks import preprocessing, rnncnn
 from tagstrain.networks.localizer import BatchStatistics
 
@@ -162,17 +163,25 @@ def _write(output: Path, overwrite: bool, rows: Iterator[_Row]) -> Predicted:
     """Grow one dataset per name, row by row; shorter rows end in NaN."""
     count = 0
     failures: list[SliceFailure] = []
-    with atomic_file(output, overwrite) as temporary, h5py.File(temporary, "w") as file:
-        for row in rows:
-            if row.failure is not None:
-                failures.append(SliceFailure(f"row_{count:05d}", row.failure))
-            for name, values in row.values.items():
-                if name not in file:
-                    shape = (0, *values.shape)
-                    file.create_dataset(name, shape, "f4", maxshape=(None,) * len(shape), fillvalue=np.nan)
-                dataset = file[name]
-                sizes = [max(a, b) for a, b in zip(dataset.shape[1:], values.shape, strict=True)]
-                dataset.resize((count + 1, *sizes))
-                dataset[(count, *(slice(n) for n in values.shape))] = values
-            count += 1
+    with atomic_file(output, overwrite) as temporary, disk_told(output), LenientFile(temporary) as disk:
+        with h5py.File(disk, "w") as file:
+            for row in rows:
+                if row.failure is not None:
+                    failures.append(SliceFailure(f"row_{count:05d}", row.failure))
+                for name, values in row.values.items():
+                    _put(file, name, count, values)
+                disk.check()
+                count += 1
+        disk.check()
     return Predicted(count, tuple(failures))
+
+
+def _put(file: h5py.File, name: str, row: int, values: NDArray[np.float64]) -> None:
+    """Write a value of the next row, whose axes may be longer than those of the rows before."""
+    if name not in file:
+        shape = (0, *values.shape)
+        file.create_dataset(name, shape, "f4", maxshape=(None,) * len(shape), fillvalue=np.nan)
+    dataset = file[name]
+    sizes = [max(a, b) for a, b in zip(dataset.shape[1:], values.shape, strict=True)]
+    dataset.resize((row + 1, *sizes))
+    dataset[(row, *(slice(n) for n in values.shape))] = values

@@ -110,6 +110,18 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def disk_told(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses while ``path`` is written into an `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        # pydicom wraps what the disk said in a traceback of its own.
+        said = (e.strerror for e in (error, error.__cause__) if isinstance(e, OSError) and e.strerror)
+        problem = f"cannot be written ({next(said, error)})"
+        raise OutputError(f"{path}: {problem}. Free some space or choose another output") from error
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file, replacing one of that name; once this returns, not even a power cut takes it away.
 

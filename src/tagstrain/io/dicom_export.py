@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 
 from tagstrain.data.cine import SliceLevel, TaggedCine
-from tagstrain.io.atomic import atomic_folder
+from tagstrain.io.atomic import atomic_folder, disk_told
 from tagstrain.io.slice_levels import LEVELS
 
 _UINT16_MAX = 65535
@@ -55,7 +55,7 @@ def write_dicom_study(
     if len(series_descriptions) != len(cines):
         raise ValueError(f"series_descriptions: expected {len(cines)}, got {len(series_descriptions)}")
     names: list[str] = []
-    with atomic_folder(folder, overwrite) as temporary:
+    with disk_told(folder), atomic_folder(folder, overwrite) as temporary:
         for k, (cine, description) in enumerate(zip(cines, series_descriptions, strict=True)):
             affine = cine.affine if cine.affine is not None else _default_affine(cine, k)
             stored, slope, intercept = _to_uint16(cine.frames)

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data.results import Box
-from tagstrain.errors import OutputError
-from tagstrain.io.atomic import atomic_file
+from tagstrain.io.atomic import atomic_file, disk_told
 from tagstrain.io.hdf5_layout import (
     BOXES,
     COLUMN_SPACING,
@@ -31,6 +30,7 @@ from tagstrain.io.hdf5_layout import (
     ROW_SPACING,
     SIGMA,
 )
+from tagstrain.io.lenient_file import LenientFile
 
 
 class LandmarkFileWriter:
@@ -63,14 +63,15 @@ class LandmarkFileWriter:
         self._n_rows = 0
         self._stack = ExitStack()
         self._file: h5py.File | None = None
+        self._disk: LenientFile | None = None
 
     def __enter__(self) -> LandmarkFileWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_file(self.path, self._overwrite))
-            try:
-                self._file = stack.enter_context(h5py.File(temporary, "w"))
-            except OSError as error:
-                raise OutputError(f"{self.path}: cannot be written ({error}). Choose another output") from error
+            with disk_told(self.path):
+                self._disk = stack.enter_context(LenientFile(temporary))
+            stack.callback(self._check_disk)
+            self._file = stack.enter_context(h5py.File(self._disk, "w"))
             self._stack = stack.pop_all()
         return self
 
@@ -173,8 +174,8 @@ class LandmarkFileWriter:
         try:
             for name, values in row.items():
                 self._put(name, values)
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error}). Free some space") from error
+        finally:
+            self._check_disk()
         self._n_rows += 1
 
     def _padded(self, values: NDArray[Any], n_real: int, fill: float) -> NDArray[Any]:
@@ -211,6 +212,12 @@ class LandmarkFileWriter:
             )
         file[name].resize(self._n_rows + 1, axis=0)
         file[name][self._n_rows] = values
+
+    def _check_disk(self) -> None:
+        """Say so if the disk refused something."""
+        with disk_told(self.path):
+            if self._disk is not None:
+                self._disk.check()
 
     def _open_file(self) -> h5py.File:
         """File that the block holds open."""

@@ -13,6 +13,7 @@ from tagstrain.data import Box, Provenance, SliceResult
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import LocalizationError
 from tagstrain.geometry import OriginalCrop
+from tagstrain.io.lenient_file import LenientFile
 from tagstrain.quality import SliceQuality
 from tagstrain.report.heart_images import HeartImages
 
@@ -74,7 +75,8 @@ class ResultsHdf5:
     """Writes one study's HDF5 file, one row per slice; the time axis grows when a longer slice comes."""
 
     def __init__(self, path: Path, key: str, source: str, provenance: Provenance) -> None:
-        self._file = h5py.File(path, "w")
+        self._disk = LenientFile(path)
+        self._file = h5py.File(self._disk, "w")
         self._n_rows = 0
         self._n_frames = 0
         self._file.attrs.update(
@@ -114,8 +116,16 @@ class ResultsHdf5:
         self._write({"slice_names": name, "failures": reason, **frame})
 
     def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
+        """Finish the file.
+
+        Raises
+        ------
+        OSError
+            If the disk refused any of it.
+        """
+        with self._disk:
+            self._file.close()
+        self._disk.check()
 
     def _write(self, row: dict[str, Any]) -> None:
         """Append a row; what it does not name keeps the fill value."""
@@ -132,6 +142,7 @@ class ResultsHdf5:
                 dataset[self._n_rows - 1, :n_frames] = row[name]
             else:
                 dataset[self._n_rows - 1] = row[name]
+        self._disk.check()
 
 
 def _row(result: SliceResult) -> dict[str, Any]:
