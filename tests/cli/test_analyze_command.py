@@ -73,7 +73,7 @@ def test_contours_of_a_reader_replace_placing(
     assert analyze(path, "--contours", contours) == 0
     (result,) = json.loads((tmp_path / "out" / "case" / "results.json").read_text())["slices"]
     assert "The wall at ED was given by the user" in result["warnings"]
-    contours.write_text(json.dumps({"slices": {"midd": {"landmarks": np.ones((24, 7, 2)).tolist()}}}))
+    contours.write_text(json.dumps({"slices": {"midd": json.loads(contours.read_text())}}))
     assert analyze(path, "--contours", contours, out="other") == 1
     assert "names midd, which case does not have" in " ".join(capsys.readouterr().err.split())
     contours.write_text("{}")

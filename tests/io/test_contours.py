@@ -18,6 +18,11 @@ def circle(radius: float, center: tuple[float, float] = (60.0, 70.0), n: int = 4
     return (np.array(center) + radius * np.stack([np.cos(t), np.sin(t)], axis=-1)).tolist()
 
 
+def rings(*radii: float) -> np.ndarray:
+    """Landmarks on circles, from 12 to 24 px unless given."""
+    return np.stack([circle(radius, n=24) for radius in radii or np.linspace(12, 24, 7)], axis=1)
+
+
 def written(tmp_path: Path, content: Any) -> Path:
     path = tmp_path / "wall.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -42,7 +47,7 @@ def test_one_contour_may_hold_for_all_slices(tmp_path: Path) -> None:
 
 
 def test_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:
-    landmarks = np.arange(24 * 7 * 2.0).reshape(24, 7, 2)
+    landmarks = rings()
     walls = read_contours(written(tmp_path, {"slices": {"a": {"landmarks": landmarks.tolist()}}}))
     np.testing.assert_array_equal(walls["a"], landmarks)
 
@@ -60,6 +65,10 @@ def test_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:
         ({"landmarks": [[1, 2]]}, "24 x 7"),
         ({"endo": "circle", "epi": circle(3)}, "could not convert"),
         ({"slices": {"mid": 3}}, "expected contours"),
+        ({"landmarks": rings()[:, ::-1].tolist()}, "ring 0 must enclose less than ring 6"),
+        ({"landmarks": rings(*[12] * 7).tolist()}, "ring 0 must enclose less than ring 6"),
+        ({"landmarks": np.full((24, 7, 2), 0.1).tolist()}, "enclose no area"),
+        ({"slices": {"mid": {"landmarks": rings().tolist(), "epi": circle(24)}}}, "slice mid: holds landmarks beside"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, content: Any, problem: str) -> None:
@@ -67,3 +76,10 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: Any, problem: str) -> N
     with pytest.raises(InputError, match=problem) as error:
         read_contours(path)
     assert path.name in str(error.value)
+
+
+def test_a_missing_file_is_told_without_the_format(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^wall\.json: does not exist\. Check the path\.$"):
+        read_contours(tmp_path / "wall.json")
+    with pytest.raises(InputError, match=r": cannot be read \(Is a directory\)\. Give a JSON file\.$"):
+        read_contours(tmp_path)

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from tagstrain.geometry.grid import wall_grid
 
+MIN_AREA = 1e-9
+"""Polygons of less have no area but what rounding leaves."""
+
 
 def area_centroid(polygon: NDArray[np.floating]) -> NDArray[np.float64]:
     """Centroid of the area inside a polygon ``(point, 2)``, any unit.
@@ -22,10 +25,21 @@ def area_centroid(polygon: NDArray[np.floating]) -> NDArray[np.float64]:
     origin = corners.mean(axis=0)
     first = corners - origin
     second = np.roll(first, -1, axis=0)
-    cross = first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1]
-    if abs(cross.sum()) < 1e-9:
+    cross = _cross(first, second)
+    if abs(cross.sum()) / 2 < MIN_AREA:
         raise ValueError("the polygon has no area")
     return np.asarray(origin + ((first + second) * cross[:, None]).sum(axis=0) / (3 * cross.sum()))
+
+
+def enclosed_area(polygon: NDArray[np.floating]) -> float:
+    """Area inside a polygon ``(point, 2)``, any unit squared, whichever way round its corners go."""
+    first = np.asarray(polygon, np.float64) - np.mean(polygon, axis=0)
+    return float(abs(_cross(first, np.roll(first, -1, axis=0)).sum()) / 2)
+
+
+def _cross(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Twice the signed area of the triangles that pairs of points ``(..., 2)`` span with the origin."""
+    return np.asarray(first[..., 0] * second[..., 1] - second[..., 0] * first[..., 1])
 
 
 def radii_along(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
-from tagstrain.geometry.polygon import grid_between
+from tagstrain.geometry.polygon import MIN_AREA, enclosed_area, grid_between
 
 ANY_SLICE = "*"
 _REMEDY = (
@@ -30,11 +30,15 @@ def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
     Raises
     ------
     InputError
-        If the file is no such JSON, a polygon has no area, or the epicardium does not hold the endocardium.
+        If the file is no such JSON, a contour or ring has no area, or the epicardium does not hold the endocardium.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except FileNotFoundError:
+        raise InputError(path, "does not exist", "Check the path") from None
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror or error})", "Give a JSON file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(path, f"not a readable JSON file ({error})", _REMEDY) from None
     if not isinstance(content, dict):
         raise InputError(path, "holds no contours", _REMEDY)
@@ -50,6 +54,8 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
         if not isinstance(entry, Mapping):
             raise TypeError("expected contours or landmarks")
         if "landmarks" in entry:
+            if "endo" in entry or "epi" in entry:
+                raise ValueError("holds landmarks beside endo or epi: leave out the ones or the others")
             return _grid(entry["landmarks"])
         endo, epi = (np.asarray(entry[name], np.float64) for name in ("endo", "epi"))
         return grid_between(endo, epi, N_SPOKES, N_RINGS)
@@ -63,4 +69,10 @@ def _grid(landmarks: Any) -> NDArray[np.float64]:
     grid = np.asarray(landmarks, np.float64)
     if grid.shape != (N_SPOKES, N_RINGS, 2) or not np.isfinite(grid).all():
         raise ValueError(f"expected {N_SPOKES} x {N_RINGS} finite landmarks (x, y), got an array of shape {grid.shape}")
+    inner, outer = enclosed_area(grid[:, 0]), enclosed_area(grid[:, -1])
+    if min(inner, outer) < MIN_AREA:
+        raise ValueError("the landmarks of a ring enclose no area: do they all lie in one place or on one line?")
+    if inner >= outer:
+        last = N_RINGS - 1
+        raise ValueError(f"ring 0 must enclose less than ring {last}: rings run from endocardium to epicardium")
     return grid
