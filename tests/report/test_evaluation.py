@@ -174,7 +174,21 @@ def test_truth_at_ed_alone_judges_placement_alone(tmp_path: Path) -> None:
     assert result.strain is not None
     assert result.strain["radial"].peak.n == 0
     assert result.strain["radial"].end_systolic.n == 0
-    print_evaluation(result, Console(width=120, file=StringIO()))
+    assert result.position.n_points == 0
+    console = Console(width=120, record=True, file=StringIO())
+    print_evaluation(result, console)
+    assert "No frame but ED is known in both files" in console.export_text()
+
+
+def test_rows_known_at_ed_alone_do_not_dilute_the_others(tmp_path: Path) -> None:
+    true = true_points()
+    true[1, 1:] = np.nan
+    truth = write(tmp_path / "truth.h5", true, px_spaces=np.full(N_ROWS, 1.0))
+    predicted = true_points()
+    predicted[:, 1:] += [0.0, 2.0]
+    result = evaluate_files(truth, write(tmp_path / "p.h5", predicted))
+    assert result.position.n_points == 2 * N_FRAMES * 168
+    assert result.placement.n_points == 3 * 168
 
 
 def test_coincident_predicted_points_cost_their_own_lines_only(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class Evaluation:
     n_missing: int
     """True points, over all rows and frames, that the prediction does not have."""
     position: PointAccuracy
-    """All frames, ED included."""
+    """All frames, ED included, of the rows that have any other frame to compare."""
     displacement: PointAccuracy
     """Displacement since ED, all frames but ED: errors of placement cancel."""
     placement: PointAccuracy
@@ -164,7 +164,8 @@ class _Tally:
         self._n_points = true_px.shape[1]
         errors_mm = end_point_errors(predicted_mm, true_mm)
         self._n_missing += int(np.count_nonzero(np.isnan(errors_mm) & np.isfinite(true_mm).all(axis=-1)))
-        self._position.add(errors_mm)
+        if np.isfinite(np.delete(errors_mm, ed_frame, axis=0)).any():
+            self._position.add(errors_mm)
         self._placement.add(errors_mm[ed_frame])
         self._displacement.add(np.delete(displacement_errors(predicted_mm, true_mm, ed_frame), ed_frame, axis=0))
         if truth.box is not None and prediction.box is not None:

@@ -25,6 +25,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         markup=False,
     )
     console.print(_points_table(evaluation))
+    if not evaluation.position.n_points:
+        console.print("No frame but ED is known in both files: there is no tracking to compare", highlight=False)
     if evaluation.n_missing:
         console.print(f"{evaluation.n_missing} true points have no prediction and are left out", highlight=False)
     if evaluation.strain is not None:
