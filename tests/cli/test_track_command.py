@@ -117,6 +117,32 @@ def test_landmarks_are_needed_to_track_given_ones(
     assert "landmark_coords" in capsys.readouterr().err
 
 
+def test_rows_that_fail_say_what_the_file_has_instead_and_name_it_once(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed", "--quiet"]
+    assert run(arguments) == 3
+    told = (
+        "Error: truth.h5, row_00002: No point is given for the ED frame (0); frames that have points: 1, 2, 3, 4, 5\n"
+    )
+    assert capsys.readouterr().err == told
+    with h5py.File(truth, "a") as file:
+        points = file["landmark_coords"][:, :1]
+        del file["landmark_coords"]
+        file["landmark_coords"] = points
+        file["n_frames"] = np.full(3, N_FRAMES)
+    assert run([*arguments, "--overwrite"]) == 3
+    first = capsys.readouterr().err.splitlines()[0]
+    told = "row 0: n_frames is 6, but landmark_coords holds 1 per row. Mend it, or store every frame (NaN where no "
+    assert first == f"Error: truth.h5, row_00000: {told}points are known)."
+
+
+def test_a_folder_is_for_analyze(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["track", str(tmp_path), "-o", str(tmp_path / "pred.h5")]) == 2
+    assert "is a folder, expected an HDF5 file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_perfect_prediction_has_no_error(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pred, report = tmp_path / "pred.h5", tmp_path / "report.json"
     run(["track", str(truth), "-o", str(pred), "--given-ed", "--quiet"])

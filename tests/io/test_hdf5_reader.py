@@ -83,7 +83,7 @@ def test_given_spacing_must_be_two_lengths(tmp_path: Path, bad: tuple[float, flo
         ({"px_spaces": np.array([1.5, -1])}, "-1 x -1 mm"),
         ({"px_spaces": np.array([1.5, np.nan])}, "missing"),
         ({"px_spaces": SPACES, "ed_frame_idx": np.array([0, 3])}, "ed_frame"),
-        ({"px_spaces": SPACES, "n_frames": np.array([3, 4])}, "n_frames is 4"),
+        ({"px_spaces": SPACES, "n_frames": np.array([3, 4])}, "n_frames is 4, but image_seqs holds 3 per row"),
         ({"px_spaces": SPACES, "n_frames": np.array([3, 1])}, "at least 2 frames"),
         ({"px_spaces": SPACES, "frame_times_ms": np.array([[0, 1, 2], [0, 2, 2]])}, "strictly increasing"),
     ],
@@ -134,6 +134,16 @@ def test_truncated_files_are_refused_without_naming_folders(tmp_path: Path, kept
     with pytest.raises(InputError, match=r"a\.h5: is truncated or damaged") as error:
         read_study(path)
     assert str(tmp_path) not in str(error.value)
+
+
+def test_what_is_no_hdf5_file_is_named_without_the_librarys_words(tmp_path: Path) -> None:
+    (tmp_path / "notes.h5").write_text("no images")
+    with pytest.raises(InputError, match=r"^notes\.h5: is not an HDF5 file\. Give one .* analyze takes other formats"):
+        read_hdf5_study(tmp_path / "notes.h5")
+    with pytest.raises(InputError, match=r": is a folder, expected an HDF5 file .* analyze takes folders"):
+        read_hdf5_study(tmp_path)
+    with pytest.raises(InputError, match=r"^mem: is truncated or damaged \(Input/output error\)"):
+        read_hdf5_study(Path("/proc/self/mem"))
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

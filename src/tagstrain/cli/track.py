@@ -74,7 +74,9 @@ def track(
             n_rows += 1
             if row.failure is not None:
                 n_failed += 1
-                print_error(f"{input_file.name}, {row.name}: {row.failure}")
+                name = input_file.name
+                reason = row.failure.removeprefix(f"{name}, ").removeprefix(f"{name}: ")
+                print_error(f"{name}, {row.name}: {reason}")
             progress.advance(task)
     if not quiet:
         typer.echo(f"{output}: {n_rows - n_failed} of {n_rows} rows tracked, {n_points} points each")

@@ -17,7 +17,7 @@ from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.models import Models
 from tagstrain.io.hdf5 import IMAGE_AXES, read_hdf5_study
 from tagstrain.io.hdf5_layout import IMAGES, LANDMARKS, open_hdf5, require_dataset
-from tagstrain.io.landmark_file import LandmarkFile
+from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -75,7 +75,7 @@ def track_given_rows(
             cine = source.load()
             ed_points_px = row.points_px[row.ed_frame]
             if not np.isfinite(ed_points_px).all(axis=-1).any():
-                raise TrackingError(f"No point is given for the ED frame ({row.ed_frame})")
+                raise TrackingError(_no_points_at_ed(row))
             tracks = tracker.track(cine, ed_points_px)
             if not np.isfinite(tracks.points_px).any():
                 raise TrackingError(f"No point of the ED frame ({row.ed_frame}) lies in the image. Mend the landmarks")
@@ -120,3 +120,10 @@ def track_placed_rows(
             cine.ed_frame,
             result=result,
         )
+
+
+def _no_points_at_ed(row: LandmarkRow) -> str:
+    """Say which frames have points instead."""
+    known = np.flatnonzero(np.isfinite(row.points_px).all(axis=-1).any(axis=-1))
+    others = ", ".join(map(str, known)) or "none"
+    return f"No point is given for the ED frame ({row.ed_frame}); frames that have points: {others}"

@@ -78,8 +78,8 @@ class Hdf5Row:
         """
         with open_hdf5(self.path) as file:
             images = require_dataset(file, self.path, IMAGES, IMAGE_AXES)
-            n_rows, n_stored = images.shape[:2]
-            n_frames = row_n_frames(file, self.path, self.row, n_rows, n_stored)
+            n_rows = images.shape[0]
+            n_frames = row_n_frames(file, self.path, self.row, images)
             frames = images[self.row, :n_frames]
             stored_spacing = row_spacing(file, self.path, self.row, n_rows)
             stored_times = row_numbers(file, self.path, FRAME_TIMES, self.row, n_rows)
@@ -161,7 +161,6 @@ def iterate_cropped_sequences(path: Path) -> Iterator[NDArray[np.float32]]:
     """
     with open_hdf5(path) as file:
         crops = require_dataset(file, path, CROPPED_IMAGES, IMAGE_AXES)
-        n_rows, n_stored = crops.shape[:2]
-        for row in range(n_rows):
-            n_frames = row_n_frames(file, path, row, n_rows, n_stored)
+        for row in range(crops.shape[0]):
+            n_frames = row_n_frames(file, path, row, crops)
             yield np.asarray(crops[row, :n_frames], np.float32)

@@ -22,6 +22,7 @@ One row is one slice through one cycle. ``n`` rows, ``T`` frames, ``P`` points:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -68,8 +69,16 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise InputError(path, "does not exist", "Check the path") from error
     except PermissionError as error:
         raise InputError(path, "may not be read", "Change its permissions") from error
+    except IsADirectoryError as error:
+        problem = "is a folder, expected an HDF5 file in the predecessor's layout"
+        raise InputError(path, problem, "Give the file; tagstrain analyze takes folders of images") from error
     except _DAMAGE as error:
-        reason = str(error).replace(str(path), path.name).strip("'\"")
+        code = error.errno if isinstance(error, OSError) else None
+        # What the system said comes wrapped in addresses and descriptors.
+        reason = os.strerror(code) if code else str(error).replace(str(path), path.name).strip("'\"")
+        if "file signature not found" in reason:
+            remedy = "Give one in the predecessor's layout; tagstrain analyze takes other formats"
+            raise InputError(path, "is not an HDF5 file", remedy) from error
         raise InputError(path, f"is truncated or damaged ({reason})", "Copy or download it again") from error
 
 
@@ -135,13 +144,17 @@ def row_frame(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> 
     return None if value is None or value < 0 else int(value)
 
 
-def row_n_frames(file: h5py.File, path: Path, row: int, n_rows: int, n_stored: int) -> int:
-    """Count the real frames of a row: ``n_frames``, else all that are stored."""
+def row_n_frames(file: h5py.File, path: Path, row: int, dataset: h5py.Dataset) -> int:
+    """Count the real frames of a row of a dataset (row, time, ...): ``n_frames``, else all that are stored."""
+    n_rows, n_stored = dataset.shape[:2]
     value = row_number(file, path, N_FRAMES, row, n_rows)
     if value is None:
-        return n_stored
+        return int(n_stored)
     if not 1 <= value <= n_stored:
-        raise InputError(path, f"row {row}: {N_FRAMES} is {value:g}, expected 1 to {n_stored}", "Mend the dataset")
+        name = dataset.name.lstrip("/")
+        problem = f"row {row}: {N_FRAMES} is {value:g}, but {name} holds {n_stored} per row"
+        remedy = "Mend it, or store every frame" + (" (NaN where no points are known)" if name == LANDMARKS else "")
+        raise InputError(path, problem, remedy)
     return int(value)
 
 

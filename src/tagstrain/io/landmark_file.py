@@ -88,8 +88,9 @@ class LandmarkFile:
             raise IndexError(f"row {index} of {self._n_rows}")
         path, n_rows = self.path, self._n_rows
         with open_hdf5(path) as file:
-            stored = np.asarray(self._landmarks(file)[index], np.float64)
-            n_frames = row_n_frames(file, path, index, n_rows, len(stored))
+            landmarks = self._landmarks(file)
+            stored = np.asarray(landmarks[index], np.float64)
+            n_frames = row_n_frames(file, path, index, landmarks)
             ed_frame = row_frame(file, path, ED_FRAME, index, n_rows) or 0
             es_frame = row_frame(file, path, ES_FRAME, index, n_rows)
             corners = row_numbers(file, path, BOXES, index, n_rows)
