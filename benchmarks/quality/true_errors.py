@@ -111,9 +111,10 @@ def _true_errors(case: Case, result: SliceResult) -> TrueErrors:
 
 
 def _midwall_curve(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Circumferential strain of the slice, mid-wall, against frame 0, ``(time,)``."""
-    return circumferential_strain(points_mm)[:, :, MIDWALL_RING].mean(axis=1)
+    """Circumferential strain of the slice, mid-wall, against frame 0, ``(time,)``; unknown spokes are left out."""
+    return np.asarray(np.nanmean(circumferential_strain(points_mm)[:, :, MIDWALL_RING], axis=1))
 
 
 def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+    """Of what is known: landmarks outside of the image are not."""
+    return float(np.sqrt(np.nanmean(values**2)))

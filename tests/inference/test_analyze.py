@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline_fakes import FakeLocalizer, FakeTracker, make_cine, scale_at
 from tagstrain.data import (
     Box,
     LoadedSlice,
     Localization,
+    PointTracks,
     SliceFailure,
     SliceResult,
     Study,
@@ -181,6 +183,24 @@ def test_lost_landmarks_fail_the_slice_with_a_reason(fake_models: Models, lost_f
     models = replace(fake_models, tracker=FakeTracker(lost_from=lost_from))
     with pytest.raises(TrackingError, match=r"[Ss]train"):
         analyze_slice(make_cine(), models)
+
+
+def test_a_wall_of_which_the_greater_part_is_not_known_fails_the_slice(fake_models: Models) -> None:
+    class LosesSpokes(FakeTracker):
+        n_lost = 0
+
+        def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+            tracks = super().track(cine, ed_points_px)
+            tracks.points_px[:, : 7 * self.n_lost] = np.nan
+            return tracks
+
+    tracker = LosesSpokes()
+    tracker.n_lost = 11
+    warnings = analyze_slice(make_cine(), replace(fake_models, tracker=tracker)).warnings
+    assert any("landmark positions are not known and left out of the means" in warning for warning in warnings)
+    tracker.n_lost = 13
+    with pytest.raises(TrackingError, match="lesser part of the wall"):
+        analyze_slice(make_cine(), replace(fake_models, tracker=tracker))
 
 
 def test_landmarks_outside_the_image_are_warned_of_and_half_of_them_fail_the_slice(fake_models: Models) -> None:

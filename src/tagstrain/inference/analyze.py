@@ -262,6 +262,12 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
         raise TrackingError(
             f"Strain is not finite in {lost.size} of {cine.n_frames} frames (first: {lost[0]}): landmarks were lost."
         )
+    unknown = ~np.isfinite(landmarks.points_px).all(axis=-1)
+    if 2 * np.count_nonzero(unknown) > unknown.size:
+        raise TrackingError(
+            f"Strain would be that of the lesser part of the wall: {np.count_nonzero(unknown)} of {unknown.size} "
+            "landmark positions are not known."
+        )
     return strain
 
 
