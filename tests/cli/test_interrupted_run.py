@@ -178,9 +178,13 @@ def test_other_settings_or_software_are_refused(
 
 @pytest.mark.parametrize("option", [("--overwrite",), ("--contours", "wall.json")])
 def test_options_that_contradict_resuming_are_refused(
-    analyze: Callable[..., int], cohort: list[Path], option: tuple[str, ...]
+    analyze: Callable[..., int],
+    cohort: list[Path],
+    option: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert analyze(cohort[0], "--resume", *option) == 1
+    assert "goes neither with --overwrite nor with" in " ".join(capsys.readouterr().err.split())
 
 
 def test_results_made_with_other_settings_do_not_count_as_done(

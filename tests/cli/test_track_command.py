@@ -170,3 +170,13 @@ def test_the_box_of_landmarks_has_the_predecessors_margin_and_stays_in_the_image
     points = np.array([[10.0, 20.0], [30.0, 60.0], [np.nan, np.nan]])
     assert Box.around(points).within(100, 100) == pytest.approx((4, 8, 36, 72))
     assert Box.around(points).within(64, 32) == pytest.approx((4, 8, 32, 64))
+
+
+def test_weights_of_a_placer_are_refused_where_nothing_is_placed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "placer.safetensors"
+    weights.touch()
+    given = ["track", str(tmp_path / "a.h5"), "-o", str(tmp_path / "p.h5"), "--given-ed"]
+    assert run([*given, "--placer-weights", str(weights)]) == 1
+    assert "places nothing with --given-ed" in capsys.readouterr().err

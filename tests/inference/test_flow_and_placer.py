@@ -167,10 +167,11 @@ def test_parts_hold_every_point_once_and_none_is_too_wide(points_mm: NDArray[np.
 def test_a_ventricle_is_not_cut_where_it_can_be_cut_off_from_what_lies_around() -> None:
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    wall = np.concatenate([radius * ring for radius in (20, 28, 36)])
-    around = 60 * ring[::6]
+    wall = np.concatenate([radius * ring for radius in (30, 40, 50)])
+    around = 80 * ring[::6]
     parts = close_together(np.concatenate([around, wall]), np.arange(4 + len(wall)))
     assert any(set(range(4, 4 + len(wall))) <= set(part.tolist()) for part in parts)
+    assert len(close_together(wall, np.arange(len(wall)))) == 1, "a dilated one, 100 mm wide"
 
 
 def test_sigma_grows_when_the_tags_are_gone_for_good_and_not_where_they_come_back() -> None:

@@ -14,12 +14,14 @@ def test_a_file_is_known_by_its_bytes(tmp_path: Path) -> None:
     assert input_sha256(tmp_path / "a") == input_sha256(tmp_path / "b") == hashlib.sha256(b"tags").hexdigest()
 
 
-def test_a_folder_is_known_by_names_and_sizes(tmp_path: Path) -> None:
+def test_a_folder_is_known_by_names_sizes_and_starts(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "deep").mkdir(parents=True)
         (tmp_path / name / "deep" / "1.dcm").write_bytes(b"12")
         (tmp_path / name / "2.dcm").write_bytes(b"1")
     assert input_sha256(tmp_path / "a") == input_sha256(tmp_path / "b")
+    (tmp_path / "b" / "2.dcm").write_bytes(b"2")
+    assert input_sha256(tmp_path / "a") != input_sha256(tmp_path / "b")
     (tmp_path / "b" / "2.dcm").write_bytes(b"12")
     assert input_sha256(tmp_path / "a") != input_sha256(tmp_path / "b")
 

@@ -71,11 +71,12 @@ def test_the_successors_layout_is_read_with_what_it_lacks_told(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("stored", "interval_ms", "words"),
     [
-        ([0.0, 0.03, 0.06, 0.09], 30, "0.03 ms apart, expected 5 to 200: they were taken as seconds"),
-        ([0.0, 1.0, 2.0, 3.0], 40, "1 ms apart, expected 5 to 200: 40 ms between frames was assumed; mend the times"),
+        ([0.0, 0.03, 0.06, 0.09], 30, "0.03 ms apart, expected 5 to 500: they were taken as seconds"),
+        ([0.0, 1.0, 2.0, 3.0], 40, "1 ms apart, expected 5 to 500: 40 ms between frames was assumed; mend the times"),
         ([0.0, 3e4, 6e4, 9e4], 40, "30000 ms apart"),
         ([0.0, 5.0, 10.0, 15.0], 5, None),
         ([0.0, 200.0, 400.0, 600.0], 200, None),
+        ([0.0, 500.0, 1000.0, 1500.0], 500, None),
     ],
 )
 def test_times_that_no_cine_can_have_are_mended_aloud(

@@ -100,18 +100,21 @@ def test_labelled_files_train_too_from_given_weights(
 
 
 def test_rows_held_back_are_validated_beside_simulated_ones_and_never_trained_on(
-    tmp_path: Path, tracker_weights: Path
+    tmp_path: Path, data_file: Path
 ) -> None:
     path = tmp_path / "labelled.h5"
     write_dataset(path, HELD_BACK + 1, seed=3)
     settings = settings_of(tmp_path, task="tracker", data=(str(path),), validation_scenes=2)
     rows = FileExamples("tracker", [path])
     assert [row for _, row in rows.held_back] == [HELD_BACK]
+    assert not FileExamples("tracker", [data_file]).held_back
+    few = replace(settings, data=(str(data_file),))
+    torch.testing.assert_close(validation_set(few), validation_set(replace(settings, data=())))
     assert rows.rows == [(path, row) for row in range(HELD_BACK)]
     both = validation_set(settings)["images"]
     only = validation_set(replace(settings, simulation_share=0.0))["images"]
     simulated = validation_set(replace(settings, data=()))["images"]
-    torch.testing.assert_close(both, torch.cat([simulated, only]))
+    torch.testing.assert_close(both, torch.cat([simulated, only, only]), msg="the one row counts as much as two cines")
     torch.testing.assert_close(only, rows.validation(2, CPU)["images"].float())
 
 

@@ -87,7 +87,7 @@ class AnalysisRun:
             self._stop_early(code, f"Interrupted: {self._how_far()}")
             raise CommandExit(code) from None
         except BaseException:
-            if self.record.n_done:
+            if self.record.studies:
                 self._stop_early(ExitCode.ERROR, self._how_far())
             raise
 

@@ -37,14 +37,15 @@ def results_folder(output: Path, may_hold_results: bool) -> Iterator[None]:
     is_made = not output.exists()
     with disk_told(output):
         prepare_folder(output, may_hold_results, marker=RUN_RECORD)
-        is_empty = not any(output.iterdir())
-        try:
-            with _log_file(output / RUN_LOG):
-                remove_leftovers(output)
+        with _log_file(output / RUN_LOG) as is_alone:
+            is_empty = not any(entry.name != RUN_LOG for entry in output.iterdir())
+            try:
+                if is_alone:
+                    remove_leftovers(output)
                 yield
-        finally:
-            if is_empty:
-                _remove_run_files(output, is_made)
+            finally:
+                if is_empty:
+                    _remove_run_files(output, is_made)
 
 
 def written_files(output: Path, folders: Sequence[str]) -> list[str]:
@@ -66,20 +67,22 @@ def _remove_run_files(output: Path, is_made: bool) -> None:
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Add what the package logs to a file, which no other run may use meanwhile."""
+def _log_file(path: Path) -> Iterator[bool]:
+    """Add what the package logs to a file, which no other run may use meanwhile; whether that is sure."""
     logger = logging.getLogger("tagstrain")
     level = logger.level
     with path.open("a", encoding="utf-8") as stream:
+        is_alone = False
         with suppress(OSError):  # some shared file systems know no locks
             if not lock(stream.fileno()):
                 raise OutputError(f"{path.parent}: another run is writing to it. Wait or choose another output")
+            is_alone = True
         handler = logging.StreamHandler(stream)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         try:
-            yield
+            yield is_alone
         finally:
             logger.setLevel(level)
             logger.removeHandler(handler)

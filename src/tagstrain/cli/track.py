@@ -54,6 +54,8 @@ def track(
     """
     if output.exists() and input_file.exists() and output.samefile(input_file):
         raise OutputError(f"{output}: is the input itself. Choose another output")
+    if given_ed and placer_weights is not None:
+        raise typer.BadParameter("places nothing with --given-ed; leave one of them out", param_hint="--placer-weights")
     n_frames, n_points = row_shape(input_file, given_ed)
     n_rows = n_failed = 0
     models: Models | None = None

@@ -28,7 +28,8 @@ def unfolded(tracks_px: NDArray[np.floating], ed_points_px: NDArray[np.floating]
 
     Neighbors are those of a Delaunay triangulation at ED. Tissue keeps the orientation of its triangles; blood has
     none, and points at the edge of a cavity that closes can cross. Corners of a triangle that turned over move by as
-    little as rights it, in the least-squares sense, until all lie right again; other points stay where they are.
+    little as rights it, in the least-squares sense, until all lie right again or `_MAX_ROUNDS` are over; other points
+    stay where they are.
 
     Parameters
     ----------

@@ -22,8 +22,8 @@ from tagstrain.networks.weights import WeightsInfo, load_weights
 
 MIN_SIDE_MM = 60.0
 """Side of the smallest crop: a few points close together still need to be seen in their surroundings."""
-MAX_EXTENT_MM = 88.0
-"""Points further apart are seen in several crops; the largest ventricles of training are as wide."""
+MAX_EXTENT_MM = 110.0
+"""Points further apart are seen in several crops: dilated ventricles in one, with pixels no wider than in training."""
 MAX_OUTSIDE_MM = 10.0
 """Points further outside of the image than about a tag spacing are not followed: nothing of them is seen."""
 SIGMA_SCALE = 1.13
@@ -68,7 +68,7 @@ class FlowTracker:
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
 
-        Points that are NaN or lie outside of the image come back as NaN.
+        Points that are NaN or lie outside of the image by more than `MAX_OUTSIDE_MM` come back as NaN.
         """
         return self.track_on(cine, ed_points_px, None)
 

@@ -78,7 +78,9 @@ def track_given_rows(
                 raise TrackingError(_no_points_at_ed(row))
             tracks = tracker.track(cine, ed_points_px)
             if not np.isfinite(tracks.points_px).any():
-                raise TrackingError(f"No point of the ED frame ({row.ed_frame}) lies in the image. Mend the landmarks")
+                raise TrackingError(
+                    f"No point of the ED frame ({row.ed_frame}) lies in the image or near it. Mend the landmarks"
+                )
         except TagstrainError as error:
             yield TrackedRow(source.name, failure=str(error))
             continue

@@ -15,7 +15,7 @@ from tagstrain.errors import InputError
 
 GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
 ED_ASSUMED = "frame 0 was taken as end-diastole: the file does not say which frame it is"
-PLAUSIBLE_INTERVAL_MS = (5.0, 200.0)
+PLAUSIBLE_INTERVAL_MS = (5.0, 500.0)
 """Between the frames of a cine, wider than any tagged one (10 to 100 ms)."""
 MAX_NAME_LENGTH = 100
 """Characters of a study's or slice's name: file systems allow 255, of which suffixes and numbers take some."""
@@ -138,7 +138,8 @@ def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing 
 def spans_plane(affine: NDArray[np.float64]) -> bool:
     """Whether a map ``(4, 4)`` from pixels to patient coordinates gives x and y directions that differ."""
     steps = affine[:3, :2]
-    return bool(np.linalg.norm(np.cross(steps[:, 0], steps[:, 1])) > 1e-3 * np.prod(np.linalg.norm(steps, axis=0)))
+    with np.errstate(over="ignore", invalid="ignore"):  # steps without end span none
+        return bool(np.linalg.norm(np.cross(steps[:, 0], steps[:, 1])) > 1e-3 * np.prod(np.linalg.norm(steps, axis=0)))
 
 
 def safe_name(text: str, fallback: str = "study") -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+_START_BYTES = 16 * 1024
+"""Read of every file in a folder: enough for headers, which tell images of one size apart."""
+
 
 def input_sha256(path: Path) -> str | None:
-    """SHA-256 of a file's bytes, or of the names in a folder and their sizes, which need no reading.
+    """SHA-256 of a file's bytes, or of the names in a folder, the files' sizes and how each of them starts.
 
     Returns
     -------
@@ -15,8 +18,12 @@ def input_sha256(path: Path) -> str | None:
     """
     try:
         if path.is_dir():
-            files = sorted((file.relative_to(path).as_posix(), file.stat().st_size) for file in _files_in(path))
-            return hashlib.sha256("".join(f"{name}\0{size}\n" for name, size in files).encode()).hexdigest()
+            known = hashlib.sha256()
+            for file in sorted(_files_in(path)):
+                known.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\n".encode())
+                with file.open("rb") as stream:
+                    known.update(stream.read(_START_BYTES))
+            return known.hexdigest()
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:

@@ -10,6 +10,8 @@ from typing import Any
 class LenientFile(FileIO):
     """New file to write HDF5 into; once the disk refuses something, it drops all that follows and remembers why.
 
+    So it does once the run is interrupted.
+
     The HDF5 library cannot close a file after a write that failed, and crashes at the end of the process. So no write
     fails here, and `check` is to be called after each piece of work and after closing.
 
@@ -21,15 +23,17 @@ class LenientFile(FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
-        self._refusal: OSError | None = None
+        self._refusal: BaseException | None = None
 
     def check(self) -> None:
-        """Raise what the disk refused, if it did.
+        """Raise what came between, if anything did.
 
         Raises
         ------
         OSError
             As the disk said it.
+        KeyboardInterrupt
+            If the run was interrupted while HDF5 wrote.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -41,7 +45,7 @@ class LenientFile(FileIO):
         try:
             while self._refusal is None and len(left):
                 left = left[super().write(left) :]
-        except OSError as error:
+        except BaseException as error:  # also an interruption: it would be a write that failed
             self._refusal = error
         return size
 
@@ -49,6 +53,6 @@ class LenientFile(FileIO):
         """Set the length, or leave it."""
         try:
             return super().truncate(size)
-        except OSError as error:
+        except BaseException as error:
             self._refusal = self._refusal or error
             return self.tell()

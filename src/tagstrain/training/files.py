@@ -24,7 +24,7 @@ from tagstrain.training.wall_files import placer_example, tracker_example
 
 FRAMES_PER_EXAMPLE = 20
 HELD_BACK = 5
-"""One row in so many, the last of all, is never trained on; of fewer rows, none can be spared."""
+"""One row in so many, the last of all, is never trained on; of fewer rows, none is spared."""
 
 
 class FileExamples:
@@ -45,7 +45,7 @@ class FileExamples:
             raise InputError(paths[0], "has no rows", "Give files with at least one labelled row")
         # From the end, and not here and there: neighboring rows are often slices of one heart.
         n_trained = len(self.rows) - len(self.rows) // HELD_BACK
-        self.rows, self.held_back = self.rows[:n_trained], self.rows[n_trained:] or self.rows
+        self.rows, self.held_back = self.rows[:n_trained], self.rows[n_trained:]
 
     def draw(self, n: int, rng: np.random.Generator, device: torch.device) -> dict[str, torch.Tensor]:
         """``n`` random examples, none of them held back."""
@@ -53,8 +53,9 @@ class FileExamples:
         return self._stacked([self._example(path, row, rng) for path, row in chosen], device)
 
     def validation(self, limit: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """The first ``limit`` rows held back, without shift or scale; those trained on where none could be spared."""
-        return self._stacked([self._example(path, row, None) for path, row in self.held_back[:limit]], device)
+        """The first ``limit`` rows held back, without shift or scale; those trained on where none was spared."""
+        rows = self.held_back or self.rows
+        return self._stacked([self._example(path, row, None) for path, row in rows[:limit]], device)
 
     def _stacked(self, examples: list[dict[str, torch.Tensor]], device: torch.device) -> dict[str, torch.Tensor]:
         return {key: torch.stack([e[key] for e in examples]).to(device) for key in examples[0]}

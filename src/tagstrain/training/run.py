@@ -83,18 +83,23 @@ class _ValidateLastStep(Callback):
 
 
 def validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
-    """Simulated cines of a seed never trained on, and rows of the run's files that were held back, up to as many.
+    """Simulated cines of a seed never trained on and, where files are trained on, as many rows of them held back.
 
-    Where files are trained on, the best checkpoint is thus one that learned from them and did not forget the rest.
+    The best checkpoint is thus one that learned from the files and did not forget the rest. A few rows count as much as
+    many: they are taken several times. Files with too few rows to hold any back have no say beside simulated cines.
     """
     device = torch.device("cpu")
+    n = config.validation_scenes
     parts = []
     if not config.data or config.simulation_share > 0:
         maker = example_maker(config)
-        sizes = [min(8, config.validation_scenes - k) for k in range(0, config.validation_scenes, 8)]
-        parts += [maker.simulate(n, VALIDATION_SEED + k, device) for k, n in enumerate(sizes)]
+        parts += [maker.simulate(min(8, n - k), VALIDATION_SEED + i, device) for i, k in enumerate(range(0, n, 8))]
     if config.data and config.simulation_share < 1:
-        parts.append(file_examples(config).validation(config.validation_scenes, device))
+        files = file_examples(config)
+        if files.held_back or not parts:
+            rows = files.validation(n, device)
+            again = torch.arange(n if parts else len(rows["images"])) % len(rows["images"])
+            parts.append({key: value[again] for key, value in rows.items()})
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     return {**joined, "images": joined["images"].float()}
 
