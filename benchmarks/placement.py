@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import tagstrain
 from benchmarks.quality.shown_cine import show
 from tagstrain.data import Box, Localization, TaggedCine
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.geometry import CropTransform
 from tagstrain.geometry.polygon import area_centroid, radii_along
 from tagstrain.inference.flow import FlowTracker
@@ -125,7 +126,7 @@ def labelled(path: Path, seed: int) -> Iterator[Shown]:
     with LandmarkFile(path) as file:
         for index, source in enumerate(read_study(path).slices):
             cine, row = source.load(), file.row(index)
-            wall = row.points_px[row.ed_frame].reshape(24, 7, 2).astype(float)
+            wall = row.points_px[row.ed_frame].reshape(N_SPOKES, N_RINGS, 2).astype(float)
             for _ in range(8):
                 yield Shown(cine, wall, box_that_is_off(wall, rng))
 
