@@ -1,4 +1,4 @@
-"""Strain curves of the shipped tracker: sudden onset and post-systolic shortening are seen, and noise is not added."""
+"""Curves of the shipped tracker: onset and post-systolic shortening are seen, noise is not added, slips are mended."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from numpy.typing import NDArray
 
 from tagstrain.data import PixelSpacing, TaggedCine
 from tagstrain.inference.flow import FlowTracker
+from tagstrain.inference.odd_frames import odd_frames
 from tagstrain.simulation.config import SimulatorConfig
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import MotionScene, Scene, sample_scene, stack_scenes
 
 
-def followed(scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Landmarks found and true, ``(time, spoke, ring, 2)`` in mm."""
+def shown(scene: Scene) -> tuple[TaggedCine, NDArray[np.float64]]:
+    """A cine and its true landmarks, ``(time, spoke, ring, 2)`` in pixels."""
     batch = stack_scenes([scene])
     cines = render(batch, View(torch.zeros(1, 2), torch.tensor([110.0]), 96))
     pixel_mm = float(cines.pixel_mm)
     times_ms = cines.frame_times_ms[0].double().numpy()
     cine = TaggedCine(cines.frames[0].numpy(), times_ms, PixelSpacing(pixel_mm, pixel_mm))
-    truth = cines.landmarks_px[0].double().numpy()
+    return cine, cines.landmarks_px[0].double().numpy()
+
+
+def followed(scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Landmarks found and true, ``(time, spoke, ring, 2)`` in mm."""
+    cine, truth = shown(scene)
     tracks = FlowTracker.from_weights().track(cine, truth[0].reshape(-1, 2))
-    return tracks.points_px.reshape(truth.shape) * pixel_mm, truth * pixel_mm
+    return tracks.points_px.reshape(truth.shape) * cine.spacing_xy_mm, truth * cine.spacing_xy_mm
 
 
 def strain(landmarks_mm: NDArray[np.float64], spokes: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
@@ -81,3 +87,42 @@ def test_a_curve_has_no_more_turns_than_the_heart() -> None:
     found, truth = followed(heart(31))
     bend = np.abs(np.diff(strain(found), 2) - np.diff(strain(truth), 2))
     assert bend.max() < 0.01
+
+
+FRAME = 6
+
+
+def errors_mm(cine: TaggedCine, truth_px: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Errors of all landmarks ``(time, landmark)`` and what the tracker states along one axis."""
+    tracks = FlowTracker.from_weights().track(cine, truth_px[0].reshape(-1, 2))
+    off_mm = (tracks.points_px - truth_px.reshape(tracks.points_px.shape)) * cine.spacing_xy_mm
+    return np.linalg.norm(off_mm, axis=-1), tracks.sigma_px * cine.spacing_xy_mm[0]
+
+
+def test_a_slip_is_mended() -> None:
+    """One frame is 2 mm off, too little to be left out: tracks follow it there, and are right again after."""
+    cine, truth_px = shown(heart(11))
+    frames = cine.frames.copy()
+    frames[FRAME] = np.roll(frames[FRAME], round(2.0 / cine.pixel_spacing.column_mm), axis=1)
+    spoiled = replace(cine, frames=frames)
+    assert not odd_frames(frames).any()
+    (before, _), (after, _) = errors_mm(cine, truth_px), errors_mm(spoiled, truth_px)
+    assert np.median(after[FRAME]) > 1.5
+    assert np.median(after[FRAME + 3]) < np.median(before[FRAME + 3]) + 0.1
+    assert np.quantile(after[FRAME + 3], 0.95) < np.quantile(before[FRAME + 3], 0.95) + 0.3
+
+
+@pytest.mark.parametrize("shift_mm", [4.0, np.nan])
+def test_a_spoiled_frame_does_not_move_fine_tags_to_the_next_line(shift_mm: float) -> None:
+    """Tags 4 mm apart, one frame shifted by a whole spacing or without image: it is left out, and said to be unsure."""
+    cine, truth_px = shown(heart(31))
+    frames = cine.frames.copy()
+    if np.isnan(shift_mm):
+        frames[FRAME] = np.random.default_rng(0).permutation(frames[FRAME].ravel()).reshape(frames[FRAME].shape)
+    else:
+        frames[FRAME] = np.roll(frames[FRAME], round(shift_mm / cine.pixel_spacing.column_mm), axis=1)
+    before, stated = errors_mm(cine, truth_px)
+    after, stated_after = errors_mm(replace(cine, frames=frames), truth_px)
+    assert np.quantile(after[FRAME + 1 :], 0.95) < np.quantile(before[FRAME + 1 :], 0.95) + 0.1
+    assert np.median(after[FRAME]) < 0.4
+    assert np.median(stated_after[FRAME]) > 1.3 * np.median(stated[FRAME])

@@ -30,6 +30,7 @@ from tagstrain.geometry.original_crop import IMAGE_SIZE
 from tagstrain.inference.insertion import find_insertion, insertion_warnings
 from tagstrain.inference.interfaces import Placement, track_placed
 from tagstrain.inference.models import Models, Preprocessing, load_models
+from tagstrain.inference.odd_frames import odd_frames
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
 from tagstrain.io.contours import ANY_SLICE
@@ -297,6 +298,12 @@ def _warnings(
         yield "No circumferential shortening was measured: ES falls on the ED frame"
     elif strain.circumferential_midwall.min() > -HARDLY_ANY_STRAIN:
         yield f"Hardly any circumferential shortening was measured: less than {100 * HARDLY_ANY_STRAIN:g} %"
+    odd = np.flatnonzero(odd_frames(cine.frames))
+    if odd.size:
+        yield (
+            f"Frames that do not belong between their neighbors: {', '.join(map(str, odd))}; "
+            "they are shifted, ghosted or no image"
+        )
     points = landmarks.points_px
     n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))
     if n_missing:
