@@ -140,7 +140,7 @@ def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> Non
     assert np.isnan(quality.predicted_error_mm)
     assert quality.grade is Grade.GOOD  # this model of circumferential error does without
     shipped = assess(beating_slice(), GivesUp(), *SEEN)
-    assert shipped.grade is Grade.USABLE
+    assert shipped.grade is Grade.UNGRADED
     assert "too little could be measured" in shipped.reasons[0]
 
 
@@ -220,13 +220,32 @@ def test_every_flaw_is_said_and_limits_the_grade(signal: str, value: float, grad
     assert quality.grade == grade
 
 
-def test_a_tracker_that_was_never_calibrated_is_usable_at_best_without_numbers() -> None:
+def test_what_a_tracker_that_was_never_calibrated_followed_is_not_graded() -> None:
     quality = assess(beating_slice(), ScalingTracker(name="harp"), *SEEN, CALIBRATION)
-    assert quality.grade is Grade.USABLE
+    assert quality.grade is Grade.UNGRADED
     assert "harp was never calibrated" in quality.reasons[0]
     assert np.isnan(quality.predicted_error_mm)
     assert np.isnan(quality.predicted_regional_circumferential_error)
     assert np.isnan(quality.peak_circumferential_interval_95).all()
+
+
+@pytest.mark.parametrize(
+    ("signal", "value", "grade"),
+    [
+        ("n_tag_directions", 0, "reject"),
+        ("folded_share", 0.2, "reject"),
+        ("closure_mm", 9.0, "ungraded"),
+        ("peak_shortening", 0.01, "ungraded"),
+    ],
+)
+def test_without_a_calibration_flaws_are_said_and_those_that_reject_do_so(
+    signal: str, value: float, grade: str
+) -> None:
+    result = beating_slice()
+    signals = replace(measure_signals(result, ScalingTracker(), *SEEN), **{signal: value})
+    quality = judge(result, signals, "rnncnn", CALIBRATION)
+    assert quality.grade == grade
+    assert len(quality.reasons) == 2
 
 
 def test_a_calibration_holds_for_its_weights_alone() -> None:
@@ -236,7 +255,7 @@ def test_a_calibration_holds_for_its_weights_alone() -> None:
     same = assess(result, tracker, *SEEN, calibration, {**learned, "insertion": "1 sha256:cc"})
     assert same.grade is Grade.GOOD
     other = assess(result, tracker, *SEEN, calibration, {**learned, "placer": "2 sha256:dd"})
-    assert other.grade is Grade.USABLE
+    assert other.grade is Grade.UNGRADED
     assert other.reasons[0] == "no errors are predicted: the calibration is that of other weights (placer)"
     assert np.isnan(other.predicted_circumferential_error)
     assert np.isnan(other.peak_circumferential_interval_80).all()
@@ -305,6 +324,8 @@ def test_landmarks_that_are_not_known_leave_a_judgment() -> None:
 def test_worse_of_two_grades() -> None:
     assert worse(Grade.GOOD, Grade.REJECT) is Grade.REJECT
     assert worse(Grade.USABLE, Grade.GOOD) is Grade.USABLE
+    assert worse(Grade.UNGRADED, Grade.USABLE) is Grade.UNGRADED
+    assert worse(Grade.UNGRADED, Grade.REJECT) is Grade.REJECT
 
 
 # The stand-in tracker has no views to compare.

@@ -18,7 +18,7 @@ def test_a_rejected_slice_does_not_pull_the_peak_of_the_ventricle() -> None:
     basal, mid, apical = short_axis_slices(24)
     slices = [basal, still(mid), apical]
     peak = ventricle_mechanics([basal, mid, apical]).circumferential.global_measures.peak
-    function = study_function(slices, {"basal": Grade.GOOD, "mid": Grade.REJECT, "apical": Grade.USABLE})
+    function = study_function(slices, {"basal": Grade.GOOD, "mid": Grade.REJECT, "apical": Grade.UNGRADED})
     assert function.ventricle is not None
     assert function.ventricle.circumferential.global_measures.peak == pytest.approx(peak, abs=1e-3)
     assert function.ventricle.twist is not None

@@ -20,7 +20,7 @@ from tagstrain.inference.track_rows import TrackedRow, row_shape, track_given_ro
 from tagstrain.io import LandmarkFileWriter
 from tagstrain.quality import Grade, assess
 
-GRADE_NUMBERS = {Grade.GOOD: 2.0, Grade.USABLE: 1.0, Grade.REJECT: 0.0}
+GRADE_NUMBERS = {Grade.GOOD: 2.0, Grade.USABLE: 1.0, Grade.UNGRADED: np.nan, Grade.REJECT: 0.0}
 """Grades in the column ``quality_grade``, which holds numbers."""
 
 
@@ -50,7 +50,7 @@ def track(
     """Track points through every row of a file.
 
     Rows that fail are NaN and have quality_failed = 1. Where landmarks were placed, quality_grade is 2 for good, 1 for
-    usable and 0 for slices to be rejected.
+    usable, 0 for slices to be rejected, and NaN for those that cannot be graded.
     """
     if output.exists() and input_file.exists() and output.samefile(input_file):
         raise OutputError(f"{output}: is the input itself. Choose another output")

@@ -142,13 +142,13 @@ class Calibration:
     def interval(
         self, peak: float, coverage_percent: int, circumferential_error: float, grade: Grade, is_wall_given: bool
     ) -> Interval:
-        """Interval of a peak mid-wall circumferential strain; NaN for a slice to be rejected.
+        """Interval of a peak mid-wall circumferential strain; NaN for a slice that is to be rejected or is not graded.
 
         The errors' usual sign is that of placed walls: with a wall that the user gave, the wider side serves for both.
         """
-        if grade is Grade.REJECT:
-            return Interval(float("nan"), float("nan"))
         of_grade = [each for each in self.interval_ranges if each.grade is grade]
+        if not of_grade:
+            return Interval(float("nan"), float("nan"))
         fitting = [each for each in of_grade if circumferential_error <= each.below]
         low, high = (*fitting, of_grade[-1])[0].factors[str(coverage_percent)]
         if is_wall_given:

@@ -43,6 +43,8 @@ class Grade(StrEnum):
 
     GOOD = "good"
     USABLE = "usable"
+    UNGRADED = "ungraded"
+    """No error can be predicted, and nothing that was measured speaks for rejecting the slice."""
     REJECT = "reject"
 
 

@@ -57,7 +57,7 @@ def assess(
         What finds hearts; it is asked where it was not before, as the user gave box or wall.
     calibration
         The shipped one by default. It holds for its own tracker and weights alone: for others no errors are expected
-        and no intervals given, and the best grade is usable.
+        and no intervals given, and slices are not graded unless they are to be rejected.
     weights
         Network to version and hash of what made the result (`Provenance.weights`); None takes them for those of the
         calibration.
@@ -81,9 +81,9 @@ def judge(
     )
     grade, reasons = Grade.GOOD, []
     if why_not:
-        grade, reasons = Grade.USABLE, [f"no errors are predicted: {why_not}"]
+        grade, reasons = Grade.UNGRADED, [f"no errors are predicted: {why_not}"]
     elif np.isnan(circumferential_error):
-        grade, reasons = Grade.USABLE, ["no errors are predicted: too little could be measured"]
+        grade, reasons = Grade.UNGRADED, ["no errors are predicted: too little could be measured"]
     elif circumferential_error > calibration.good_below:
         grade = Grade.USABLE if circumferential_error <= calibration.usable_below else Grade.REJECT
         points = 100 * circumferential_error
@@ -105,6 +105,6 @@ def judge(
 
 
 def worse(first: Grade, second: Grade) -> Grade:
-    """The worse of two grades."""
+    """The worse of two grades; ungraded stays so unless there is a reason to reject."""
     order = list(Grade)
     return max(first, second, key=order.index)

@@ -61,7 +61,7 @@ _COLUMNS = {
     "px_spaces": _Column((), "f8", "mm", "distance between rows"),
     "pixel_spacing_mm": _Column((2,), "f8", "mm", "distance between rows, between columns"),
     "localization_confidence": _Column((), "f4", "1", "0 (no ventricle seen) to 1; NaN where none is stated"),
-    "quality_grade": _Column((), "str", "", "good, usable or reject; empty where not assessed"),
+    "quality_grade": _Column((), "str", "", "good, usable, ungraded or reject; empty where not assessed"),
     "quality_reasons": _Column((), "str", "", "why, separated by semicolons"),
     "predicted_error_mm": _Column((), "f4", "mm", "expected RMS error of the tracking; NaN where not known"),
     "predicted_circumferential_error": _Column((), "f4", "1", "expected RMS error of mid-wall circumferential strain"),

@@ -31,7 +31,8 @@ CONVENTIONS = {
     "es_frame": "frame with the most negative mean circumferential strain",
     "affine": "(column, row, 0, 1) of the original image to patient coordinates (DICOM's LPS); null where not known",
     "frames": "counted from 0",
-    "quality": "grade good, usable or reject; predicted errors and intervals are calibrated on simulated cines alone",
+    "quality": "grade good, usable, ungraded (no error can be predicted) or reject; predicted errors and intervals are "
+    "calibrated on simulated cines alone",
     "predicted_error_mm": "expected RMS distance of tracked points from where their tissue went",
     "predicted_circumferential_error": "expected RMS error over frames of circumferential strain at mid-wall",
     "predicted_regional_circumferential_error": "the same for a sixth of the ring",
