@@ -172,5 +172,20 @@ def test_the_pipeline_flags_what_is_not_certain_and_keeps_the_strain(fake_models
 
 def test_a_certain_insertion_needs_no_warning() -> None:
     insertion = Insertion(Point(1, 2), 0.1, 0.9)
-    assert not list(insertion_warnings(insertion))
-    assert not list(insertion_warnings(None))
+    assert not list(insertion_warnings(insertion, np.ones(2), None))
+    assert not list(insertion_warnings(None, np.ones(2), None))
+
+
+@pytest.mark.parametrize(
+    ("distance_mm", "is_said"), [(19.0, True), (39.0, False), (40.0, False), (59.0, False), (61.0, True), (100.0, True)]
+)
+def test_a_point_given_far_from_the_epicardium_is_doubted(distance_mm: float, is_said: bool) -> None:
+    """The epicardium lies 40 mm from the middle, pixels are not square."""
+    spacing, center_mm = np.array([1.5, 1.25]), np.array([90.0, 75.0])
+    angle = 2 * np.pi * np.arange(360) / 360
+    circle_mm = center_mm + 40 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    given_px = Point(*((center_mm + distance_mm * np.array([0.6, -0.8])) / spacing).tolist())
+    insertion = Insertion.given(circle_mm / spacing, spacing, given_px)
+    first, *further = insertion_warnings(insertion, spacing, given_px)
+    assert first == "The anterior RV insertion was given by the user"
+    assert [f"lies {abs(distance_mm - 40):.0f} mm from the epicardium" in each for each in further] == [True] * is_said

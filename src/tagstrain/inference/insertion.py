@@ -14,6 +14,8 @@ from tagstrain.inference.interfaces import InsertionFinder, Placement
 _FRONT_AND_UP = np.array([0.0, -1.0, 1.0]) / np.sqrt(2)  # DICOM's LPS
 _LEAST_RISE = 0.3
 """Share of the way between the insertions along front and up below which the slice is no usual short axis."""
+_FAR_FROM_WALL_MM = 20.0
+"""Distance of a user's point from the placed epicardium, on which it should lie, above which its slice is warned of."""
 
 
 def find_insertion(
@@ -39,12 +41,21 @@ def find_insertion(
         ) from None
 
 
-def insertion_warnings(insertion: Insertion | None) -> Iterator[str]:
-    """How far values by segment can be trusted, in words."""
+def insertion_warnings(
+    insertion: Insertion | None, spacing_xy_mm: NDArray[np.floating], given_px: Point | None
+) -> Iterator[str]:
+    """How far values by segment can be trusted, in words; ``given_px`` is the user's point where there is one."""
     if insertion is None:
         return
-    if insertion.is_given:
+    if given_px is not None:
         yield "The anterior RV insertion was given by the user"
+        distance_mm = float(np.hypot(*(np.subtract(given_px, insertion.point_px) * spacing_xy_mm)))
+        if distance_mm > _FAR_FROM_WALL_MM:
+            yield (
+                f"The RV insertion given by the user, ({given_px.x:g}, {given_px.y:g}), lies {distance_mm:.0f} mm from "
+                "the epicardium, where the ventricles meet: only its direction was used. Check that it is X,Y in "
+                "pixels of this slice"
+            )
     elif not insertion.is_reliable:
         yield (
             f"The anterior RV insertion is not certain (confidence {insertion.confidence:.2f}): values by segment may "
