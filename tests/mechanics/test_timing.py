@@ -69,6 +69,18 @@ def test_a_segment_stretched_throughout_has_no_peak_to_time() -> None:
     assert "no deformation" in stretched.diastolic_recovery.reason
 
 
+@pytest.mark.parametrize("is_shortening", [True, False])
+@pytest.mark.parametrize(("deformation", "is_timed"), [(0.009, False), (0.011, True)])
+def test_noise_does_not_time_the_peak_of_what_hardly_moves(
+    deformation: float, is_timed: bool, is_shortening: bool
+) -> None:
+    sign = -1 if is_shortening else 1
+    found = measure(sign * deformation * contraction(FINE_MS), is_shortening=is_shortening)
+    assert_allclose(found.peak, sign * deformation, rtol=0.03)
+    for value in (found.time_to_peak_ms, found.time_to_peak_of_rr, found.post_systolic_index):
+        assert np.isfinite(value) == is_timed
+
+
 def test_a_segment_stretched_from_a_later_ed_on_has_no_peak_to_time_either() -> None:
     times_ms = 35.3 * np.arange(12)  # none but the first is a step of the smooth curve
     phases = CardiacPhases(ed_ms=35.3, es_ms=250.0)

@@ -34,6 +34,7 @@ from tagstrain.inference.odd_frames import odd_frames
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
 from tagstrain.io.contours import ANY_SLICE
+from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
 
 __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_slice", "analyze_slices", "load_models"]
 
@@ -43,8 +44,6 @@ LOW_CONFIDENCE = 0.5
 All of 200 simulated slices lie above 0.55; noise reaches 0.23, a still tagged phantom 0.01.
 """
 
-HARDLY_ANY_STRAIN = 0.01
-"""Mid-wall shortening below which a slice carries a warning."""
 UNSURE_MM = 2.0
 """Standard deviation of the landmarks, median of a frame, above which a slice carries a warning."""
 

@@ -16,7 +16,7 @@ class Dyssynchrony(NamedTuple):
     """Indices of dyssynchrony; NaN where too few regions are known."""
 
     time_to_peak_sd_ms: float
-    """Standard deviation over segments of the time to peak circumferential strain."""
+    """Standard deviation of the time to peak circumferential strain over the segments that have one."""
     circumferential_uniformity: float
     """CURE, of circumferential strain: 1 where all sectors agree, 0 where opposite ones cancel."""
     radial_uniformity: float

@@ -12,6 +12,8 @@ from tagstrain.mechanics.smoothing import SmoothCurve, smooth_curve
 
 EARLY_DIASTOLE_MS = 250.0
 """Search for the early-diastolic rate this long after end-systole where the RR interval is not known."""
+HARDLY_ANY_STRAIN = 0.01
+"""Deformation, as a fraction, below which noise decides when a curve peaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class CurveMeasures:
     peak: float = np.nan
     """Over the whole cycle from ED on."""
     time_to_peak_ms: float = np.nan
-    """NaN where the greatest deformation is that of ED, as in a segment that is stretched throughout."""
+    """NaN where the greatest deformation is that of ED, as in a segment that is stretched throughout, or hardly any
+    (`HARDLY_ANY_STRAIN`)."""
     time_to_peak_of_rr: float = np.nan
     """Fraction of the RR interval; NaN where that is not known."""
     peak_systolic: float = np.nan
@@ -72,7 +75,8 @@ class CurveMeasures:
     post_systolic: float = np.nan
     """Peak after end-systole."""
     post_systolic_index: float = np.nan
-    """``(peak - end_systolic) / peak`` where the peak comes after end-systole, 0 where it does not."""
+    """``(peak - end_systolic) / peak`` where the peak comes after end-systole, 0 where it does not; NaN where the peak
+    has no time."""
     systolic_rate_per_s: float = np.nan
     """Fastest deformation between ED and end-systole."""
     early_diastolic_rate_per_s: float = np.nan
@@ -134,7 +138,7 @@ def measure_curve(curve: SmoothCurve | None, phases: CardiacPhases, is_shortenin
     is_from_ed = times >= phases.ed_ms
     peak = _highest(deformation, is_from_ed)
     # ED itself need not be one of the curve's times.
-    is_deformed = peak is not None and peak > np.argmax(is_from_ed)
+    is_deformed = peak is not None and peak > np.argmax(is_from_ed) and deformation[peak] >= HARDLY_ANY_STRAIN
     time_to_peak_ms = _at(times, peak) if is_deformed else np.nan
     end_systolic = sign * curve.value_at(phases.es_ms)
     return CurveMeasures(
@@ -163,8 +167,8 @@ def _at(values: NDArray[np.float64], index: int | None) -> float:
 
 
 def _post_systolic_index(peak: float, time_to_peak_ms: float, end_systolic: float, phases: CardiacPhases) -> float:
-    """Share of the peak that is reached after end-systole; NaN where nothing deforms."""
-    if not peak > 0 or np.isnan(time_to_peak_ms) or np.isnan(end_systolic):
+    """Share of the peak that is reached after end-systole; NaN where hardly anything deforms."""
+    if np.isnan(time_to_peak_ms) or np.isnan(end_systolic):
         return np.nan
     return (peak - end_systolic) / peak if time_to_peak_ms > phases.es_ms else 0.0
 

@@ -18,7 +18,7 @@ from tagstrain.io import atomic_file
 from tagstrain.mechanics.rotation import Twist
 from tagstrain.mechanics.slice_mechanics import RegionalMeasures, SliceMechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics, VentricleCurves
-from tagstrain.mechanics.timing import CurveMeasures
+from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN, CurveMeasures
 from tagstrain.report.results_json import plain
 from tagstrain.report.saved_study import SavedStudy
 from tagstrain.report.study_function import StudyFunction
@@ -30,7 +30,8 @@ CONVENTIONS = {
     "the wall; shortening is negative",
     "layers": "thirds of the wall, innermost first: endo, mid (mid-wall), epi",
     "components": "in the polar frame of the ventricle at ED",
-    "measures": "read from the smoothed curve; times since the R wave",
+    "measures": "read from the smoothed curve; times since the R wave; a curve that deforms by less than "
+    f"{100 * HARDLY_ANY_STRAIN:g} % has no time to peak and no post-systolic index, which would be noise",
     "ventricle": "from the slices that left_out does not name; null without any",
     "end_systole": "of the ventricle's mean circumferential strain, for every slice alike; of the slice's own where "
     "there is no ventricle",
