@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -60,6 +61,53 @@ def test_batches_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
     for key, value in resumed.items():
         assert torch.equal(value, from_start[2][key]), key
     assert not torch.equal(other_seed["images"], resumed["images"])
+
+
+def _write_checkpoint(path: Path, task: str = "localizer", **parts: object) -> None:
+    """As much of Lightning's checkpoint of a run as tells whether another can go on from it."""
+    module = training_module(TrainingConfig(task=task, out="unused"))  # type: ignore[arg-type]
+    whole = {"state_dict": module.state_dict(), "optimizer_states": [], "lr_schedulers": [], "loops": {}}
+    torch.save({**whole, **parts}, path)
+
+
+def _flip_a_bit_of_a_number(path: Path) -> None:
+    _write_checkpoint(path)
+    stored = bytearray(path.read_bytes())
+    stored[len(stored) // 2] ^= 1
+    path.write_bytes(stored)
+
+
+def _cut_short(path: Path) -> None:
+    _write_checkpoint(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def _zip_something_else(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("write", "problem"),
+    [
+        (Path.touch, "is no checkpoint, or a damaged one"),
+        (lambda path: path.write_text("not a checkpoint"), "is no checkpoint, or a damaged one"),
+        (_zip_something_else, "is no checkpoint, or a damaged one"),
+        (_cut_short, "is no checkpoint, or a damaged one"),
+        (_flip_a_bit_of_a_number, "is a damaged checkpoint"),
+        (lambda path: torch.save({"state_dict": {}}, path), "is not the checkpoint of a training run"),
+        (lambda path: _write_checkpoint(path, "rnncnn"), "holds another network than the run trains"),
+    ],
+    ids=["empty", "text", "zip", "cut short", "flipped bit", "weights alone", "another network"],
+)
+def test_what_a_run_cannot_go_on_from_is_said_before_anything_is_written(
+    tmp_path: Path, write: Callable[[Path], object], problem: str
+) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    write(checkpoint)
+    with pytest.raises(InputError, match=f"last.ckpt: {problem}"):
+        train(config(tmp_path), checkpoint)
+    assert list(tmp_path.iterdir()) == [checkpoint]
 
 
 def test_run_resumes_exactly(tmp_path: Path) -> None:

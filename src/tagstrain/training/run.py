@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from tagstrain import __version__
 from tagstrain.errors import InputError
 from tagstrain.networks.weights import load_weights, save_weights, stored_settings
+from tagstrain.training.checkpoint import check_checkpoint
 from tagstrain.training.config import READS_MOTION, TrainingConfig
 from tagstrain.training.makers import MONITORED, example_maker, file_examples, training_module
 from tagstrain.training.modules import NetworkTraining
@@ -124,11 +125,13 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     TrainingError
         If the loss is no longer finite; names the batch's seed.
     InputError
-        If a data file cannot be used, or the weights to start from are those of another network.
+        If a data file or the checkpoint cannot be used, or the weights to start from are those of another network.
     """
     torch.manual_seed(config.seed)
     module = training_module(config)
     # Before the run's folder is made, or a worker finds out that they are missing.
+    if resume is not None:
+        check_checkpoint(resume, module)
     if config.data:
         file_examples(config)
     if config.task in READS_MOTION:
