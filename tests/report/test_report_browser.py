@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -119,6 +120,26 @@ def test_the_line_over_the_curves_follows_the_frame(page: sync_api.Page) -> None
     page.evaluate("() => player.show(player.slice.frameCount - 1)")
     plot = page.locator("#chart-radial .nsewdrag").bounding_box()
     assert page.evaluate(where) - start == pytest.approx(plot["width"], abs=2)
+
+
+def test_every_printed_sheet_says_whose_it_is_what_made_it_and_what_it_is_not_for(
+    browser: sync_api.Browser, tmp_path: Path
+) -> None:
+    key = '</style>"a\\b" {é}'
+    odd = write_report(write_results(tmp_path / "odd", short_axis_slices(4), key=key))
+    opened = browser.new_page()
+    opened.goto(odd.as_uri())
+    rules = opened.evaluate(
+        """() => [...document.styleSheets[0].cssRules]
+          .filter((rule) => rule instanceof CSSPageRule)
+          .flatMap((page) => [...page.cssRules].map((box) => [page.selectorText, box.name, box.style.content]))"""
+    )
+    opened.close()
+    said = {(sheet, place): json.loads(content) for sheet, place, content in rules if content.startswith('"')}
+    assert said.pop(("", "bottom-left")) == "tagstrain 1.2.3, weights: tracker 0.1.0 sha256:ab"
+    assert said.pop(("", "top-right")) == "Research software: not for diagnostic use."
+    assert said.pop(("", "top-left")) == key
+    assert said == {}
 
 
 def test_a_standard_study_prints_on_two_pages(report: Path) -> None:

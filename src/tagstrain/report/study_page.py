@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from tagstrain import __version__
+from tagstrain.data import Provenance
 from tagstrain.io import atomic_file
 from tagstrain.report.mechanics_files import segments_reliable
 from tagstrain.report.page_bulls_eyes import bulls_eyes
@@ -56,12 +58,14 @@ def render_page(study: SavedStudy) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["css_string"] = _css_string
     return environment.get_template("study.html.j2").render(
         study=results,
         function=function,
         n_analyzed=len(results.slices) + len(study.without_function),
         notes=study_notes(study),
         conventions=study.conventions,
+        made_by=_made_by(results.provenance),
         software_version=__version__,
         css=_asset("page.css"),
         script=_asset("page.js"),
@@ -105,6 +109,17 @@ def _function_parts(study: SavedStudy, function: StudyFunction) -> dict[str, Any
 def _scale_record(scale: ColorScale) -> dict[str, Any]:
     """A color scale for the page's script, in percent."""
     return {"low": scale.low, "high": scale.high, "colors": scale.colors()}
+
+
+def _made_by(provenance: Provenance) -> str:
+    """Software and weights that made the results, in one line."""
+    weights = ", ".join(f"{network} {version}" for network, version in provenance.weights.items())
+    return f"tagstrain {provenance.software_version}, weights: {weights}"
+
+
+def _css_string(text: str) -> str:
+    """A text as a string of a style sheet; what could end the string or the sheet is written as its code point."""
+    return '"' + re.sub(r"[^\w .,:-]", lambda match: f"\\{ord(match[0]):x} ", text) + '"'
 
 
 def _asset(name: str) -> str:
