@@ -78,6 +78,24 @@ def test_key_figures_have_their_closed_form(tmp_path: Path) -> None:
     assert re.search(r"Twist, base to apex −?0\.\d° torsion −?0\.0 °/cm", text)
 
 
+def test_the_healthy_range_lies_behind_the_mid_wall_curves_alone(tmp_path: Path) -> None:
+    """At mid-wall, the middle three rings, E_cc = -0.26 INNER^2 / R^2; the range is of peaks near mid-wall."""
+    page = page_of(write_results(tmp_path / "a", short_axis_slices(24)))
+    charts = page_data(page)["charts"]
+    shaded = [
+        key for key, chart in charts.items() if any(shape["type"] == "rect" for shape in chart["layout"]["shapes"])
+    ]
+    assert shaded == ["circumferential_midwall"]
+    lines = {
+        trace["name"]: trace["y"] for trace in charts["circumferential_midwall"]["data"] if trace["mode"] == "lines"
+    }
+    assert list(lines) == ["basal", "mid", "apical", "ventricle"]
+    of_ring = -100 * 0.26 * INNER_MM**2 / np.linspace(INNER_MM, OUTER_MM, 7)[2:5] ** 2
+    assert_allclose([min(values) for values in lines.values()], np.mean(of_ring), atol=0.6)
+    assert f"mid-wall −{-min(lines['ventricle']):.1f} %" in cards(page)[0]
+    assert "peaks of healthy adults, near mid-wall, mean of the slices" in words(page)
+
+
 def test_every_segment_of_a_uniform_contraction_has_the_same_value_in_table_and_chart(tmp_path: Path) -> None:
     page = page_of(write_results(tmp_path / "a", short_axis_slices(12)))
     values = re.findall(r'<th scope="row">(\d+) (?:basal|mid|apical) [a-z]+</th><td>(−[\d.]+) %', page)

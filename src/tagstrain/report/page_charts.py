@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstrain.mechanics.regions import LAYERS, RegionalCurves
 from tagstrain.mechanics.slice_deformation import SliceDeformation
+from tagstrain.mechanics.slice_mechanics import RegionalMeasures
 from tagstrain.mechanics.smoothing import SmoothCurve, smooth_curve
 from tagstrain.mechanics.study_mechanics import StudyMechanics, VentricleCurves
 from tagstrain.mechanics.timing import CurveMeasures
@@ -21,7 +23,10 @@ from tagstrain.report.study_function import StudyFunction
 
 INK = "#1b1f24"
 REFERENCE_COLOR = "#dcefe0"
+HEALTHY_PEAKS = "peaks of healthy adults, near mid-wall, mean of the slices"
+"""What the shaded range is of, in words."""
 _VENTRICLE = "ventricle"
+_MIDWALL = LAYERS.index("mid")
 _LEVEL_COLORS = {"basal": "#1d4ed8", "mid": "#c2410c", "apical": "#0f766e"}
 _FURTHER_COLORS = ("#7c3aed", "#a16207", "#be185d", "#4d7c0f", "#0e7490", "#6b7280")
 _LEVEL_SHADES = {
@@ -46,12 +51,13 @@ class Chart:
 
 
 def strain_charts(function: StudyFunction, slice_names: Sequence[str]) -> list[Chart]:
-    """Strain by slice and, where there are any, by segment, strain rate, rotation and twist."""
+    """Strain by slice, at mid-wall too, and, where there are any, by segment, strain rate, rotation and twist."""
     ventricle = function.ventricle
     return [
-        _strain_chart(function, slice_names, "circumferential", CIRCUMFERENTIAL_PEAK),
+        _strain_chart(function, slice_names, "circumferential", CIRCUMFERENTIAL_PEAK, is_midwall=True),
+        _strain_chart(function, slice_names, "circumferential"),
         *([_segment_chart(function, ventricle)] if ventricle and ventricle.circumferential.segment_measures else []),
-        _strain_chart(function, slice_names, "radial", None),
+        _strain_chart(function, slice_names, "radial"),
         _rate_chart(function, slice_names),
         _rotation_chart(function, slice_names),
     ]
@@ -70,27 +76,37 @@ def _together(function: StudyFunction) -> StudyMechanics | None:
 
 
 def _strain_chart(
-    function: StudyFunction, names: Sequence[str], component: str, reference: ReferenceRange | None
+    function: StudyFunction,
+    names: Sequence[str],
+    component: str,
+    reference: ReferenceRange | None = None,
+    *,
+    is_midwall: bool = False,
 ) -> Chart:
-    """One strain component of every slice and of the whole ventricle, with its peaks."""
+    """One strain component of every slice and of the ventricle, over the whole wall or at mid-wall, with its peaks."""
     traces: list[dict[str, Any]] = []
     said = []
     for name, color, slice_ in zip(names, _slice_colors(function), function.slices, strict=True):
-        curves = getattr(slice_.deformation, component).slice_mean
-        measures = getattr(slice_, component).slice_mean
-        traces += _measured(name, color, curves, slice_.deformation.motion.frame_times_ms, measures)
+        curves: RegionalCurves = getattr(slice_.deformation, component)
+        regions: RegionalMeasures = getattr(slice_, component)
+        values = curves.layers[:, _MIDWALL] if is_midwall else curves.slice_mean
+        measures = regions.layers["mid"] if is_midwall else regions.slice_mean
+        traces += _measured(name, color, values, slice_.deformation.motion.frame_times_ms, measures)
         said.append(_peak_in_words(name, measures))
     together = _together(function)
     if together is not None:
         whole: VentricleCurves = getattr(together, component)
-        traces += _measured(_VENTRICLE, INK, whole.global_mean, together.frame_times_ms, whole.global_measures, 3.0)
-        said.append(_peak_in_words(_VENTRICLE, whole.global_measures))
+        values = whole.layers[:, _MIDWALL] if is_midwall else whole.global_mean
+        measures = whole.layer_measures["mid"] if is_midwall else whole.global_measures
+        traces += _measured(_VENTRICLE, INK, values, together.frame_times_ms, measures, 3.0)
+        said.append(_peak_in_words(_VENTRICLE, measures))
     layout = _layout(function, " %")
     if reference is not None:
         layout["shapes"].append(_band(reference))
-        said.append(f"peaks of healthy adults: {_range_in_words(reference)}")
-    title = f"{component.capitalize()} strain"
-    return Chart(component, title, f"{title}: " + "; ".join(said), {"data": traces, "layout": layout})
+        said.append(f"{HEALTHY_PEAKS}: {_range_in_words(reference)}")
+    title = f"{component.capitalize()} strain, {'mid-wall' if is_midwall else 'whole wall'}"
+    key = f"{component}_midwall" if is_midwall else component
+    return Chart(key, title, f"{title}: " + "; ".join(said), {"data": traces, "layout": layout})
 
 
 def _segment_chart(function: StudyFunction, ventricle: StudyMechanics) -> Chart:

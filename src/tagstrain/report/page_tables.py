@@ -40,7 +40,6 @@ class Table:
 def key_figures(mechanics: StudyMechanics) -> list[KeyFigure]:
     """What a reader looks for first."""
     circumferential, radial = mechanics.circumferential.global_measures, mechanics.radial.global_measures
-    # The healthy range, by harmonic phase, lies around its mid-wall values (-15.1 % at the base, -17.5 % at the apex).
     midwall = mechanics.circumferential.layer_measures["mid"]
     figures = [
         KeyFigure(

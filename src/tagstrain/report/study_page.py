@@ -18,7 +18,7 @@ from tagstrain.data import Provenance
 from tagstrain.io import atomic_file
 from tagstrain.report.mechanics_files import segments_reliable
 from tagstrain.report.page_bulls_eyes import bulls_eyes
-from tagstrain.report.page_charts import REFERENCE_COLOR, chart_legend, strain_charts
+from tagstrain.report.page_charts import HEALTHY_PEAKS, REFERENCE_COLOR, chart_legend, strain_charts
 from tagstrain.report.page_cines import MISSING, STEPS_PER_PX, STEPS_PER_UNIT_STRAIN, cine_record
 from tagstrain.report.page_notes import study_notes
 from tagstrain.report.page_tables import key_figures, segment_table, slice_table, ventricle_table
@@ -89,6 +89,7 @@ def _function_parts(study: SavedStudy, function: StudyFunction) -> dict[str, Any
         "legend": chart_legend(function, names),
         "reference": CIRCUMFERENTIAL_PEAK,
         "reference_color": REFERENCE_COLOR,
+        "healthy_peaks": HEALTHY_PEAKS,
         "ventricle_table": None if ventricle is None else ventricle_table(ventricle, taken),
         "tables": tables if ventricle is None else [*tables, segment_table(ventricle)],
         "page_data": {
