@@ -38,7 +38,7 @@ def _in_words(peaks: dict[str, dict[str, dict[str, float]]]) -> str:
     """Peak strains of a slice in a sentence."""
     midwall, radial = peaks["circumferential_midwall"]["green_lagrange"], peaks["radial"]["green_lagrange"]
     return (
-        f"the middle of the wall shortens to {100 * midwall['value']:.1f} % circumferential strain "
+        f"the mid-wall ring shortens to {100 * midwall['value']:.1f} % circumferential strain "
         f"at {midwall['time_ms']:.0f} ms, the wall thickens to {100 * radial['value']:.1f} % radial strain "
         f"at {radial['time_ms']:.0f} ms"
     )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from contracting_slice import contracting_slice
-from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, SliceResult
+from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
+from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, SliceResult, StrainResult
 from tagstrain.inference.strain import slice_strain
 from tagstrain.report.animation import write_animation
 from tagstrain.report.figures import write_summary_figure
 from tagstrain.report.heart_view import heart_view
-from tagstrain.report.panels import CinePanel, ring_colors
+from tagstrain.report.panels import CinePanel, draw_circumferential, draw_radial, ring_colors
 
 
 def with_points(result: SliceResult, points_px: np.ndarray) -> SliceResult:
@@ -96,6 +99,31 @@ def test_image_and_landmarks_share_their_coordinates(spacing: PixelSpacing) -> N
     rows, columns = np.indices(picture.shape)
     center = np.array([(weights * columns).sum(), (weights * rows).sum()]) / weights.sum() + 0.5
     np.testing.assert_allclose(center, axes.transData.transform((x, y)), atol=1.0)
+
+
+def test_every_named_curve_says_what_it_is_and_its_own_peak() -> None:
+    """A ring of radius R shrinks to sqrt(R^2 - 0.52 INNER^2): E_cc = -0.26 INNER^2 / R^2; the wall keeps its area."""
+    strain = contracting_slice(41, (64, 64)).strain
+    radius = np.linspace(INNER_MM, OUTER_MM, 7)
+    of_ring = -100 * 0.26 * INNER_MM**2 / radius**2
+    inner, outer = np.sqrt(radius[[0, -1]] ** 2 - 0.52 * INNER_MM**2)
+    across = 100 * (((outer - inner) / (OUTER_MM - INNER_MM)) ** 2 - 1) / 2
+    assert named_peaks(draw_circumferential, strain) == {
+        "mean of rings": pytest.approx(np.mean(of_ring), abs=0.1),
+        "mid-wall ring": pytest.approx(of_ring[3], abs=0.1),
+    }
+    assert named_peaks(draw_radial, strain) == {"across the wall": pytest.approx(across, abs=0.1)}
+
+
+def named_peaks(draw: Callable[[Axes, StrainResult], None], strain: StrainResult) -> dict[str, float]:
+    """Peaks in percent that the legend states, by the name of their curve."""
+    axes = Figure().add_subplot()
+    draw(axes, strain)
+    assert axes.get_title("right") == "chords between landmarks"
+    legend = axes.get_legend()
+    assert legend is not None
+    said = [re.fullmatch(r"(.+), peak (\S+) % at \d+ ms", text.get_text()) for text in legend.get_texts()]
+    return {match[1]: float(match[2].replace("−", "-")) for match in said if match is not None}
 
 
 def test_view_is_square_in_mm_and_holds_every_landmark() -> None:

@@ -78,6 +78,28 @@ def test_key_figures_have_their_closed_form(tmp_path: Path) -> None:
     assert re.search(r"Twist, base to apex −?0\.\d° torsion −?0\.0 °/cm", text)
 
 
+def test_each_peak_of_a_slice_stands_under_the_name_of_what_it_is_of(tmp_path: Path) -> None:
+    study = read_saved_study(write_results(tmp_path / "a", short_axis_slices(9)))
+    assert study.function is not None
+    page = render_page(study)
+    result, mechanics = study.results.slices[0], study.function.slices[0]
+    row = r'<th scope="row">basal</th>(.*?)</tr>'
+    header = re.search(r'<th scope="col">Slice</th>(.*?)</tr>', page)
+    values = re.search(row, page)
+    assert header is not None
+    assert values is not None
+    shown = dict(zip(re.findall(r">([^<]+)</th>", header[1]), re.findall(r"<td>(.*?)</td>", values[1]), strict=True))
+    whole_wall = mechanics.circumferential.slice_mean
+    assert shown["Circ. peak, whole wall"] == percent_text(whole_wall.peak)
+    assert shown["Circ. at ES, whole wall"] == percent_text(whole_wall.end_systolic)
+    assert shown["Circ. peak, mid-wall ring (chords)"] == percent_text(np.min(result.strain.circumferential_midwall))
+    assert [words(caption).strip() for caption in re.findall(r"<figcaption>(.*?)</figcaption>", page)[:3]] == [
+        "Peak circumferential strain, whole wall, %",
+        "Peak radial strain, whole wall, %",
+        "Time to peak circumferential strain, whole wall, ms",
+    ]
+
+
 def test_the_healthy_range_lies_behind_the_mid_wall_curves_alone(tmp_path: Path) -> None:
     """At mid-wall, the middle three rings, E_cc = -0.26 INNER^2 / R^2; the range is of peaks near mid-wall."""
     page = page_of(write_results(tmp_path / "a", short_axis_slices(24)))

@@ -10,10 +10,12 @@ from rich.text import Text
 
 from tagstrain.data import SliceFailure, SliceResult
 from tagstrain.quality import SliceQuality
-from tagstrain.report.curves import peak_strains
+from tagstrain.report.curves import CHORDS, PEAK_REGIONS, peak_strains
 
 MAX_ROWS = 30
 """Slices shown on the screen; the files hold all of them."""
+_SHOWN_PEAKS = ("circumferential_mean", "circumferential_midwall", "radial")
+_PEAK_WIDTH = 9  # so that their headers wrap, and names of studies need not
 
 
 class SliceTable:
@@ -40,13 +42,15 @@ class SliceTable:
     def render(self) -> Table:
         """The table."""
         table = Table(
-            title="Peak strain (Green-Lagrange), mean over the slice",
+            title=f"Peak Green-Lagrange strain of {CHORDS}",
             caption=f"{self._n_more} more slices in the files" if self._n_more else None,
         )
         for header in ("Study", "Slice"):
             table.add_column(header, overflow="fold")
-        for header in ("ES (ms)", "Circ. (%)", "Mid-wall (%)", "Radial (%)"):
-            table.add_column(header, justify="right")
+        table.add_column("ES (ms)", justify="right")
+        for name in _SHOWN_PEAKS:
+            component = "Radial" if name == "radial" else "Circ."
+            table.add_column(f"{component}, {PEAK_REGIONS[name]} (%)", justify="right", max_width=_PEAK_WIDTH)
         table.add_column("Quality")
         for row in self._rows:
             table.add_row(*row)
@@ -79,6 +83,6 @@ def _strain_cells(result: SliceResult) -> tuple[str, ...]:
     """ES time and peaks as text."""
     strain = result.strain
     peaks = peak_strains(strain)
-    values = [peaks[name].green_lagrange for name in ("circumferential_mean", "circumferential_midwall", "radial")]
+    values = [peaks[name].green_lagrange for name in _SHOWN_PEAKS]
     percent = ("" if peak is None else f"{100 * peak.value:.1f}" for peak in values)
     return f"{strain.frame_times_ms[strain.es_frame]:.0f}", *percent

@@ -12,6 +12,14 @@ from tagstrain.data import Peak, StrainResult
 from tagstrain.data.landmarks import MIDWALL_RING
 
 MEASURES = ("green_lagrange", "linear")
+CHORDS = "chords between landmarks"
+"""What the strain of these curves is of; that of `tagstrain.mechanics` is of the deformation gradient."""
+PEAK_REGIONS = {
+    "circumferential_mean": "mean of rings",
+    "circumferential_midwall": "mid-wall ring",
+    "radial": "across the wall",
+}
+"""Where each peak of `peak_strains` is measured, as tables and figures say it."""
 
 
 class Curve(NamedTuple):

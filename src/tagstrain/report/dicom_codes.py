@@ -13,9 +13,9 @@ OWN_SCHEME = "99TAGSTRAIN"
 # The standard's Lagrangian strain is the relative change in length, l / L - 1, which we call linear.
 CIRCUMFERENTIAL_LINEAR: Code = codes.DCM.CircumferentialLagrangianStrain
 RADIAL_LINEAR: Code = codes.DCM.RadialLagrangianStrain
-CIRCUMFERENTIAL_MEAN = Code("ECC_GL_MEAN", OWN_SCHEME, "Circumferential Green-Lagrange strain, mean of the wall")
-CIRCUMFERENTIAL_MIDWALL = Code("ECC_GL_MIDWALL", OWN_SCHEME, "Circumferential Green-Lagrange strain, mid-wall")
-RADIAL_WALL = Code("ERR_GL_WALL", OWN_SCHEME, "Radial Green-Lagrange strain, whole wall")
+CIRCUMFERENTIAL_MEAN = Code("ECC_GL_MEAN", OWN_SCHEME, "Circumferential Green-Lagrange strain, mean of rings")
+CIRCUMFERENTIAL_MIDWALL = Code("ECC_GL_MIDWALL", OWN_SCHEME, "Circumferential Green-Lagrange strain, mid-wall ring")
+RADIAL_WALL = Code("ERR_GL_WALL", OWN_SCHEME, "Radial Green-Lagrange strain across the wall")
 END_SYSTOLE_TIME = Code("ES_TIME", OWN_SCHEME, "Time of end-systole after the R wave")
 END_DIASTOLE_FRAME = Code("ED_FRAME", OWN_SCHEME, "End-diastolic frame, counted from 1")
 END_SYSTOLE_FRAME = Code("ES_FRAME", OWN_SCHEME, "End-systolic frame, counted from 1")

@@ -7,13 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tagstrain.mechanics.accuracy import DifferenceSummary
+from tagstrain.report.curves import PEAK_REGIONS
 from tagstrain.report.evaluation import Evaluation
-
-_STRAIN_LABELS = {
-    "circumferential_mean": "circumferential, mean of rings",
-    "circumferential_midwall": "circumferential, mid-wall",
-    "radial": "radial, whole wall",
-}
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -75,7 +70,7 @@ def _strain_table(evaluation: Evaluation) -> Table:
         table.add_column(heading, justify="right")
     for name, accuracy in (evaluation.strain or {}).items():
         cells = (*_percent(accuracy.end_systolic), *_percent(accuracy.peak), str(accuracy.peak.n))
-        table.add_row(_STRAIN_LABELS[name], *cells)
+        table.add_row(f"{name.partition('_')[0]}, {PEAK_REGIONS[name]}", *cells)
     return table
 
 

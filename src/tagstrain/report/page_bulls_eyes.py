@@ -55,9 +55,17 @@ def bulls_eyes(mechanics: StudyMechanics) -> tuple[BullsEye, ...]:
     last_ms = float(mechanics.frame_times_ms[-1])
     circumferential, radial = mechanics.circumferential, mechanics.radial
     return (
-        _bulls_eye("Peak circumferential strain", "%", circumferential, _peak_percent, circumferential_scale()),
-        _bulls_eye("Peak radial strain", "%", radial, _peak_percent, radial_scale()),
-        _bulls_eye("Time to peak circumferential strain", "ms", circumferential, _time_to_peak_ms, time_scale(last_ms)),
+        _bulls_eye(
+            "Peak circumferential strain, whole wall", "%", circumferential, _peak_percent, circumferential_scale()
+        ),
+        _bulls_eye("Peak radial strain, whole wall", "%", radial, _peak_percent, radial_scale()),
+        _bulls_eye(
+            "Time to peak circumferential strain, whole wall",
+            "ms",
+            circumferential,
+            _time_to_peak_ms,
+            time_scale(last_ms),
+        ),
     )
 
 

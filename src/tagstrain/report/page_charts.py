@@ -122,11 +122,11 @@ def _segment_chart(function: StudyFunction, ventricle: StudyMechanics) -> Chart:
     peaks = [100 * measures.peak for measures in curves.segment_measures.values() if np.isfinite(measures.peak)]
     lowest, highest = min(peaks, default=np.nan), max(peaks, default=np.nan)
     summary = (
-        f"Circumferential strain of {len(traces)} AHA segments; "
+        f"Circumferential strain of {len(traces)} AHA segments, whole wall; "
         f"peaks from {number_text(lowest, 1)} to {number_text(highest, 1)} %"
     )
     figure = {"data": traces, "layout": _layout(function, " %")}
-    return Chart("segments", "Circumferential strain by segment", summary, figure)
+    return Chart("segments", "Circ. strain by segment, whole wall", summary, figure)
 
 
 def _rate_chart(function: StudyFunction, names: Sequence[str]) -> Chart:
@@ -148,9 +148,9 @@ def _rate_chart(function: StudyFunction, names: Sequence[str]) -> Chart:
         f"{number_text(measures.early_diastolic_rate_per_s, 2, ' per s')} early in diastole"
         for name, measures in measured
     )
-    summary = "Circumferential strain rate: " + "; ".join(said)
+    summary = "Circumferential strain rate, whole wall: " + "; ".join(said)
     figure = {"data": traces, "layout": _layout(function, "")}
-    return Chart("rate", "Circumferential strain rate, 1/s", summary, figure)
+    return Chart("rate", "Circ. strain rate, whole wall, 1/s", summary, figure)
 
 
 def _rotation_chart(function: StudyFunction, names: Sequence[str]) -> Chart:

@@ -11,7 +11,7 @@ from tagstrain.mechanics.slice_mechanics import SliceMechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.mechanics.timing import CurveMeasures
 from tagstrain.report.bulls_eye import SEGMENT_NAMES
-from tagstrain.report.curves import peak_strains
+from tagstrain.report.curves import PEAK_REGIONS, peak_strains
 from tagstrain.report.page_text import UNKNOWN, number_text, percent_text
 from tagstrain.report.references import CIRCUMFERENTIAL_PEAK, TORSION_PEAK, ReferenceRange
 from tagstrain.report.saved_study import SavedQuality
@@ -78,10 +78,10 @@ def ventricle_table(mechanics: StudyMechanics, slice_names: Sequence[str]) -> Ta
     dyssynchrony = mechanics.dyssynchrony
     recovery = circumferential.diastolic_recovery
     rows = [
-        ("Circumferential strain at end-systole", percent_text(circumferential.end_systolic)),
-        ("Radial strain at end-systole", percent_text(radial.end_systolic)),
-        ("Time to peak circumferential strain", _time_text(circumferential)),
-        ("Time to peak radial strain", _time_text(radial)),
+        ("Circumferential strain at end-systole, whole wall", percent_text(circumferential.end_systolic)),
+        ("Radial strain at end-systole, whole wall", percent_text(radial.end_systolic)),
+        ("Time to peak circumferential strain, whole wall", _time_text(circumferential)),
+        ("Time to peak radial strain, whole wall", _time_text(radial)),
         ("Systolic strain rate, radial", number_text(radial.systolic_rate_per_s, 2, " /s")),
         ("Early-diastolic strain rate, radial", number_text(radial.early_diastolic_rate_per_s, 2, " /s")),
         ("Diastolic recovery", recovery.reason or percent_text(recovery.fraction, 0)),
@@ -104,14 +104,14 @@ def slice_table(
     header = (
         "Slice",
         "Quality",
-        "Circ. peak",
-        "Circ. at ES",
+        "Circ. peak, whole wall",
+        "Circ. at ES, whole wall",
         "Circ. rate, systole",
         "Circ. rate, early diastole",
         "Time to peak",
         "Radial peak",
         "Rotation at ES",
-        "Circ. peak, mid-wall chords",
+        f"Circ. peak, {PEAK_REGIONS['circumferential_midwall']} (chords)",
     )
     rows = (
         _slice_row(result, slice_, qualities.get(result.name)) for result, slice_ in zip(results, slices, strict=True)
@@ -121,7 +121,14 @@ def slice_table(
 
 def segment_table(mechanics: StudyMechanics) -> Table:
     """One row per AHA segment that was imaged."""
-    header = ("Segment", "Circ. peak", "Circ. at ES", "Time to peak", "Post-systolic index", "Radial peak")
+    header = (
+        "Segment",
+        "Circ. peak, whole wall",
+        "Circ. at ES, whole wall",
+        "Time to peak",
+        "Post-systolic index",
+        "Radial peak",
+    )
     radial = mechanics.radial.segment_measures
     rows = (
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
 from tagstrain import __version__
-from tagstrain.data import Peak, SliceResult, StrainResult
+from tagstrain.data import SliceResult, StrainResult
 from tagstrain.data.landmarks import MIDWALL_RING
-from tagstrain.report.curves import known_peak
+from tagstrain.report.curves import CHORDS, PEAK_REGIONS, PeakPair, peak_strains
 from tagstrain.report.heart_view import View
 
 INK = "#1b1f24"
@@ -90,23 +90,22 @@ class CinePanel:
 
 def draw_circumferential(axes: Axes, strain: StrainResult) -> None:
     """Circumferential strain of every ring, and their mean, in percent."""
-    times = strain.frame_times_ms
+    times, peaks = strain.frame_times_ms, peak_strains(strain)
     n_rings = strain.circumferential.shape[1]
     for ring, color in enumerate(ring_colors(n_rings)):
-        label = "mid-wall" if ring == MIDWALL_RING else None
+        label = _with_peak("circumferential_midwall", peaks) if ring == MIDWALL_RING else None
         width = 1.9 if ring == MIDWALL_RING else 1.0
         axes.plot(times, 100 * strain.circumferential[:, ring], color=color, lw=width, alpha=0.9, label=label)
-    axes.plot(times, 100 * strain.circumferential_mean, color=INK, lw=2.2, label="mean of rings")
-    _dress(axes, strain, "Circumferential strain, %", known_peak(strain, strain.circumferential_mean, shortening=True))
-    axes.legend(loc="upper right", ncols=2, fontsize=7.5, frameon=False, labelcolor=INK, borderaxespad=0.1)
-    _leave_room(axes, above=0.16)
+    label = _with_peak("circumferential_mean", peaks)
+    axes.plot(times, 100 * strain.circumferential_mean, color=INK, lw=2.2, label=label)
+    _dress(axes, strain, "Circumferential strain, %", n_named=2)
 
 
 def draw_radial(axes: Axes, strain: StrainResult) -> None:
-    """Radial strain across the whole wall in percent."""
-    axes.plot(strain.frame_times_ms, 100 * strain.radial, color=RADIAL, lw=2.2)
-    _dress(axes, strain, "Radial strain, whole wall, %", known_peak(strain, strain.radial, shortening=False))
-    _leave_room(axes, above=0.05)
+    """Radial strain from the first ring to the last in percent."""
+    label = _with_peak("radial", peak_strains(strain))
+    axes.plot(strain.frame_times_ms, 100 * strain.radial, color=RADIAL, lw=2.2, label=label)
+    _dress(axes, strain, "Radial strain, %", n_named=1)
     axes.set_xlabel("time since the R wave, ms", fontsize=8.5, color=MUTED)
 
 
@@ -126,12 +125,19 @@ def set_animated(artists: Iterable[Artist]) -> None:
         artist.set_animated(True)
 
 
-def _dress(axes: Axes, strain: StrainResult, title: str, peak: Peak | None) -> None:
-    """Title with the peak, zero line, ED and ES marks, quiet axes."""
+def _with_peak(name: str, peaks: Mapping[str, PeakPair]) -> str:
+    """Where a curve was measured, and its peak where that is known."""
+    peak = peaks[name].green_lagrange
+    if peak is None:
+        return PEAK_REGIONS[name]
+    value = f"{100 * peak.value:+.1f}".replace("-", "−")
+    return f"{PEAK_REGIONS[name]}, peak {value} % at {peak.time_ms:.0f} ms"
+
+
+def _dress(axes: Axes, strain: StrainResult, title: str, n_named: int) -> None:
+    """Title, zero line, ED and ES marks, quiet axes, and the names of some curves above them."""
     axes.set_title(title, fontsize=9.5, color=INK, loc="left", fontweight="bold", pad=6)
-    if peak is not None:
-        value = f"{100 * peak.value:+.1f}".replace("-", "−")
-        axes.set_title(f"peak {value} % at {peak.time_ms:.0f} ms", fontsize=8.5, color=MUTED, loc="right", pad=6)
+    axes.set_title(CHORDS, fontsize=8.5, color=MUTED, loc="right", pad=6)
     axes.axhline(0, color=MUTED, lw=0.8)
     marks = (
         {strain.ed_frame: "ED", strain.es_frame: "ES"}
@@ -150,6 +156,8 @@ def _dress(axes: Axes, strain: StrainResult, title: str, peak: Peak | None) -> N
     axes.set_xlim(strain.frame_times_ms[0] - 0.01 * span, strain.frame_times_ms[-1] + 0.01 * span)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    axes.legend(loc="upper right", fontsize=7.5, edgecolor="none", labelcolor=INK, borderaxespad=0.1, reverse=True)
+    _leave_room(axes, above=0.04 + 0.12 * n_named)
 
 
 def _leave_room(axes: Axes, above: float) -> None:

@@ -3,7 +3,7 @@
 // The cine player, the charts and what print needs of both. All data stands in the page; nothing is fetched.
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
-const PRINTED_CHART = { width: 226, height: 165 }; // CSS pixels on A4, three side by side
+const PRINTED_CHART = { width: 226, height: 155 }; // CSS pixels on A4, three side by side
 const STILL_WIDTH = 360; // pixels
 const MAX_ZOOM = 16;
 
