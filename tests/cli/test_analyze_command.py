@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pipeline_fakes import FakeTracker, make_cine, scale_at
 from tagstrain.cli.main import run
@@ -143,6 +144,14 @@ def test_strain_in_the_files_is_that_of_the_motion(analyze: Callable[..., int], 
         rows = [row for row in csv.DictReader(file) if row["component"] == "radial" and row["region"] == "wall"]
     values = [float(row["value"]) for row in rows if row["measure"] == "green_lagrange"]
     np.testing.assert_allclose(values, [(scale_at(t / 6) ** 2 - 1) / 2 for t in range(6)], atol=1e-6)
+
+
+def test_the_still_picture_states_the_grade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: texts.extend(t.get_text() for t in figure.texts))
+    assert run(["analyze", str(write_rows(tmp_path / "case.h5")), "-o", str(tmp_path / "out")]) == 0
+    assert any(text.startswith("quality reject · ") for text in texts)
+    assert any(text.startswith("Note: quality reject: ") for text in texts)
 
 
 def test_figures_are_written_per_slice_and_a_report_per_study(tmp_path: Path) -> None:

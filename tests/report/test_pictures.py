@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from PIL import Image
 from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from tagstrain.data import Box, LandmarkTracks, Localization, PixelSpacing, SliceResult, StrainResult
 from tagstrain.inference.strain import slice_strain
+from tagstrain.quality import Grade
 from tagstrain.report.animation import write_animation
 from tagstrain.report.figures import write_summary_figure
 from tagstrain.report.heart_view import heart_view
 from tagstrain.report.panels import CinePanel, draw_circumferential, draw_radial, ring_colors
+from tagstrain.report.saved_study import SavedQuality
 
 
 def with_points(result: SliceResult, points_px: np.ndarray) -> SliceResult:
@@ -136,17 +139,50 @@ def test_view_is_square_in_mm_and_holds_every_landmark() -> None:
     assert view.ylim[1] < points[..., 1].min() < points[..., 1].max() < view.ylim[0]
 
 
-def test_summary_figure_shows_the_box_and_the_notes(tmp_path: Path) -> None:
+def summary_pixels(path: Path, result: SliceResult, quality: Any = None) -> np.ndarray:
+    """The summary figure as RGB."""
+    write_summary_figure(path, result, quality)
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"), int)
+
+
+def test_summary_figure_shows_the_box_and_below_it_the_notes(tmp_path: Path) -> None:
     result = contracting_slice(5, (64, 64))
-    write_summary_figure(tmp_path / "a.png", result)
-    write_summary_figure(tmp_path / "b.png", replace(result, warnings=()))
-    with Image.open(tmp_path / "a.png") as with_note, Image.open(tmp_path / "b.png") as without:
-        assert with_note.size == (1248, 910)
-        noted, plain = np.asarray(with_note.convert("RGB"), int), np.asarray(without.convert("RGB"), int)
+    noted = summary_pixels(tmp_path / "a.png", result)
+    plain = summary_pixels(tmp_path / "b.png", replace(result, warnings=()))
     yellow = (np.abs(noted - [255, 212, 59]).sum(axis=-1) < 60).sum()
     assert yellow > 500
-    assert (noted != plain).any(axis=-1)[-60:, :600].any()
-    assert (noted == plain).all(axis=-1)[:-60].all()
+    assert plain.shape == (910, 1248, 3)
+    assert len(noted) > len(plain)
+    assert (noted[len(plain) :] < 200).any()
+    np.testing.assert_array_equal(noted[: len(plain) - 15], plain[:-15])
+
+
+@pytest.mark.parametrize("word", ["tags", "ANTERIOR", "x" * 400])
+def test_a_long_note_is_wrapped_to_its_last_word_inside_the_margins(word: str, tmp_path: Path) -> None:
+    result = contracting_slice(3, (48, 44))
+    long = " ".join([word] * (800 // len(word)))
+    pictures = [
+        summary_pixels(tmp_path / "a.png", replace(result, warnings=(f"{long} {end}",))) for end in ("one", "two")
+    ]
+    bottoms = [picture[910:] for picture in pictures]
+    assert all((bottom[:, -30:] == 255).all() and (bottom[-4:] == 255).all() for bottom in bottoms)
+    assert (bottoms[0] != bottoms[1]).any()
+
+
+def test_summary_figure_states_grade_and_reasons_in_the_words_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: texts.extend(t.get_text() for t in figure.texts))
+    result = contracting_slice(3, (48, 44))
+    quality: Any = SavedQuality(Grade.USABLE, ("tags end early",))
+    write_summary_figure(tmp_path / "a.png", result, quality)
+    assert "quality usable · Green-Lagrange strain · localization confidence 0.93" in texts
+    assert "Note: quality usable: tags end early; times assumed" in texts
+    texts.clear()
+    write_summary_figure(tmp_path / "a.png", result)
+    assert "quality not assessed · Green-Lagrange strain · localization confidence 0.93" in texts
 
 
 def awkward_slices() -> dict[str, SliceResult]:

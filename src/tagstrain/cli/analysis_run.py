@@ -273,7 +273,7 @@ class AnalysisRun:
             from tagstrain.report.figures import write_summary_figure
 
             write_animation(folder / f"{result.name}.gif", result)
-            write_summary_figure(folder / f"{result.name}.png", result)
+            write_summary_figure(folder / f"{result.name}.png", result, quality)
 
     def _folder_for(self, earlier: str | None, key: str) -> str:
         """The folder of earlier results, unless its name is not from the key: it may be an ID that is left out now."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
 
 from tagstrain import __version__
 from tagstrain.data import SliceResult
+from tagstrain.quality import SliceQuality
 from tagstrain.report.heart_view import heart_view
+from tagstrain.report.page_notes import slice_remarks
+from tagstrain.report.page_tables import NOT_ASSESSED
 from tagstrain.report.panels import (
     BOX,
     FOOTER,
@@ -24,12 +31,21 @@ from tagstrain.report.panels import (
 )
 
 _DPI = 130
-_NOTE_LENGTH = 110
+_SIZE_IN = (9.6, 7.0)
+_NOTE_LINE_LENGTH = 120  # fits between the margins in any but the widest letters
+_NOTE_LINE_IN = 20 / _DPI  # whole pixels, so that notes move nothing above them
 
 
-def write_summary_figure(path: Path, result: SliceResult) -> None:
-    """Write a PNG with three frames, the box around the ventricle and the strain curves in percent."""
-    figure = Figure(figsize=(9.6, 7.0), dpi=_DPI, facecolor="white")
+def write_summary_figure(path: Path, result: SliceResult, quality: SliceQuality | None = None) -> None:
+    """Write a PNG with three frames, the box around the ventricle and the strain curves in percent.
+
+    Parameters
+    ----------
+    quality
+        Its grade stands at the top and its reasons below, in front of the slice's warnings; None says that it was not
+        assessed.
+    """
+    figure = Figure(figsize=_SIZE_IN, dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     strain = result.strain
     times = strain.frame_times_ms
@@ -54,15 +70,25 @@ def write_summary_figure(path: Path, result: SliceResult) -> None:
     figure.text(0.03, 0.955, result.name, fontsize=13, fontweight="bold", color=INK, va="center", parse_math=False)
     confidence = result.localization.confidence
     stated = "not stated" if confidence is None else f"{confidence:.2f}"
-    details = f"Green-Lagrange strain · localization confidence {stated}"
+    grade = NOT_ASSESSED if quality is None else quality.grade
+    details = f"quality {grade} · Green-Lagrange strain · localization confidence {stated}"
     figure.text(0.97, 0.955, details, fontsize=8.5, color=MUTED, ha="right", va="center")
     draw_ring_key(figure, 0.03, 0.459, result.landmarks.points_px.shape[2])
     figure.text(0.97, 0.025, FOOTER, fontsize=8, color=MUTED, ha="right", va="center")
-    if result.warnings:
-        note = "; ".join(result.warnings)
-        note = note if len(note) <= _NOTE_LENGTH else note[: _NOTE_LENGTH - 1] + "…"
-        figure.text(0.03, 0.025, f"Note: {note}", fontsize=8, color=MUTED, va="center", parse_math=False)
-    figure.savefig(path, format="png", metadata={"Software": f"tagstrain {__version__}"})
+    notes_in = _write_notes(figure, slice_remarks(result, quality))
+    whole = Bbox.from_extents(0, -notes_in, *_SIZE_IN)
+    figure.savefig(path, format="png", bbox_inches=whole, metadata={"Software": f"tagstrain {__version__}"})
+
+
+def _write_notes(figure: Figure, remarks: Sequence[str]) -> float:
+    """Write remarks below the figure, as many lines as they need; returns how far they reach below it, in inches."""
+    if not remarks:
+        return 0.0
+    lines = textwrap.wrap("Note: " + "; ".join(remarks), _NOTE_LINE_LENGTH)
+    style: dict[str, Any] = {"fontsize": 8, "color": MUTED, "va": "center", "parse_math": False}
+    for place, line in enumerate(lines):
+        figure.text(0.03, -place * _NOTE_LINE_IN / _SIZE_IN[1], line, **style)
+    return len(lines) * _NOTE_LINE_IN
 
 
 def _draw_box(axes: Axes, result: SliceResult) -> None:

@@ -1,4 +1,4 @@
-"""What a reader of the page should know before trusting its numbers, in words: `study_notes`."""
+"""What a reader of the page should know before trusting its numbers, in words: `study_notes`, `slice_remarks`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from tagstrain.data import SliceLevel, SliceResult
 from tagstrain.mechanics.study_mechanics import StudyMechanics
-from tagstrain.report.saved_study import SavedStudy
+from tagstrain.quality import SliceQuality
+from tagstrain.report.saved_study import SavedQuality, SavedStudy
 
 WHOLE_STUDY = "all slices"
 _INSERTION_ASSUMED = (
@@ -49,11 +50,15 @@ def study_notes(study: SavedStudy) -> list[Note]:
     return notes
 
 
-def _slice_notes(study: SavedStudy, result: SliceResult) -> list[Note]:
-    """Why a slice got its grade, and its warnings."""
-    quality = study.qualities.get(result.name)
+def slice_remarks(result: SliceResult, quality: SavedQuality | SliceQuality | None) -> list[str]:
+    """Why a slice got its grade, and its warnings, in words."""
     reasons = [] if quality is None else [f"quality {quality.grade}: {why}" for why in quality.reasons]
-    return [Note(result.name, text) for text in (*reasons, *result.warnings)]
+    return [*reasons, *result.warnings]
+
+
+def _slice_notes(study: SavedStudy, result: SliceResult) -> list[Note]:
+    """What is to be said about a slice."""
+    return [Note(result.name, text) for text in slice_remarks(result, study.qualities.get(result.name))]
 
 
 def _ventricle_notes(ventricle: StudyMechanics) -> list[Note]:
