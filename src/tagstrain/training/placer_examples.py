@@ -19,14 +19,14 @@ from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 from tagstrain.training.examples import Batch, drawn_crop_mm, real_hearts
 
-_GROUPS = (
-    slice(0, N_VECTOR_CHANNELS),
-    slice(N_VECTOR_CHANNELS, PLACER_CHANNELS - 10),
-    slice(PLACER_CHANNELS - 10, PLACER_CHANNELS - 7),
-    slice(PLACER_CHANNELS - 7, PLACER_CHANNELS - 2),
-    slice(PLACER_CHANNELS - 2, PLACER_CHANNELS),
-)
-"""Motion, strain, persistence, grey levels, doubt."""
+CHANNEL_GROUPS = {
+    "motion": slice(0, N_VECTOR_CHANNELS),
+    "strain": slice(N_VECTOR_CHANNELS, PLACER_CHANNELS - 10),
+    "persistence": slice(PLACER_CHANNELS - 10, PLACER_CHANNELS - 7),
+    "grey levels": slice(PLACER_CHANNELS - 7, PLACER_CHANNELS - 2),
+    "doubt": slice(PLACER_CHANNELS - 2, PLACER_CHANNELS),
+}
+"""Channels that tell of the same, and that training leaves out together now and then."""
 _SPREAD_GAIN = 0.5
 
 
@@ -95,7 +95,7 @@ class PlacerExamples:
         strength = torch.tensor(rng.uniform(0, 0.08, (n, 1, 1, 1)), dtype=torch.float32, device=device)
         noise = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
         images = images + strength * torch.randn(images.shape, generator=noise, device=device)
-        for group in _GROUPS:
+        for group in CHANNEL_GROUPS.values():
             dropped = torch.tensor(rng.random(n) < self.group_dropout, device=device)
             images[dropped, group] = 0
         return {**batch, "images": images, **{name: moved(batch[name]) for name in self.point_names}}
