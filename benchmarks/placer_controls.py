@@ -129,7 +129,7 @@ def main() -> None:
         stored = torch.load(options.data)
         for seed in options.seeds:
             for variant in options.variants:
-                path = options.out / f"{variant.replace(', ', '_').replace(' ', '_')}_{seed}.json"
+                path = options.out / f"{variant.replace(', ', '_').replace(' ', '_')}_{seed}_{options.steps}.json"
                 if not path.exists():
                     path.write_text(json.dumps(trained(variant, seed, options.steps, stored), indent=1) + "\n")
                     print(path.name, flush=True)
@@ -243,13 +243,13 @@ def trivial(test: Batch) -> dict[str, list[Errors]]:
 def table(records: Sequence[Mapping[str, Any]], stored: Mapping[str, Any]) -> str:
     """All groups as Markdown: mean over seeds and crops."""
     shown = [name for name in VARIANTS if any(record["variant"] == name for record in records)]
-    steps = sorted({record["steps"] for record in records})
+    (steps,) = {record["steps"] for record in records}  # runs of other lengths cannot be compared
     seeds = sorted({record["seed"] for record in records})
     shipped, info = load_weights("placer")
     lines = [
         "# What the placer needs to see",
         "",
-        f"Commands: those of `benchmarks/placer_controls.py`, {stored['n']} hearts, {steps[0]} steps of {BATCH_SIZE} "
+        f"Commands: those of `benchmarks/placer_controls.py`, {stored['n']} hearts, {steps} steps of {BATCH_SIZE} "
         f"crops, seeds {', '.join(map(str, seeds))}; tagstrain {tagstrain.__version__}, tracker {stored['tracker']}.",
         "",
         *(f"- `{name}`: {VARIANTS[name].meaning}" for name in shown),

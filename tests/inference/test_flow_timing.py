@@ -112,6 +112,17 @@ def test_a_slip_is_mended() -> None:
     assert np.quantile(after[FRAME + 3], 0.95) < np.quantile(before[FRAME + 3], 0.95) + 0.3
 
 
+def test_a_glaring_frame_leaves_the_others_alone() -> None:
+    """What is left out has no say in the contrast either."""
+    cine, truth_px = shown(heart(31))
+    frames = cine.frames.copy()
+    frames[FRAME] = 50 * frames.max() * np.random.default_rng(0).random(frames[FRAME].shape)
+    spoiled = FlowTracker.from_weights().track(replace(cine, frames=frames), truth_px[0].reshape(-1, 2))
+    frames[FRAME] = np.random.default_rng(1).permutation(cine.frames[FRAME].ravel()).reshape(frames[FRAME].shape)
+    other = FlowTracker.from_weights().track(replace(cine, frames=frames), truth_px[0].reshape(-1, 2))
+    np.testing.assert_allclose(spoiled.points_px, other.points_px, atol=1e-6)
+
+
 @pytest.mark.parametrize("shift_mm", [4.0, np.nan])
 def test_a_spoiled_frame_does_not_move_fine_tags_to_the_next_line(shift_mm: float) -> None:
     """Tags 4 mm apart, one frame shifted by a whole spacing or without image: it is left out, and said to be unsure."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from beating_annulus import beating_slice, contraction
 
+from tagstrain.data import LandmarkTracks
 from tagstrain.quality.tag_visibility import LEAST_VISIBILITY, tag_visibility
 
 N_FRAMES = len(contraction())
@@ -49,6 +50,18 @@ def test_a_single_frame_without_tags_is_not_their_end() -> None:
     depth[4] = 0
     result = beating_slice(tag_depth=depth)
     assert tag_visibility(result.cine, result.landmarks).end_frame == N_FRAMES
+
+
+def test_frames_that_do_not_belong_are_not_the_end_of_the_tags() -> None:
+    """In a heart that stands still, so that frames can be told from noise."""
+    result = beating_slice()
+    frames = result.cine.frames[:1].repeat(N_FRAMES, axis=0)
+    still = LandmarkTracks(result.landmarks.points_px[:1].repeat(N_FRAMES, axis=0), result.landmarks.sigma_px)
+    frames[5:8] = np.random.default_rng(0).uniform(frames.min(), frames.max(), frames[5:8].shape)
+    tags = tag_visibility(replace(result.cine, frames=frames), still)
+    assert tags.end_frame == N_FRAMES
+    assert tags.share.min() > 0.7
+    assert tags.evenness > 0.8
 
 
 def test_more_noise_means_less_visible() -> None:

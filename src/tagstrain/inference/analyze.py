@@ -301,7 +301,7 @@ def _warnings(
     if odd.size:
         yield (
             f"Frames that do not belong between their neighbors: {', '.join(map(str, odd))}; "
-            "they are shifted, ghosted or no image"
+            "they are shifted, ghosted or no image. The flow tracker leaves them out, other trackers do not"
         )
     points = landmarks.points_px
     n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))

@@ -111,10 +111,14 @@ class FlowTracker:
         )
 
     def _standardized(self, cine: TaggedCine, crop: CropTransform) -> torch.Tensor:
-        images, valid = crop.sample(cine.frames)
-        return preprocessing.standardized(
+        """Crops ``(1, time, size, size)``, zero where a frame is left out: its grey levels may be of any size."""
+        kept = _kept_frames(cine)
+        images, valid = crop.sample(cine.frames[kept])
+        standard = torch.zeros(1, cine.n_frames, *images.shape[1:], device=self.device)
+        standard[:, kept] = preprocessing.standardized(
             torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
         )
+        return standard
 
     def _follow(
         self, cine: TaggedCine, crop: CropTransform, points_px: NDArray[np.float64], sight: MotionSight | None

@@ -25,8 +25,10 @@ def odd_frames(frames: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Which frames ``(time, row, column)`` of a cine are spoiled: shifted, ghosted, or no image at all.
 
     A heart moves on from frame to frame, so that two frames are the less alike the further they are apart. Frames whose
-    neighbors on both sides are more like each other than like them do not belong between these. A frame of another time
-    of the cycle is hardly told by this, for most of an image stands still; the first and the last frame never are.
+    neighbors on both sides are more like each other than like them do not belong between these, unless the heart turned
+    round there: then the steps to them are the smallest, and here they have to be larger than those before and after.
+    A frame of another time of the cycle is hardly told by this, for most of an image stands still; the first and the
+    last frame never are.
     """
     images = torch.from_numpy(np.ascontiguousarray(frames, np.float32))[:, None]
     flat = F.avg_pool2d(images, min(_COARSENING, *images.shape[-2:])).flatten(1).double().numpy()
@@ -40,6 +42,7 @@ def odd_frames(frames: NDArray[np.generic]) -> NDArray[np.bool_]:
             before, last, after = first - 1, first + n - 1, first + n
             if odd[before : after + 1].any():
                 continue
+            around = [alike[k, k + 1] for k in (before - 1, after) if 0 <= k < len(alike) - 1]
             bar = max(alike[before, first], alike[last, after]) + ODD_MARGIN
-            odd[first:after] = alike[before, after] > max(bar, LEAST_ALIKE)
+            odd[first:after] = bool(around) and min(alike[before, after], *around) > max(bar, LEAST_ALIKE)
     return odd if odd.mean() <= MAX_ODD_SHARE else np.zeros_like(odd)

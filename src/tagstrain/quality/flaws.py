@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tagstrain.data import SliceResult
+from tagstrain.inference.odd_frames import odd_frames
 from tagstrain.quality.signals import Signals
 
 # Beyond these lies at most one in fifty of the sound simulated slices (benchmarks/quality).
@@ -109,6 +110,14 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
         yield Flaw(
             f"the motion jumps by {signals.jump_mm:.1f} mm at {time_ms:.0f} ms: a mistriggered frame, "
             "or landmarks that were lost",
+            Grade.USABLE,
+        )
+    odd = np.flatnonzero(odd_frames(result.cine.frames))
+    if odd.size:
+        times = ", ".join(f"{times_ms[frame]:.0f}" for frame in odd)
+        yield Flaw(
+            f"frames at {times} ms do not belong between their neighbors: what is measured there is interpolated, or "
+            "not to be trusted",
             Grade.USABLE,
         )
     if signals.largest_gap > LARGEST_GAP:

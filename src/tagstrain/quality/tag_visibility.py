@@ -13,6 +13,7 @@ from tagstrain.errors import TagsNotFoundError
 from tagstrain.geometry.tag_spectrum import measure_tags
 from tagstrain.inference.harmonic_phase import relative_contrast
 from tagstrain.inference.harp import N_FRAMES_WITH_STRONG_TAGS
+from tagstrain.inference.odd_frames import odd_frames
 
 SURROUNDINGS = 1.2
 """Region in which the tags are measured, over the largest distance of a landmark from the middle."""
@@ -34,7 +35,8 @@ class TagVisibility:
     share: NDArray[np.float64]
     """Share of the wall's contrast that is the tag pattern laid at ED, shape ``(time,)``; 0 (noise alone) to 1.
 
-    It falls when tags fade, when noise drowns them, and when the landmarks do not follow the tissue.
+    It falls when tags fade, when noise drowns them, and when the landmarks do not follow the tissue. Interpolated over
+    frames that do not belong between their neighbors.
     """
     end_frame: int
     """First frame of two in a row (or the last) without tags; the number of frames where they last."""
@@ -65,7 +67,10 @@ def tag_visibility(cine: TaggedCine, landmarks: LandmarkTracks) -> TagVisibility
     values = np.stack([_sampled(image, points) for image, points in zip(contrast, points_px, strict=True)])
     waves = np.exp(-2j * np.pi * ed_mm @ pattern.frequencies_xy.T)
     share = np.array([_share(frame, waves) for frame in values])
-    return TagVisibility(len(pattern.directions), share, _end_frame(share), _evenness(values, waves))
+    # What a frame that does not belong there shows tells nothing about the tags.
+    kept = np.flatnonzero(~odd_frames(cine.frames))
+    share = np.interp(np.arange(len(share)), kept, share[kept])
+    return TagVisibility(len(pattern.directions), share, _end_frame(share), _evenness(values[kept], waves))
 
 
 def _end_frame(share: NDArray[np.float64]) -> int:
