@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
@@ -11,9 +12,11 @@ import pytest
 from tagstrain.cli.exits import ExitCode
 from tagstrain.cli.main import run
 from tagstrain.inference.flow import FlowTracker
+from tagstrain.inference.placer import MotionPlacer
 from tagstrain.simulation.dataset import write_dataset
-from tagstrain.training import adaptation
-from tagstrain.training.adaptation import Consistency
+from tagstrain.training import tracker_adaptation
+from tagstrain.training.placer_adaptation import PlacerAdaptation, PlacerConsistency
+from tagstrain.training.tracker_adaptation import TrackerConsistency
 
 FEW = ["--steps", "2", "--validate-every", "2", "--validation-scenes", "1", "--workers", "0", "--device", "cpu"]
 
@@ -33,17 +36,62 @@ def test_cohort_gives_weights_and_names_nobody(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     praise = iter(range(100, 0, -1))
-    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 0.0, 1.0))
+    monkeypatch.setattr(
+        tracker_adaptation, "consistency", lambda *_: TrackerConsistency(float(next(praise)), 0.0, 0.0, 1.0)
+    )
+    monkeypatch.setattr(PlacerAdaptation, "consistency", lambda _: PlacerConsistency(float(next(praise)), 0.0))
     out = tmp_path / "run"
+    out.mkdir()
+    (out / "placer.safetensors").write_text("of an earlier run")
     assert run(["adapt", "--data", str(cohort), "--out", str(out), "--learning-rate", "1e-6", *FEW]) == ExitCode.DONE
     printed = capsys.readouterr().out
-    assert "2 slices, measured on 2 of them" in printed
+    assert "tracker: 2 slices, measured on 2 of them" in printed
     assert f"Weights: {out / 'tracker.safetensors'}" in printed
-    FlowTracker.from_weights(out / "tracker.safetensors")
+    tracker = FlowTracker.from_weights(out / "tracker.safetensors")
+    MotionPlacer.from_weights(tracker, out / "placer.safetensors")
+    record = json.loads((out / "adaptation.json").read_text())
+    assert list(record) == ["tracker", "placer"]
+    assert all(each["exported"] for each in record.values())
+    # The placer learned from the motion that the adapted tracker follows.
+    learned = json.loads((out / "training" / "placer" / "config.json").read_text())
+    assert learned["tracker_weights"] == str(out / "tracker.safetensors")
     written = [path for path in out.rglob("*") if path.is_file()]
     assert len(written) > 3
     for path in written:
         assert b"DOE" not in path.read_bytes(), path
+
+
+def test_what_an_earlier_run_left_is_not_taken_for_this_one(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing gets better: no weights and a record that says so."""
+    monkeypatch.setattr(PlacerAdaptation, "consistency", lambda _: PlacerConsistency(1.0, 1.0))
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "placer.safetensors").write_text("of an earlier run")
+    (out / "tracker.safetensors").write_text("of an earlier run")
+    assert run(["adapt", "--data", str(cohort), "--out", str(out), "--only", "placer", *FEW]) == ExitCode.DONE
+    assert not (out / "placer.safetensors").exists()
+    assert (out / "tracker.safetensors").exists()
+    record = json.loads((out / "adaptation.json").read_text())
+    assert list(record) == ["placer"]
+    assert not record["placer"]["exported"]
+
+
+def test_weights_to_start_from_are_not_replaced(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = tmp_path / "tracker.safetensors"
+    start.write_bytes(b"weights")
+    arguments = ["adapt", "--data", str(cohort), "--init", str(start), "--out", str(tmp_path), *FEW]
+    assert run(arguments) == ExitCode.ERROR
+    assert "would be replaced by this run" in " ".join(capsys.readouterr().err.split())
+    assert start.read_bytes() == b"weights"
+
+
+def test_batches_too_small_for_a_simulated_cine_are_refused(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["adapt", "--data", str(cohort), "--batch-size", "4", *FEW]) == ExitCode.ERROR
+    assert "hold no simulated cine for the placer" in " ".join(capsys.readouterr().err.split())
 
 
 def test_unreadable_cohort_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

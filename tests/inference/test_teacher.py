@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,8 +18,9 @@ from tagstrain.data import (
     SliceResult,
     TaggedCine,
 )
+from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.strain import slice_strain
-from tagstrain.inference.teacher import MARGIN, followed_slice
+from tagstrain.inference.teacher import MARGIN, agreed_wall, followed_slice
 
 ROW_MM, COLUMN_MM = 2.0, 1.0
 SPACING_XY_MM = np.array([COLUMN_MM, ROW_MM])
@@ -61,9 +64,26 @@ def slice_result(
     return SliceResult(cine, Localization(Box.around(points_px[ed_frame].reshape(-1, 2)), 1.0), landmarks, strain)
 
 
+class Off:
+    """A placer that is off along x by what is said of every crop in turn."""
+
+    def __init__(self, wall_px: NDArray[np.float64], off_mm: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)) -> None:
+        self.wall_px = wall_px
+        self.off_px = iter(np.array(off_mm) / COLUMN_MM)
+        self.boxes: list[Box] = []
+
+    def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+        self.boxes.append(localization.box)
+        return Placement(self.wall_px + np.array([next(self.off_px), 0.0]))
+
+
+def sure(result: SliceResult) -> Off:
+    return Off(result.landmarks.points_px[result.cine.ed_frame])
+
+
 def followed(result: SliceResult) -> tuple[FollowedSlice, NDArray[np.float64]]:
     """What is handed on, with its tracks as displacements from ED in mm."""
-    handed_on = followed_slice(result)
+    handed_on = followed_slice(result, sure(result))
     assert isinstance(handed_on, FollowedSlice)
     points_px = handed_on.tracks.points_px
     return handed_on, (points_px - points_px[0]) * handed_on.cine.spacing_xy_mm
@@ -133,6 +153,40 @@ def test_a_slice_without_tags_is_handed_on_as_it_was_followed() -> None:
 
 
 def test_a_cine_that_ends_at_ed_teaches_nothing() -> None:
-    outcome = followed_slice(slice_result(ed_frame=len(SCALES) - 1))
+    result = slice_result(ed_frame=len(SCALES) - 1)
+    outcome = followed_slice(result, sure(result))
     assert isinstance(outcome, SliceFailure)
     assert "no frame after ED" in outcome.reason
+
+
+def test_frames_that_do_not_belong_teach_nothing() -> None:
+    """In images that stand still, so that noise can be told from motion."""
+    result = slice_result()
+    frames = result.cine.frames[[ED_FRAME] * len(SCALES)]
+    frames[ED_FRAME + 1] = np.random.default_rng(0).uniform(0, 200, frames[0].shape)
+    handed_on, _ = followed(replace(result, cine=replace(result.cine, frames=frames)))
+    np.testing.assert_array_equal(handed_on.cine.frame_times_ms, [0, 60, 90])
+    assert handed_on.cine.frames[1:].std() == pytest.approx(handed_on.cine.frames[0].std())
+    # Landmarks are those of the frames that are left, but for what phase tracking says.
+    kept_px = result.landmarks.points_px[[ED_FRAME, ED_FRAME + 2, ED_FRAME + 3]]
+    moved_px = handed_on.tracks.points_px - handed_on.tracks.points_px[0]
+    np.testing.assert_allclose(moved_px, kept_px - kept_px[0], atol=1.0)
+
+
+def test_the_wall_is_the_one_that_most_crops_see() -> None:
+    """Two of five crops are far off; the median is not, and lies in the pixels of what is handed on."""
+    result = slice_result()
+    wall_px = result.landmarks.points_px[ED_FRAME]
+    placer = Off(wall_px, (9.0, 0.0, -30.0, 0.5))
+    handed_on = followed_slice(result, placer)
+    assert isinstance(handed_on, FollowedSlice)
+    assert handed_on.wall_px is not None
+    np.testing.assert_allclose(handed_on.wall_px, handed_on.tracks.points_px[0], atol=1e-9)
+    overlaps = [box.iou(Box.around(wall_px.reshape(-1, 2))) for box in placer.boxes]
+    assert all(0.3 < overlap < 0.8 for overlap in overlaps)
+
+
+def test_crops_that_do_not_agree_teach_no_wall() -> None:
+    result = slice_result()
+    wall_px = result.landmarks.points_px[ED_FRAME]
+    assert agreed_wall(result.cine, wall_px, Off(wall_px, (4.0, -4.0, 8.0, -8.0))) is None

@@ -17,10 +17,18 @@ from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import sample_scenes, stack_scenes
-from tagstrain.training import adaptation
-from tagstrain.training.adaptation import Adaptation, CohortExamples, Consistency, adapt, consistency, photometric_loss
+from tagstrain.training import placer_adaptation, tracker_adaptation
+from tagstrain.training.adaptation import Adaptation, save_adaptations
 from tagstrain.training.config import TrainingConfig
+from tagstrain.training.placer_adaptation import CROPS_PER_SLICE, CohortWalls, PlacerAdaptation, adapt_placer
 from tagstrain.training.stream import TrainingBatches
+from tagstrain.training.tracker_adaptation import (
+    CohortExamples,
+    TrackerConsistency,
+    adapt_tracker,
+    consistency,
+    photometric_loss,
+)
 
 SIZE = 128
 SPEED_PX_PER_MS = 0.02
@@ -103,7 +111,8 @@ def followed() -> list[FollowedSlice]:
         cine = TaggedCine(
             cines.frames[k].numpy(), cines.frame_times_ms[k].double().numpy(), PixelSpacing(pixel_mm, pixel_mm)
         )
-        slices.append(FollowedSlice(cine, LandmarkTracks(cines.landmarks_px[k].double().numpy(), sigma)))
+        tracks = LandmarkTracks(cines.landmarks_px[k].double().numpy(), sigma)
+        slices.append(FollowedSlice(cine, tracks, tracks.points_px[0]))
     return slices
 
 
@@ -155,19 +164,21 @@ def settings(tmp_path: Path, **changes: object) -> TrainingConfig:
 def ever_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cohort that praises whatever it is asked about, more each time."""
     praise = iter(range(100, 0, -1))
-    monkeypatch.setattr(adaptation, "consistency", lambda *_: Consistency(float(next(praise)), 0.0, 0.0, 1.0))
+    monkeypatch.setattr(
+        tracker_adaptation, "consistency", lambda *_: TrackerConsistency(float(next(praise)), 0.0, 0.0, 1.0)
+    )
 
 
 @pytest.mark.usefixtures("ever_better")
 def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[FollowedSlice]) -> None:
-    result = adapt(settings(tmp_path), followed)
-    assert result.weights == tmp_path / "run" / "tracker.safetensors"
+    result = adapt_tracker(settings(tmp_path), followed, tmp_path / "tracker.safetensors")
+    assert result.weights == tmp_path / "tracker.safetensors"
     shipped, info = load_weights("tracker")
     adapted, adapted_info = load_weights("tracker", result.weights)
     assert adapted_info.settings["adapted_from"] == info.sha256
     moved = [(a - b).abs().max().item() for a, b in zip(adapted.parameters(), shipped.parameters(), strict=True)]
     assert 0 < max(moved) < 1e-5
-    record = json.loads((tmp_path / "run" / "adaptation.json").read_text())
+    record = result.to_record()
     assert record["exported"]
     assert record["n_slices"] == 2
 
@@ -175,24 +186,82 @@ def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[Fol
 @pytest.mark.usefixtures("ever_better")
 def test_guard_refuses_a_tracker_that_forgets(tmp_path: Path, followed: list[FollowedSlice]) -> None:
     """The cohort may praise it: what got worse on simulated cines is not exported."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "tracker.safetensors").write_text("of an earlier run")
-    result = adapt(settings(tmp_path, learning_rate=0.004), followed)
+    weights = tmp_path / "tracker.safetensors"
+    result = adapt_tracker(settings(tmp_path, learning_rate=0.004), followed, weights)
     assert result.simulated_rmse_mm_after > 1.03 * result.simulated_rmse_mm_before
     assert result.weights is None
-    assert not (tmp_path / "run" / "tracker.safetensors").exists()
-    assert not json.loads((tmp_path / "run" / "adaptation.json").read_text())["exported"]
+    assert not weights.exists()
+    assert not result.to_record()["exported"]
+
+
+def placing(tmp_path: Path, **changes: object) -> TrainingConfig:
+    return settings(tmp_path, **{"task": "placer", "batch_size": 8, "replay": 4, "validation_scenes": 2, **changes})
+
+
+def test_walls_are_drawn_where_the_heart_is_seen(tmp_path: Path, followed: list[FollowedSlice]) -> None:
+    """The shipped placer finds the teacher's wall in what is drawn; a slice without one is never drawn."""
+    without = FollowedSlice(followed[0].cine, followed[0].tracks)
+    walls = CohortWalls([without, followed[1]], placing(tmp_path))
+    assert len(walls.slices) == 1
+    batch = walls.draw(6, np.random.default_rng(0), CPU)
+    assert batch["images"].shape[0] == 6
+    (crops,) = walls.crops()
+    assert len(crops["images"]) == CROPS_PER_SLICE
+    module = PlacerAdaptation(placing(tmp_path), walls)
+    module.network.load_state_dict(load_weights("placer")[0].state_dict())
+    module.eval()
+    with torch.inference_mode():
+        # Turned as they are, the spokes of the two begin elsewhere; their centers are comparable.
+        off_px = module.landmarks_px(batch).mean(dim=(1, 2)) - batch["landmarks"].mean(dim=(1, 2))
+        assert float((off_px.norm(dim=-1) * batch["pixel_mm"]).median()) < 2
+        assert module.consistency().teacher_mm < 2
+
+
+def test_a_placer_agrees_with_crops_that_are_equal(tmp_path: Path, followed: list[FollowedSlice]) -> None:
+    """Equal crops differ in nothing, however far what is placed lies from the teacher."""
+    module = PlacerAdaptation(placing(tmp_path), CohortWalls(followed[:1], placing(tmp_path))).eval()
+    (crops,) = module.held_out
+    equal = {key: value[:1].repeat(3, *([1] * (value.dim() - 1))) for key, value in crops.items()}
+    moved = {**equal, "landmarks": equal["landmarks"] + torch.tensor([3.0, 4.0])}
+    module.held_out = [equal]
+    first = module.consistency()
+    module.held_out = [moved]
+    second = module.consistency()
+    assert first.crops_mm == pytest.approx(0, abs=1e-5)
+    assert second.crops_mm == pytest.approx(0, abs=1e-5)
+    assert abs(second.teacher_mm - first.teacher_mm) <= 5 * float(equal["pixel_mm"][0]) + 1e-4
+    assert second.teacher_mm != pytest.approx(first.teacher_mm, abs=1e-3)
+
+
+def test_an_adapted_placer_loads_and_one_that_forgets_is_refused(
+    tmp_path: Path, followed: list[FollowedSlice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    praise = iter(range(100, 0, -1))
+    monkeypatch.setattr(
+        PlacerAdaptation, "consistency", lambda _: placer_adaptation.PlacerConsistency(float(next(praise)), 0.0)
+    )
+    weights = tmp_path / "placer.safetensors"
+    result = adapt_placer(placing(tmp_path), followed, weights)
+    assert result.weights == weights
+    assert result.to_record()["after"]["teacher_mm"] == 0
+    assert load_weights("placer", weights)[1].settings["adapted_from"] == load_weights("placer")[1].sha256
+    other = tmp_path / "other.safetensors"
+    refused = adapt_placer(placing(tmp_path, learning_rate=0.05), followed, other)
+    assert refused.simulated_rmse_mm_after > 1.03 * refused.simulated_rmse_mm_before
+    assert refused.weights is None
+    assert not other.exists()
 
 
 def test_the_record_of_a_tracker_that_broke_down_is_json(tmp_path: Path) -> None:
     nan = float("nan")
-    before, after = Consistency(0.3, 0.2, 0.1, 0.9), Consistency(nan, 0.2, nan, 0.9)
-    Adaptation(None, 2, 2, before, after, 0.7, nan).save(tmp_path / "adaptation.json")
+    before, after = TrackerConsistency(0.3, 0.2, 0.1, 0.9), TrackerConsistency(nan, 0.2, nan, 0.9)
+    outcome = Adaptation("tracker", None, 2, 2, before, after, 0.7, nan)
+    save_adaptations([outcome], tmp_path / "adaptation.json")
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
-    record = json.loads((tmp_path / "adaptation.json").read_text(), parse_constant=refuse)
+    record = json.loads((tmp_path / "adaptation.json").read_text(), parse_constant=refuse)["tracker"]
     assert record["before"]["simulated_rmse_mm"] == 0.7
     assert [name for name, value in record["after"].items() if value is None] == [
         "views_mm",

@@ -1,9 +1,10 @@
-"""``tagstrain adapt``: fine-tune the tracker on one's own cines, without labels."""
+"""``tagstrain adapt``: fine-tune tracker and placer on one's own cines, without labels."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,73 +19,114 @@ if TYPE_CHECKING:  # they load torch
     from tagstrain.data import FollowedSlice
     from tagstrain.inference.models import Models
     from tagstrain.training.adaptation import Adaptation
+    from tagstrain.training.config import Task, TrainingConfig
 
 MIN_SLICES = 2
-DEFAULTS: dict[str, Any] = {
-    "steps": 100,
-    "batch_size": 4,
-    "replay": 2,
-    "learning_rate": 3e-4,
-    "warmup_steps": 10,
-    "weight_decay": 1e-3,
-    "ema_decay": 0.95,
-    "validation_scenes": 32,
-    "validate_every": 20,
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "tracker": {
+        "steps": 100,
+        "batch_size": 4,
+        "replay": 2,
+        "learning_rate": 1e-4,
+        "warmup_steps": 10,
+        "weight_decay": 1e-3,
+        "ema_decay": 0.95,
+        "validation_scenes": 32,
+        "validate_every": 20,
+    },
+    "placer": {
+        "steps": 120,
+        "batch_size": 16,
+        "replay": 4,
+        "learning_rate": 3e-4,
+        "warmup_steps": 10,
+        "weight_decay": 1e-3,
+        "ema_decay": 0.95,
+        "validation_scenes": 48,
+        "validate_every": 20,
+    },
 }
+"""Settings of each network's run, in the order in which they adapt: the placer reads the motion that the adapted
+tracker follows."""
 
 
 def adapt(
     data: Annotated[list[Path], typer.Option(help="Study that analyze reads, or a folder of zips; may be repeated.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/adapt"),
+    only: Annotated[
+        Literal["tracker", "placer"] | None,
+        typer.Option(help="The one network to adapt.  [default: the tracker, then the placer]"),
+    ] = None,
     init: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Tracker to start from, in place of the shipped.")
+    ] = None,
+    placer_init: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Placer to start from, in place of the shipped.")
     ] = None,
     simulation_share: Annotated[float, typer.Option(help="Share of every batch that is simulated, 0 to 1.")] = 0.5,
     preset: Annotated[str, typer.Option(help="Simulator preset.")] = "default",
     max_slices: Annotated[int, typer.Option(min=MIN_SLICES, help="Slices to learn from at most.")] = 400,
     pixel_spacing_mm: PixelSpacingOption = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = DEFAULTS["steps"],
-    batch_size: Annotated[int, typer.Option(min=4, help="Cines per step.")] = DEFAULTS["batch_size"],
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = DEFAULTS["learning_rate"],
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.  [default: 100, placer 120]")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=4, help="Cines per step.  [default: 4, placer 16]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate.  [default: 1e-4, placer 3e-4]")
+    ] = None,
     validation_scenes: Annotated[
-        int, typer.Option(min=1, help="Simulated cines that guard against forgetting.")
-    ] = DEFAULTS["validation_scenes"],
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = DEFAULTS["validate_every"],
+        int | None, typer.Option(min=1, help="Simulated cines that guard against forgetting.  [default: 32, placer 48]")
+    ] = None,
+    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.  [default: 20]")] = None,
     device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.AUTO,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make batches; 0 makes them in this one.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
-    """Fine-tune the tracker on your own cines without labels; it is exported only where it got better."""
+    """Fine-tune tracker and placer on your own cines without labels; each is exported only where it got better."""
     from tagstrain.inference.models import load_models
     from tagstrain.inference.teacher import teaching_models
     from tagstrain.networks.weights import stored_settings
     from tagstrain.training.config import TrainingConfig
 
+    given = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "validation_scenes": validation_scenes,
+        "validate_every": validate_every,
+    }
+    tasks: tuple[Task, ...] = ("tracker", "placer") if only is None else (only,)
+    starts = {"tracker": init, "placer": placer_init}
     try:
-        config = TrainingConfig(
-            task="tracker",
-            out=str(out),
-            init=str(init) if init else "shipped",
-            simulation_share=simulation_share,
-            preset=preset,
-            seed=seed,
-            device=device.value,
-            workers=workers,
-            **{
-                **DEFAULTS,
-                "steps": steps,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "validation_scenes": validation_scenes,
-                "validate_every": validate_every,
-            },
-        )
+        configs = [
+            TrainingConfig(
+                task=task,
+                out=str(out / "training" / task),
+                init=str(starts[task]) if starts[task] else "shipped",
+                tracker_weights=str(init) if init else None,
+                simulation_share=simulation_share,
+                preset=preset,
+                seed=seed,
+                device=device.value,
+                workers=workers,
+                **{**DEFAULTS[task], **{name: value for name, value in given.items() if value is not None}},
+            )
+            for task in tasks
+        ]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    for config in configs:
+        if config.simulation_share > 0 and not config.simulated_groups:
+            raise typer.BadParameter(
+                f"batches of {config.batch_size} with a share of {config.simulation_share:g} hold no simulated cine for the "
+                f"{config.task}, each of which is used {config.replay} times. Raise --batch-size or --simulation-share"
+            )
+    for start in starts.values():
+        if start and any(start.resolve() == _weights(out, config.task).resolve() for config in configs):
+            raise typer.BadParameter(f"{start}: would be replaced by this run. Give another --out")
     with options_not_input():
-        stored_settings("tracker", init)
-    models = teaching_models(load_models(device=device.value, tracker_weights=init))
+        for task, start in starts.items():
+            stored_settings(task, start)
+    models = teaching_models(load_models(device=device.value, tracker_weights=init, placer_weights=placer_init))
     slices, n_unreadable = _follow(data, models, pixel_spacing_mm, max_slices, quiet)
     if n_unreadable and not slices:
         finish(ExitCode.UNREADABLE)
@@ -92,10 +134,41 @@ def adapt(
         whose = "its slices" if len(data) == 1 else f"the slices of it and {len(data) - 1} more"
         remedy = "Give more, or look at them with tagstrain analyze"
         raise InputError(data[0], f"{len(slices)} of {whose} can be learned from, {MIN_SLICES} are needed", remedy)
-    from tagstrain.training.adaptation import adapt as run_adaptation
-
-    _report(run_adaptation(config, slices), quiet)
+    _adapt(configs, slices, out, quiet)
     finish(ExitCode.SOME_FAILED if n_unreadable else ExitCode.DONE)
+
+
+def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path, quiet: bool) -> None:
+    """One network after the other; the record is written after each."""
+    from tagstrain.training.adaptation import save_adaptations
+    from tagstrain.training.placer_adaptation import adapt_placer
+    from tagstrain.training.tracker_adaptation import adapt_tracker
+
+    record = out / "adaptation.json"
+    # What an earlier run left would look like the outcome of this one.
+    for path in (record, *(_weights(out, config.task) for config in configs)):
+        path.unlink(missing_ok=True)
+    done: list[Adaptation] = []
+    for config in configs:
+        weights = _weights(out, config.task)
+        if config.task == "tracker":
+            done.append(adapt_tracker(config, slices, weights))
+        else:
+            n_walls = sum(each.wall_px is not None for each in slices)
+            if n_walls < MIN_SLICES:
+                print_warning(f"placing agrees with itself on {n_walls} slices, {MIN_SLICES} are needed: placer kept")
+                continue
+            adapted = next((each.weights for each in done if each.weights), None)
+            done.append(
+                adapt_placer(replace(config, tracker_weights=str(adapted)) if adapted else config, slices, weights)
+            )
+        _report(done[-1], quiet)
+        save_adaptations(done, record)
+
+
+def _weights(out: Path, task: Task) -> Path:
+    """File of a network's adapted weights."""
+    return out / f"{task}.safetensors"
 
 
 def _follow(
@@ -141,18 +214,17 @@ def _follow(
 
 def _report(result: Adaptation, quiet: bool) -> None:
     """Say what the cohort and the simulator think of the best step."""
-    from tagstrain.training.adaptation import CONSISTENCY_LABELS
-
+    before, after = (list(each._asdict().values()) for each in (result.before, result.after))
     lines = [
-        f"{result.n_slices} slices, measured on {result.n_held_out} of them",
+        f"{result.network}: {result.n_slices} slices, measured on {result.n_held_out} of them",
         *(
             f"{name}: {was:.3f} -> {now:.3f}"
-            for name, was, now in zip(CONSISTENCY_LABELS, result.before, result.after, strict=True)
+            for name, was, now in zip(result.before.labels, before, after, strict=True)
         ),
         f"simulated cines: {result.simulated_rmse_mm_before:.3f} -> {result.simulated_rmse_mm_after:.3f} mm RMSE",
         f"Weights: {result.weights}"
         if result.weights
-        else "Nothing was better without forgetting: no weights written, keep the tracker as it is.",
+        else f"Nothing was better without forgetting: no weights written, keep the {result.network} as it is.",
     ]
     if not quiet:
         typer.echo("\n".join(lines))

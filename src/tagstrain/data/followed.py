@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tagstrain.data.cine import TaggedCine
 from tagstrain.data.landmarks import LandmarkTracks
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FollowedSlice:
-    """The surroundings of the heart from ED on, and how its wall moves.
+    """The surroundings of the heart from ED on, where its wall lies and how it moves.
 
     Raises
     ------
@@ -21,6 +24,8 @@ class FollowedSlice:
     cine: TaggedCine
     tracks: LandmarkTracks
     """Known everywhere; ``sigma_px`` says how far the teacher is to be trusted."""
+    wall_px: NDArray[np.float64] | None = None
+    """Landmarks at ED ``(spoke, ring, 2)`` on which placing from several crops agrees; None where it does not."""
 
     def __post_init__(self) -> None:
         if self.cine.ed_frame or self.tracks.ed_frame:

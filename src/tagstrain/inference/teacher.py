@@ -1,4 +1,4 @@
-"""Tracks to learn from where there are no labels: `follow_cohort`."""
+"""Walls and tracks to learn from where there are no labels: `follow_cohort`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import FollowedSlice, LandmarkTracks, SliceFailure, SliceResult, Study, TaggedCine
-from tagstrain.errors import TagsNotFoundError
+from tagstrain.data import (
+    Box,
+    FollowedSlice,
+    LandmarkTracks,
+    Localization,
+    SliceFailure,
+    SliceResult,
+    Study,
+    TaggedCine,
+)
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
+from tagstrain.errors import TagsNotFoundError, TagstrainError
+from tagstrain.geometry.polygon import grid_between
 from tagstrain.inference.analyze import Models, analyze_slices
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.harp import HarpTracker
+from tagstrain.inference.interfaces import Placer
+from tagstrain.inference.odd_frames import odd_frames
 from tagstrain.networks.symmetry import N_SYMMETRIES
 
 PHASE_AGREEMENT_MM = 1.0
@@ -22,6 +35,12 @@ deviation up to which it counts as having seen the point at all.
 Well below half of the narrowest tag spacing in use, 4 mm: beyond that it may follow the next line."""
 MARGIN = 0.9
 """Surroundings that are kept on every side, over the extent of the wall: training crops reach no further."""
+
+WALL_AGREED_MM = 1.5
+"""Distance of the wall placed in one crop from the median of all, mean over landmarks and median over crops, up to
+which the crops agree on it."""
+_OTHER_BOXES = ((-0.2, -0.2, 0.9), (0.2, 0.2, 1.15), (0.2, -0.2, 1.0), (-0.2, 0.2, 1.3))
+"""Shift along x and y, in sides of the box around the wall, and size over it."""
 
 
 def teaching_models(models: Models) -> Models:
@@ -43,27 +62,64 @@ def follow_cohort(study: Study, models: Models) -> Iterator[FollowedSlice | Slic
         What was followed, or why a slice is left out.
     """
     for outcome in analyze_slices(study, models):
-        yield outcome if isinstance(outcome, SliceFailure) else followed_slice(outcome)
+        yield outcome if isinstance(outcome, SliceFailure) else followed_slice(outcome, models.placer)
 
 
-def followed_slice(result: SliceResult) -> FollowedSlice | SliceFailure:
-    """Turn a result into what can be learned from: from ED on, cut to the heart, corrected by phase tracking."""
-    ed = result.cine.ed_frame
-    cine = _from_ed(result.cine)
-    if cine is None:
+def followed_slice(result: SliceResult, placer: Placer) -> FollowedSlice | SliceFailure:
+    """Turn a result into what can be learned from: from ED on, cut to the heart, corrected by phase tracking, with the
+    wall on which a placer agrees with itself from several crops."""
+    kept = _frames_from_ed(result.cine)
+    if len(kept) < 2:
         return SliceFailure(result.cine.name, "has no frame after ED")
-    points_px, sigma_px = result.landmarks.points_px[ed:], result.landmarks.sigma_px[ed:]
+    cine = _cut_to(result.cine, kept)
+    points_px, sigma_px = result.landmarks.points_px[kept], result.landmarks.sigma_px[kept]
     tracks = _checked_by_phase(cine, LandmarkTracks(points_px, sigma_px))
+    wall_px = agreed_wall(cine, points_px[0], placer)
     cut, origin_xy = _around_heart(cine, points_px)
-    return FollowedSlice(cut, replace(tracks, points_px=tracks.points_px - origin_xy))
+    in_cut_px = None if wall_px is None else wall_px - origin_xy
+    return FollowedSlice(cut, replace(tracks, points_px=tracks.points_px - origin_xy), in_cut_px)
 
 
-def _from_ed(cine: TaggedCine) -> TaggedCine | None:
-    """The cine from ED on; None where nothing comes after."""
-    ed = cine.ed_frame
-    if ed > cine.n_frames - 2:
+def agreed_wall(cine: TaggedCine, wall_px: NDArray[np.float64], placer: Placer) -> NDArray[np.float64] | None:
+    """Landmarks at ED ``(spoke, ring, 2)`` [px] on which placing from crops that are off agrees; None if it does not.
+
+    Parameters
+    ----------
+    wall_px
+        What was placed from the localizer's box; it has its say too.
+    """
+    box = Box.around(wall_px.reshape(-1, 2))
+    side_px, center_px = np.array([box.x2 - box.x1, box.y2 - box.y1]), np.array(box.center_xy)
+    walls_px = [wall_px]
+    for shift_x, shift_y, size in _OTHER_BOXES:
+        middle, half_px = center_px + np.array([shift_x, shift_y]) * side_px, size * side_px / 2
+        other = Box(*(middle - half_px).tolist(), *(middle + half_px).tolist())
+        try:
+            walls_px.append(placer.place(cine, Localization(other, None)).wall_px)
+        except TagstrainError:
+            return None
+    agreed_px = np.median(walls_px, axis=0)
+    apart_mm = np.linalg.norm((np.array(walls_px) - agreed_px) * cine.spacing_xy_mm, axis=-1).mean(axis=(1, 2))
+    if np.median(apart_mm) > WALL_AGREED_MM:
         return None
-    kept = {"frames": cine.frames[ed:], "frame_times_ms": cine.frame_times_ms[ed:] - cine.frame_times_ms[ed]}
+    try:
+        grid_between(agreed_px[:, 0], agreed_px[:, -1], N_SPOKES, N_RINGS)
+    except ValueError:  # no contours that one can learn from
+        return None
+    return agreed_px
+
+
+def _frames_from_ed(cine: TaggedCine) -> NDArray[np.intp]:
+    """Frames from ED on, without those that do not belong there: their motion is interpolated, not seen."""
+    odd = odd_frames(cine.frames)
+    odd[cine.ed_frame] = False
+    return np.flatnonzero(~odd[cine.ed_frame :]) + cine.ed_frame
+
+
+def _cut_to(cine: TaggedCine, frames: NDArray[np.intp]) -> TaggedCine:
+    """Some frames of a cine, the first of them ED, without a word about whose they are."""
+    times_ms = cine.frame_times_ms[frames] - cine.frame_times_ms[frames[0]]
+    kept = {"frames": cine.frames[frames], "frame_times_ms": times_ms}
     return replace(cine, ed_frame=0, source_series=None, affine=None, source="", name="slice", **kept)
 
 

@@ -39,13 +39,17 @@ class PlacerTraining(NetworkTraining):
         loss: torch.Tensor = of_maps + _CONTOUR_WEIGHT_PER_PX * error_px
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def landmarks_px(self, batch: Batch) -> torch.Tensor:
+        """Where the network, as it is, places the landmarks, ``(batch, spoke, ring, 2)`` in crop pixels."""
         found = contours_of(self.network(batch["images"]), N_SPOKES).points_px.transpose(1, 2)
-        truth = batch["landmarks"]
         depth = torch.linspace(0, 1, N_RINGS, device=found.device)[:, None]
-        grid = found[:, :, :1] * (1 - depth) + found[:, :, 1:] * depth
-        pixel_mm, n = batch["pixel_mm"], len(truth)
-        rmse = (grid - truth).square().sum(dim=-1).mean(dim=(1, 2)).sqrt() * pixel_mm
+        return found[:, :, :1] * (1 - depth) + found[:, :, 1:] * depth
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        grid = self.landmarks_px(batch)
+        truth, pixel_mm = batch["landmarks"], batch["pixel_mm"]
+        n = len(truth)
+        rmse = placement_rmse_mm(grid, batch)
         self.log("val_rmse_mm", rmse.mean(), prog_bar=True, batch_size=n)
         self.log("val_worst_rmse_mm", rmse.max(), batch_size=n, reduce_fx="max")
         center = truth[:, :, -1:].mean(dim=1, keepdim=True)
@@ -54,6 +58,12 @@ class PlacerTraining(NetworkTraining):
             bias = (radii[0] - radii[1]) * pixel_mm
             self.log(f"val_{name}_radius_bias_mm", bias.mean(), batch_size=n)
             self.log(f"val_{name}_radius_error_mm", bias.abs().mean(), batch_size=n)
+
+
+def placement_rmse_mm(landmarks_px: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Distance from the true landmarks, root mean square over each crop's [mm], ``(batch,)``."""
+    square = (landmarks_px - batch["landmarks"]).square().sum(dim=-1)
+    return square.mean(dim=(1, 2)).sqrt() * batch["pixel_mm"]
 
 
 def _size_and_place(contours_px: torch.Tensor) -> torch.Tensor:

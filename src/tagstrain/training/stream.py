@@ -53,9 +53,8 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         self.device = torch.device(device)
         self.maker = example_maker(config)
         self.rows = rows or (file_examples(config) if config.data else None)
-        share = 1.0 if self.rows is None else config.simulation_share
         # Every step brings one group; a group is a whole number of cines.
-        self.group_size = round(config.batch_size * share / config.replay)
+        self.group_size = config.batch_size // config.replay if self.rows is None else config.simulated_groups
         self.n_from_rows = config.batch_size - self.group_size * config.replay
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
