@@ -104,7 +104,7 @@ def test_rows_held_back_are_validated_beside_simulated_ones_and_never_trained_on
 ) -> None:
     path = tmp_path / "labelled.h5"
     write_dataset(path, HELD_BACK + 1, seed=3)
-    settings = settings_of(tmp_path, task="tracker", data=(str(path),), validation_scenes=2)
+    settings = settings_of(tmp_path, task="tracker", data=(str(path),), replay=1, validation_scenes=2)
     rows = FileExamples("tracker", [path])
     assert [row for _, row in rows.held_back] == [HELD_BACK]
     assert not FileExamples("tracker", [data_file]).held_back
@@ -162,6 +162,7 @@ def test_rows_with_padding_give_whole_examples(task: Task, stored_frames: int, t
 
 
 def test_a_stretch_without_a_labelled_reference_teaches_nothing(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     module = TrackerTraining(settings_of(tmp_path, task="tracker"))
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     batch = TrackerExamples("default").simulate(2, 3, CPU)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 ODD_MARGIN = 0.02
@@ -30,8 +28,11 @@ def odd_frames(frames: NDArray[np.generic]) -> NDArray[np.bool_]:
     A frame of another time of the cycle is hardly told by this, for most of an image stands still; the first and the
     last frame never are.
     """
-    images = torch.from_numpy(np.ascontiguousarray(frames, np.float32))[:, None]
-    flat = F.avg_pool2d(images, min(_COARSENING, *images.shape[-2:])).flatten(1).double().numpy()
+    n_frames, rows, columns = frames.shape
+    step = min(_COARSENING, rows, columns)
+    whole = np.asarray(frames[:, : rows // step * step, : columns // step * step], np.float32)
+    flat = whole.reshape(n_frames, rows // step, step, columns // step, step).mean(axis=(2, 4)).reshape(n_frames, -1)
+    flat = flat.astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1)
     flat /= np.where(lengths > 0, lengths, 1.0)[:, None]
