@@ -163,11 +163,16 @@ def centroid_of_motion_px(shown: Shown, tracker: FlowTracker) -> Array:
     spacing = (float(shown.cine.spacing_xy_mm[0]), float(shown.cine.spacing_xy_mm[1]))
     side_mm = max((shown.box.x2 - shown.box.x1) * spacing[0], (shown.box.y2 - shown.box.y1) * spacing[1])
     crop = CropTransform(shown.box.center_xy, side_mm, preprocessing.TRACKER_CROP_SIZE, spacing)
-    motion = look(tracker, shown.cine, crop).channels[0, :2].square().sum(dim=0).double().cpu().numpy()
-    weight = np.where(motion > 0.15 * motion.max(), motion, 0.0)
-    y, x = np.indices(weight.shape)
-    nodes = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
-    return crop.to_image(FIELD_STRIDE * nodes + (FIELD_STRIDE - 1) / 2)
+    return crop.to_image(centroid_of_motion(look(tracker, shown.cine, crop).channels[:1].double())[0].cpu().numpy())
+
+
+def centroid_of_motion(channels: torch.Tensor) -> torch.Tensor:
+    """The same in crop pixels ``(batch, 2)``, of the channels that the placer sees ``(batch, channel, node, node)``."""
+    motion = channels[:, :2].square().sum(dim=1)
+    weight = torch.where(motion > 0.15 * motion.amax(dim=(1, 2), keepdim=True), motion, 0.0)
+    places = FIELD_STRIDE * torch.arange(motion.shape[-1], device=motion.device) + (FIELD_STRIDE - 1) / 2
+    total = weight.sum(dim=(1, 2))[:, None]
+    return torch.stack([(weight.sum(1) * places).sum(-1), (weight.sum(2) * places).sum(-1)], dim=-1) / total
 
 
 def circle_px(shown: Shown, center_px: Array, radius_mm: float) -> Array:

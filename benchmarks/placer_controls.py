@@ -26,18 +26,17 @@ from torch import nn
 
 import tagstrain
 from benchmarks.accuracy.test_sets import write_second
-from benchmarks.placement import groups
+from benchmarks.placement import centroid_of_motion, groups
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.io import read_study
 from tagstrain.io.landmark_file import LandmarkFile
 from tagstrain.networks import preprocessing
-from tagstrain.networks.flow import FIELD_STRIDE
-from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet, area_and_centroid, contours_of
+from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet, contours_of
 from tagstrain.networks.weights import load_weights
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch
 from tagstrain.training.placer_examples import CHANNEL_GROUPS, PlacerExamples
-from tagstrain.training.placer_module import PlacerTraining
+from tagstrain.training.placer_module import PlacerTraining, landmarks_between, placement_rmse_mm, size_and_place
 from tagstrain.training.wall_files import placer_example
 
 Array = NDArray[np.float64]
@@ -209,28 +208,22 @@ def placed(network: nn.Module, test: Batch) -> torch.Tensor:
 
 def errors_of(contours_px: torch.Tensor, test: Batch) -> list[Errors]:
     """Errors of contours in every crop of a group."""
-    truth, pixel_mm = test["landmarks"], test["pixel_mm"]
-    depth = torch.linspace(0, 1, N_RINGS)[:, None]
-    grid = contours_px[:, 0, :, None] * (1 - depth) + contours_px[:, 1, :, None] * depth
-    rmse = (grid - truth).square().sum(dim=-1).mean(dim=(1, 2)).sqrt()
-    true_area, true_center = area_and_centroid(truth[:, :, [0, N_RINGS - 1]].transpose(1, 2))
-    area, center = area_and_centroid(contours_px)
-    radius_off = (area.abs() / math.pi).sqrt() - (true_area.abs() / math.pi).sqrt()
-    off = (center - true_center)[:, 1].norm(dim=-1)
-    columns = (rmse, radius_off[:, 0], radius_off[:, 1], off)
-    return [Errors(*values) for values in torch.stack([pixel_mm * each for each in columns], dim=1).tolist()]
+    rmse_mm = placement_rmse_mm(landmarks_between(contours_px), test)
+    off_mm = test["pixel_mm"][:, None, None] * (size_and_place(contours_px) - true_size_and_place(test))
+    columns = (rmse_mm, off_mm[:, 0, 0], off_mm[:, 1, 0], off_mm[:, 1, 1:].norm(dim=-1))
+    return [Errors(*values) for values in torch.stack(columns, dim=1).tolist()]
+
+
+def true_size_and_place(test: Batch) -> torch.Tensor:
+    """`size_and_place` of the true endocardium and epicardium, ``(crop, 2, 3)``."""
+    return size_and_place(test["landmarks"][:, :, [0, N_RINGS - 1]].transpose(1, 2))
 
 
 def trivial(test: Batch) -> dict[str, list[Errors]]:
     """Circles with the mean radii of the crops shown: mid-crop, and at the centroid of the strongest motion."""
-    truth, pixel_mm = test["landmarks"], test["pixel_mm"]
-    areas = area_and_centroid(truth[:, :, [0, N_RINGS - 1]].transpose(1, 2))[0].abs()
-    radii_px = ((areas / math.pi).sqrt() * pixel_mm[:, None]).mean(dim=0) / pixel_mm[:, None]
-    motion = test["images"][:, :2].float().square().sum(dim=1)
-    weight = torch.where(motion > 0.15 * motion.amax(dim=(1, 2), keepdim=True), motion, 0.0)
-    steps = FIELD_STRIDE * torch.arange(motion.shape[-1]) + (FIELD_STRIDE - 1) / 2
-    total = weight.sum(dim=(1, 2))
-    moving = torch.stack([(weight.sum(1) * steps).sum(-1), (weight.sum(2) * steps).sum(-1)], dim=-1) / total[:, None]
+    pixel_mm = test["pixel_mm"][:, None]
+    radii_px = (true_size_and_place(test)[..., 0] * pixel_mm).mean(dim=0) / pixel_mm
+    moving = centroid_of_motion(test["images"].float())
     middle = torch.full_like(moving, (preprocessing.TRACKER_CROP_SIZE - 1) / 2)
     angle = 2 * math.pi * torch.arange(N_SPOKES) / N_SPOKES
     circle = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)

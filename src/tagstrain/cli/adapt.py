@@ -112,15 +112,10 @@ def adapt(
             )
             for task in tasks
         ]
+        for config in configs:
+            config.check_simulation_share()
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    for config in configs:
-        if config.simulation_share > 0 and not config.simulated_groups:
-            raise typer.BadParameter(
-                f"batches of {config.batch_size} with a share of {config.simulation_share:g} hold no simulated cine "
-                f"for the {config.task}, each of which is used {config.replay} times. Raise --batch-size or "
-                "--simulation-share"
-            )
     for start in starts.values():
         if start and any(start.resolve() == _weights(out, config.task).resolve() for config in configs):
             raise typer.BadParameter(f"{start}: would be replaced by this run. Give another --out")

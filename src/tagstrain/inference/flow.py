@@ -14,7 +14,7 @@ from tagstrain.geometry import CropTransform
 from tagstrain.geometry.folding import unfolded
 from tagstrain.inference.lost_tags import unseen_motion_mm
 from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
-from tagstrain.inference.odd_frames import odd_frames
+from tagstrain.inference.odd_frames import kept_frames
 from tagstrain.networks import preprocessing
 from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field, tag_pattern, warp_back
 from tagstrain.networks.placer import tag_agreement
@@ -43,7 +43,7 @@ class FlowTracker:
 
     The images around the points are sampled on a square crop in mm, so that matrix and pixel spacing do not matter;
     any number of frames and points will do, wherever in the image they lie. Frames before ED are followed backwards.
-    Frames that do not belong between their neighbors (`odd_frames`) are left out, and motion is interpolated over them.
+    Frames that do not belong between their neighbors (`kept_frames`) are left out; motion is interpolated over them.
     """
 
     network: FlowNet
@@ -102,17 +102,17 @@ class FlowTracker:
             before ED than after it, and their times since ED [ms] ``(view, time)``.
         """
         ed = cine.ed_frame
-        kept = further_frames(cine)
-        frames = self._standardized(cine, crop)[:, kept]
-        times_ms = torch.tensor(cine.frame_times_ms[kept] - cine.frame_times_ms[ed], dtype=torch.float32)
+        kept = kept_frames(cine)
+        further = further_frames(cine, kept)
+        frames = self._standardized(cine, crop, kept)[:, further]
+        times_ms = torch.tensor(cine.frame_times_ms[further] - cine.frame_times_ms[ed], dtype=torch.float32)
         return (
             torch.cat([turn_images(frames, symmetry) for symmetry in symmetries]),
             times_ms.to(self.device).expand(len(symmetries), -1),
         )
 
-    def _standardized(self, cine: TaggedCine, crop: CropTransform) -> torch.Tensor:
+    def _standardized(self, cine: TaggedCine, crop: CropTransform, kept: NDArray[np.bool_]) -> torch.Tensor:
         """Crops ``(1, time, size, size)``, zero where a frame is left out: its grey levels may be of any size."""
-        kept = _kept_frames(cine)
         images, valid = crop.sample(cine.frames[kept])
         standard = torch.zeros(1, cine.n_frames, *images.shape[1:], device=self.device)
         standard[:, kept] = preprocessing.standardized(
@@ -125,12 +125,12 @@ class FlowTracker:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Displacement by every view ``(view, time, point, 2)`` and its standard deviation ``(time, point)``, both in
         pixels of the image."""
-        standard = self._standardized(cine, crop)
-        kept = _kept_frames(cine)
+        kept = kept_frames(cine)
+        standard = self._standardized(cine, crop, kept)
         places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32, device=self.device)
         moved = np.zeros((len(self.symmetries), cine.n_frames, len(points_px), 2))
         sigma = np.zeros(moved.shape[1:3])
-        ed, further = cine.ed_frame, further_frames(cine)
+        ed, further = cine.ed_frame, further_frames(cine, kept)
         seen_before = self._seen_before(sight, crop, points_px)
         for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):
             frames = frames[kept[frames]]
@@ -177,12 +177,12 @@ class FlowTracker:
         )
 
 
-def further_frames(cine: TaggedCine) -> NDArray[np.intp]:
+def further_frames(cine: TaggedCine, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Frames from ED to the end further away, back in time where more of them lie before ED than after it, without
-    those that do not belong there."""
+    those that are not kept."""
     ed = cine.ed_frame
     frames = np.arange(ed, cine.n_frames) if cine.n_frames - 1 - ed >= ed else np.arange(ed, -1, -1)
-    return np.asarray(frames[_kept_frames(cine)[frames]])
+    return np.asarray(frames[kept[frames]])
 
 
 def _fill_in(
@@ -196,13 +196,6 @@ def _fill_in(
         moved[:, frame] = (1 - share) * moved[:, before] + share * moved[:, after]
         way = np.linalg.norm(moved[:, after] - moved[:, before], axis=-1).mean(axis=0)
         sigma[frame] = np.hypot((1 - share) * sigma[before] + share * sigma[after], UNSEEN_SHARE * way)
-
-
-def _kept_frames(cine: TaggedCine) -> NDArray[np.bool_]:
-    """Which frames ``(time,)`` are followed: those that belong where they are, and ED."""
-    kept = ~odd_frames(cine.frames)
-    kept[cine.ed_frame] = True
-    return kept
 
 
 def _agreement(frames: torch.Tensor, flow: Flow) -> torch.Tensor:

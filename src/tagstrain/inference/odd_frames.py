@@ -1,9 +1,11 @@
-"""Frames that do not belong where they are: `odd_frames`."""
+"""Frames that do not belong where they are, and those that are left: `odd_frames`, `kept_frames`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tagstrain.data import TaggedCine
 
 ODD_MARGIN = 0.02
 """Correlation by which the frames around some others are more like each other than like these, for these to be odd.
@@ -17,6 +19,13 @@ MAX_ODD_RUN = 3
 MAX_ODD_SHARE = 0.25
 """Of all frames; where more look odd, they differ in turns, by the way they were acquired, and all belong."""
 _COARSENING = 4
+
+
+def kept_frames(cine: TaggedCine) -> NDArray[np.bool_]:
+    """Which frames ``(time,)`` are followed: those that belong where they are, and ED."""
+    kept = ~odd_frames(cine.frames)
+    kept[cine.ed_frame] = True
+    return kept
 
 
 def odd_frames(frames: NDArray[np.generic]) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ from tagstrain.inference.analyze import Models, analyze_slices
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.harp import HarpTracker
 from tagstrain.inference.interfaces import Placer
-from tagstrain.inference.odd_frames import odd_frames
+from tagstrain.inference.odd_frames import kept_frames
 from tagstrain.networks.symmetry import N_SYMMETRIES
 
 PHASE_AGREEMENT_MM = 1.0
@@ -111,9 +111,7 @@ def agreed_wall(cine: TaggedCine, wall_px: NDArray[np.float64], placer: Placer) 
 
 def _frames_from_ed(cine: TaggedCine) -> NDArray[np.intp]:
     """Frames from ED on, without those that do not belong there: their motion is interpolated, not seen."""
-    odd = odd_frames(cine.frames)
-    odd[cine.ed_frame] = False
-    return np.flatnonzero(~odd[cine.ed_frame :]) + cine.ed_frame
+    return np.flatnonzero(kept_frames(cine)[cine.ed_frame :]) + cine.ed_frame
 
 
 def _cut_to(cine: TaggedCine, frames: NDArray[np.intp]) -> TaggedCine:

@@ -86,11 +86,8 @@ class TrainingConfig:
         for name in ("steps", "validation_scenes", "validate_every", "patience", "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.data and self.simulation_share > 0 and not self.simulated_groups:
-            raise ValueError(
-                f"simulation_share: {self.simulation_share:g} of a batch of {self.batch_size} is less than one cine "
-                f"used {self.replay} times; expected larger batches, or fewer uses"
-            )
+        if self.data:
+            self.check_simulation_share()
         if self.refinements is not None and self.refinements < 0:
             raise ValueError(f"refinements: expected at least 0, got {self.refinements}")
 
@@ -98,6 +95,15 @@ class TrainingConfig:
     def simulated_groups(self) -> int:
         """Simulated cines that enter with every step where there are others too; each is used ``replay`` times."""
         return round(self.batch_size * self.simulation_share / self.replay)
+
+    def check_simulation_share(self) -> None:
+        """Raise ValueError where other cines leave no room in a batch for the simulated ones that are asked for."""
+        if self.simulation_share > 0 and not self.simulated_groups:
+            raise ValueError(
+                f"simulation_share: batches of {self.batch_size} with a share of {self.simulation_share:g} hold no "
+                f"simulated cine for the {self.task}, each of which is used {self.replay} times; expected larger "
+                "batches or a larger share"
+            )
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

@@ -33,7 +33,7 @@ class PlacerTraining(NetworkTraining):
         masks = contour_masks((smooth_contours(contours) + 0.5) / FIELD_STRIDE - 0.5, logits.shape[-1])
         # What a crop cuts off, no contour can be read from.
         is_whole = ((contours >= 0) & (contours <= FIELD_STRIDE * logits.shape[-1] - 1)).flatten(1).all(dim=1)
-        found, true = (_size_and_place(each) for each in (contours_of(logits, N_SPOKES).points_px, contours))
+        found, true = (size_and_place(each) for each in (contours_of(logits, N_SPOKES).points_px, contours))
         error_px = (F.smooth_l1_loss(found, true, reduction="none").mean(dim=(1, 2)) * is_whole).mean()
         of_maps = segmentation_loss(logits.flatten(0, 1), masks.flatten(0, 1))
         loss: torch.Tensor = of_maps + _CONTOUR_WEIGHT_PER_PX * error_px
@@ -41,9 +41,7 @@ class PlacerTraining(NetworkTraining):
 
     def landmarks_px(self, batch: Batch) -> torch.Tensor:
         """Where the network, as it is, places the landmarks, ``(batch, spoke, ring, 2)`` in crop pixels."""
-        found = contours_of(self.network(batch["images"]), N_SPOKES).points_px.transpose(1, 2)
-        depth = torch.linspace(0, 1, N_RINGS, device=found.device)[:, None]
-        return found[:, :, :1] * (1 - depth) + found[:, :, 1:] * depth
+        return landmarks_between(contours_of(self.network(batch["images"]), N_SPOKES).points_px)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         grid = self.landmarks_px(batch)
@@ -60,13 +58,20 @@ class PlacerTraining(NetworkTraining):
             self.log(f"val_{name}_radius_error_mm", bias.abs().mean(), batch_size=n)
 
 
+def landmarks_between(contours_px: torch.Tensor) -> torch.Tensor:
+    """Landmarks ``(batch, spoke, ring, 2)`` from endocardium to epicardium, of contours ``(batch, 2, spoke, 2)``."""
+    contours = contours_px.transpose(1, 2)
+    depth = torch.linspace(0, 1, N_RINGS, device=contours.device)[:, None]
+    return contours[:, :, :1] * (1 - depth) + contours[:, :, 1:] * depth
+
+
 def placement_rmse_mm(landmarks_px: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Distance from the true landmarks, root mean square over each crop's [mm], ``(batch,)``."""
     square = (landmarks_px - batch["landmarks"]).square().sum(dim=-1)
     return square.mean(dim=(1, 2)).sqrt() * batch["pixel_mm"]
 
 
-def _size_and_place(contours_px: torch.Tensor) -> torch.Tensor:
+def size_and_place(contours_px: torch.Tensor) -> torch.Tensor:
     """Radius of the circle of the same area and centroid [px] of closed contours ``(..., point, 2)``, ``(..., 3)``."""
     area, centroid = area_and_centroid(contours_px)
     return torch.cat([(area.abs() / math.pi).sqrt()[..., None], centroid], dim=-1)
