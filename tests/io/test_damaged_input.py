@@ -20,6 +20,7 @@ from tagstrain.io import read_study
 @settings(max_examples=100, database=None)
 @given(number=st.integers(0, 10**6))
 @example(number=63_097)  # an affine of numbers whose product is beyond all floats
+@example(number=116_808)  # infinite frame times
 def test_damage_is_never_more_than_an_input_error(number: int) -> None:
     result = run_case(number, seed=20211)
     assert result.outcome in (Outcome.READ, Outcome.REFUSED), (

@@ -76,7 +76,8 @@ def plausible_times(frame_times_ms: NDArray[np.float64]) -> tuple[NDArray[np.flo
     `PLAUSIBLE_INTERVAL_MS` are taken as seconds where that mends it, else nominal ones stand in for them. Times that
     are not finite or do not increase come back as they are, for `TaggedCine` to refuse.
     """
-    intervals_ms = np.diff(frame_times_ms)
+    with np.errstate(over="ignore", invalid="ignore"):  # times without end have no interval
+        intervals_ms = np.diff(frame_times_ms)
     if not (
         intervals_ms.ndim == 1 and intervals_ms.size and np.isfinite(intervals_ms).all() and intervals_ms.min() > 0
     ):
