@@ -17,6 +17,7 @@ import pytest
 from test_analyze_command import files_in, write_rows
 
 import tagstrain
+from tagstrain.cli.exits import Terminated
 from tagstrain.cli.main import run
 from tagstrain.data import SliceResult
 from tagstrain.inference.models import Models
@@ -382,3 +383,29 @@ def test_sigterm_ends_the_command_with_143(out: Path, cohort: list[Path]) -> Non
     assert process.returncode == 143
     assert "Interrupted: 1 of 3 studies are done" in told
     assert {path.name for path in out.iterdir()} == {"first", "run.json", "run.log"}
+
+
+@pytest.mark.parametrize(("interruption", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+@pytest.mark.parametrize(
+    ("command", "interrupted"),
+    [
+        ("analyze STUDY -o OUT", "tagstrain.cli.analyze.find_studies"),
+        ("track STUDY -o OUT.h5", "tagstrain.cli.track.load_models"),
+        ("train tracker --out OUT --workers 0 --device cpu", "tagstrain.training.tracker_module.slips_px"),
+    ],
+)
+def test_interruptions_end_every_command_alike(
+    command: str,
+    interrupted: str,
+    interruption: type[KeyboardInterrupt],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise interruption
+
+    study = write_rows(tmp_path / "case.h5")
+    monkeypatch.setattr(interrupted, interrupt)
+    words = {"STUDY": str(study), "OUT": str(tmp_path / "out"), "OUT.h5": str(tmp_path / "out.h5")}
+    assert run([words.get(word, word) for word in command.split()]) == code

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tagstrain.cli.earlier_run import EarlierRun, is_done, is_from
-from tagstrain.cli.exits import CommandExit, ExitCode, Terminated, options_not_input
+from tagstrain.cli.exits import CommandExit, ExitCode, code_of_interruption, options_not_input
 from tagstrain.cli.results_folder import RUN_LOG, RUN_RECORD
 from tagstrain.cli.run_record import RunRecord, StudyRecord
 from tagstrain.cli.tables import SliceTable
@@ -83,7 +83,7 @@ class AnalysisRun:
         except CommandExit:
             raise
         except KeyboardInterrupt as interruption:
-            code = ExitCode.TERMINATED if isinstance(interruption, Terminated) else ExitCode.INTERRUPTED
+            code = code_of_interruption(interruption)
             self._stop_early(code, f"Interrupted: {self._how_far()}")
             raise CommandExit(code) from None
         except BaseException:

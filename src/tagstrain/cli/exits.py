@@ -43,6 +43,11 @@ class Terminated(KeyboardInterrupt):
         raise cls
 
 
+def code_of_interruption(interruption: KeyboardInterrupt) -> ExitCode:
+    """`ExitCode.TERMINATED` for SIGTERM, `ExitCode.INTERRUPTED` else."""
+    return ExitCode.TERMINATED if isinstance(interruption, Terminated) else ExitCode.INTERRUPTED
+
+
 def finish(code: ExitCode) -> None:
     """End the command: return on `ExitCode.DONE`, raise `CommandExit` otherwise."""
     if code is not ExitCode.DONE:

@@ -38,6 +38,9 @@ def train(
     ema_decay: Annotated[float | None, typer.Option(help="Decay per step of averaged weights; 0 for none.")] = None,
     dropout: Annotated[float | None, typer.Option(help="rnncnn: dropout on the LSTM's outputs.")] = None,
     refinements: Annotated[int | None, typer.Option(help="tracker: refinements to train; 0: following alone.")] = None,
+    keep_following: Annotated[
+        bool, typer.Option("--keep-following", help="tracker: train the refinements alone; placing sees what it saw.")
+    ] = False,
     precision: Annotated[str | None, typer.Option(help="Lightning precision, such as 32-true or bf16-mixed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int | None, typer.Option(help="Number of GPUs (DDP).")] = None,
@@ -81,6 +84,7 @@ def train(
             seed=seed,
             device=device,  # type: ignore[arg-type]
             eight_bits=eight_bits,
+            keep_following=keep_following,
         )
         config = replace(config, **{key: value for key, value in given.items() if value is not None})
     except ValueError as error:
