@@ -182,10 +182,14 @@ def test_weights_of_another_network_do_not_start_a_run(tmp_path: Path, tracker_w
         train(settings_of(tmp_path, task="localizer", architecture="original", init="shipped"))
 
 
-@pytest.mark.parametrize("refinements", [0, 1, None])
-def test_every_weight_that_is_trained_gets_a_gradient(refinements: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("refinements", "keep_following"), [(0, False), (1, False), (None, False), (None, True)])
+def test_every_weight_that_is_trained_gets_a_gradient(
+    refinements: int | None, keep_following: bool, tmp_path: Path
+) -> None:
     """Several GPUs wait for one another until each weight has its own."""
-    module = TrackerTraining(TrainingConfig(task="tracker", out=str(tmp_path), refinements=refinements))
+    module = TrackerTraining(
+        TrainingConfig(task="tracker", out=str(tmp_path), refinements=refinements, keep_following=keep_following)
+    )
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     batch = TrackerExamples("default").simulate(1, 3, CPU)
     batch = {key: value if key == "pixel_mm" else value[:, :3] for key, value in batch.items()}
@@ -193,6 +197,7 @@ def test_every_weight_that_is_trained_gets_a_gradient(refinements: int | None, t
     trained = {name for name, weights in module.named_parameters() if weights.requires_grad}
     assert trained == {name for name, weights in module.named_parameters() if weights.grad is not None}
     assert any("refiner" in name for name in trained) == (refinements != 0)
+    assert all("refiner" in name for name in trained) == keep_following
 
 
 def test_loss_of_the_true_motion_is_that_of_no_error(tmp_path: Path) -> None:

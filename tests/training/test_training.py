@@ -292,6 +292,7 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"task": "strain"},
         {"architecture": "x"},
         {"refinements": -1},
+        {"refinements": 0, "keep_following": True},
         {"preset": "nope"},
         {"device": "gpu"},
     ],
@@ -299,6 +300,16 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         config(tmp_path, **bad)
+
+
+def test_ranks_see_other_cines_of_equal_length(tmp_path: Path) -> None:
+    """They wait for each other, and few frames take less time than many."""
+    settings = TrainingConfig(task="tracker", out=str(tmp_path), batch_size=1, replay=1)
+    ranks = [list(islice(TrainingBatches(settings, rank=rank), 4)) for rank in range(2)]
+    lengths = [[batch["images"].shape[1] for batch in batches] for batches in ranks]
+    assert lengths[0] == lengths[1]
+    assert len(set(lengths[0])) > 1
+    assert not torch.equal(ranks[0][0]["landmarks"], ranks[1][0]["landmarks"])
 
 
 def test_settings_come_back_from_json(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ class TrainingConfig:
     dropout: float = 0.2
     refinements: int | None = None
     """Refinements of the tracker that are trained; None for all, 0 for the part that follows alone."""
+    keep_following: bool = False
+    """Whether the tracker's part that follows stays as it is: placer and insertion network read what it finds."""
     precision: str = "32-true"
     devices: int = 1
     device: Device = "auto"
@@ -90,6 +92,8 @@ class TrainingConfig:
             self.check_simulation_share()
         if self.refinements is not None and self.refinements < 0:
             raise ValueError(f"refinements: expected at least 0, got {self.refinements}")
+        if self.keep_following and self.refinements == 0:
+            raise ValueError("keep_following: leaves nothing to train with refinements of 0, expected at least 1")
 
     @property
     def simulated_groups(self) -> int:

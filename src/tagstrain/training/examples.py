@@ -263,7 +263,8 @@ class TrackerExamples:
     """Share of examples of which the crop shows more than the image holds."""
 
     def __init__(self, preset: str) -> None:
-        self.config = real_hearts(PRESETS[preset])
+        # What kind of wall it is, the tracker has to see: it must not expect the one rather than the other.
+        self.config = replace(real_hearts(PRESETS[preset]), solid_wall_probability=0.5)
 
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)

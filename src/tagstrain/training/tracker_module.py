@@ -32,6 +32,10 @@ class TrackerTraining(NetworkTraining):
         if config.refinements == 0:
             assert network.refiner is not None
             network.refiner.requires_grad_(False)  # several GPUs wait for the gradient of every weight
+        if config.keep_following:
+            assert network.refiner is not None
+            network.requires_grad_(False)
+            network.refiner.requires_grad_(True)
         super().__init__(config, network)
 
     def loss(self, batch: Batch) -> torch.Tensor:
