@@ -183,6 +183,7 @@ def fit(
         accelerator="cuda" if use_cuda else "cpu",
         devices=config.devices,
         strategy="ddp" if config.devices > 1 else "auto",
+        use_distributed_sampler=False,  # every rank validates on all cines, so that they agree on what is best
         precision=config.precision,  # type: ignore[arg-type]
         max_steps=config.steps,
         gradient_clip_val=config.gradient_clip,
