@@ -274,6 +274,22 @@ def test_the_original_localizer_can_still_be_trained(tmp_path: Path) -> None:
     assert info.name == "localizer"
 
 
+@pytest.mark.parametrize("architecture", ["unet", "original"])
+def test_a_share_of_the_start_stays_in_what_is_exported(architecture: str, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.safetensors" for name in ("start", "trained", "mixed")]
+    settings = config(tmp_path, architecture=architecture)
+    checkpoint = tmp_path / "some.ckpt"
+    for path, share in zip(paths, (0.0, 0.0, 0.25), strict=True):
+        if share == 0:
+            torch.save({"state_dict": training_module(settings).state_dict()}, checkpoint)
+        export(replace(settings, init=str(paths[0]), start_share=share), checkpoint, path)
+    start, trained, mixed = (load_weights("localizer", path)[0].state_dict() for path in paths)
+    for name, weight in mixed.items():
+        expected = 0.25 * start[name] + 0.75 * trained[name] if weight.is_floating_point() else trained[name]
+        torch.testing.assert_close(weight, expected, msg=name)
+    assert any(not torch.equal(start[name], trained[name]) for name in start)
+
+
 def test_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "empty.h5"
     with h5py.File(path, "w") as file:
@@ -293,6 +309,8 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"architecture": "x"},
         {"refinements": -1},
         {"refinements": 0, "keep_following": True},
+        {"init": "shipped", "start_share": 1.5},
+        {"start_share": 0.5},
         {"preset": "nope"},
         {"device": "gpu"},
     ],

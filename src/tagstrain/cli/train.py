@@ -26,6 +26,9 @@ def train(
     init: Annotated[
         str | None, typer.Option(help="Weights to start from: a safetensors file, or 'shipped'.  [default: random]")
     ] = None,
+    start_share: Annotated[
+        float, typer.Option(help="With --init: share of the weights it started from in those exported, 0 to 1.")
+    ] = 0.0,
     tracker_weights: Annotated[
         Path | None, typer.Option(help="Tracker whose motion placer and insertion read.  [default: the shipped one]")
     ] = None,
@@ -80,6 +83,7 @@ def train(
             simulation_share=simulation_share,
             preset=preset,
             init=init,
+            start_share=start_share,
             tracker_weights=str(tracker_weights) if tracker_weights else None,
             seed=seed,
             device=device,  # type: ignore[arg-type]

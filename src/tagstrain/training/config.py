@@ -42,6 +42,9 @@ class TrainingConfig:
     """Of the tracker whose motion placer and insertion read; None for the shipped ones."""
     init: str | None = None
     """Weights to start from: a file, or ``"shipped"``; None for random ones."""
+    start_share: float = 0.0
+    """Share of the weights that the run started from in those that it exports, 0 to 1: fine-tuned networks forget less
+    that way (Wortsman et al., CVPR 2022, doi:10.1109/CVPR52688.2022.00780)."""
     seed: int = 1
     steps: int = 20_000
     batch_size: int = 16
@@ -83,6 +86,10 @@ class TrainingConfig:
             raise ValueError("data: files hold no right ventricle; the insertion network trains on the simulator alone")
         if not 0 <= self.simulation_share <= 1:
             raise ValueError(f"simulation_share: expected 0 to 1, got {self.simulation_share}")
+        if not 0 <= self.start_share <= 1:
+            raise ValueError(f"start_share: expected 0 to 1, got {self.start_share}")
+        if self.start_share and self.init is None:
+            raise ValueError(f"start_share: expected weights to start from (init) with a share of {self.start_share}")
         if self.replay < 1 or self.batch_size % self.replay:
             raise ValueError(f"batch_size: expected a multiple of replay ({self.replay}), got {self.batch_size}")
         for name in ("steps", "validation_scenes", "validate_every", "patience", "devices"):

@@ -137,7 +137,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)
     if config.init is not None:
-        network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
+        network = _start(config)
         if type(network) is not type(module.network):
             found, asked = type(network).__name__, type(module.network).__name__
             raise InputError(
@@ -199,10 +199,22 @@ def fit(
     return Path(best.best_model_path or last.best_model_path)
 
 
+def _start(config: TrainingConfig) -> torch.nn.Module:
+    """The network that a run starts from."""
+    network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
+    return network
+
+
 def export(config: TrainingConfig, checkpoint: Path, path: Path) -> Path:
-    """Write the network of a checkpoint as safetensors."""
+    """Write the network of a checkpoint, mixed with the one that the run started from if asked for, as safetensors."""
     module = training_module(config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
+    if config.start_share:
+        start = _start(config).state_dict()
+        with torch.no_grad():
+            for name, weight in module.network.state_dict().items():
+                if weight.is_floating_point():
+                    weight.lerp_(start[name], config.start_share)
     settings = {"network": module.network_settings, "preprocessing": "tagstrain"}
     save_weights(path, module.weights_name, module.network, __version__, settings, config.eight_bits)
     logger.info("wrote %s", path)
