@@ -409,3 +409,16 @@ def test_interruptions_end_every_command_alike(
     monkeypatch.setattr(interrupted, interrupt)
     words = {"STUDY": str(study), "OUT": str(tmp_path / "out"), "OUT.h5": str(tmp_path / "out.h5")}
     assert run([words.get(word, word) for word in command.split()]) == code
+
+
+def test_an_error_on_the_way_out_does_not_hide_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch systems stop all processes of a job at once, and that a worker is gone is an error too."""
+
+    def interrupt(*_: object) -> None:
+        try:
+            raise Terminated
+        except Terminated:
+            raise RuntimeError("a worker is gone")  # noqa: B904 - as torch does
+
+    monkeypatch.setattr("tagstrain.cli.analyze.find_studies", interrupt)
+    assert run(["analyze", str(write_rows(tmp_path / "case.h5")), "-o", str(tmp_path / "out")]) == 143

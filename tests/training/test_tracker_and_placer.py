@@ -188,7 +188,13 @@ def test_every_weight_that_is_trained_gets_a_gradient(
 ) -> None:
     """Several GPUs wait for one another until each weight has its own."""
     module = TrackerTraining(
-        TrainingConfig(task="tracker", out=str(tmp_path), refinements=refinements, keep_following=keep_following)
+        TrainingConfig(
+            task="tracker",
+            out=str(tmp_path),
+            init="shipped",
+            refinements=refinements,
+            keep_following=keep_following,
+        )
     )
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     batch = TrackerExamples("default").simulate(1, 3, CPU)
@@ -198,6 +204,10 @@ def test_every_weight_that_is_trained_gets_a_gradient(
     assert trained == {name for name, weights in module.named_parameters() if weights.grad is not None}
     assert any("refiner" in name for name in trained) == (refinements != 0)
     assert all("refiner" in name for name in trained) == keep_following
+
+
+def test_half_of_the_walls_are_solid_to_the_tracker() -> None:
+    assert TrackerExamples("default").config.solid_wall_probability == 0.5
 
 
 def test_loss_of_the_true_motion_is_that_of_no_error(tmp_path: Path) -> None:

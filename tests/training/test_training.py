@@ -279,15 +279,27 @@ def test_a_share_of_the_start_stays_in_what_is_exported(architecture: str, tmp_p
     paths = [tmp_path / f"{name}.safetensors" for name in ("start", "trained", "mixed")]
     settings = config(tmp_path, architecture=architecture)
     checkpoint = tmp_path / "some.ckpt"
-    for path, share in zip(paths, (0.0, 0.0, 0.25), strict=True):
-        if share == 0:
-            torch.save({"state_dict": training_module(settings).state_dict()}, checkpoint)
-        export(replace(settings, init=str(paths[0]), start_share=share), checkpoint, path)
-    start, trained, mixed = (load_weights("localizer", path)[0].state_dict() for path in paths)
+    for path in paths[:2]:
+        torch.save({"state_dict": training_module(settings).state_dict()}, checkpoint)
+        export(settings, checkpoint, path)
+    start, trained = (load_weights("localizer", path)[0].state_dict() for path in paths[:2])
+    export(replace(settings, init=str(paths[0]), start_share=0.25), checkpoint, paths[2], start)
+    mixed = load_weights("localizer", paths[2])[0].state_dict()
     for name, weight in mixed.items():
         expected = 0.25 * start[name] + 0.75 * trained[name] if weight.is_floating_point() else trained[name]
         torch.testing.assert_close(weight, expected, msg=name)
     assert any(not torch.equal(start[name], trained[name]) for name in start)
+
+
+def test_weights_to_start_from_are_not_replaced_by_the_run(tmp_path: Path) -> None:
+    first = train(config(tmp_path, steps=1))
+    before = first.read_bytes()
+    with pytest.raises(InputError, match="would be replaced"):
+        train(config(tmp_path, steps=1, init=str(first)))
+    assert first.read_bytes() == before
+    mixed = train(config(tmp_path, steps=1, out=str(tmp_path / "second"), init=str(first), start_share=1.0))
+    for name, weight in load_weights("localizer", first)[0].state_dict().items():
+        torch.testing.assert_close(load_weights("localizer", mixed)[0].state_dict()[name], weight, msg=name)
 
 
 def test_file_without_rows_is_refused(tmp_path: Path) -> None:
@@ -308,9 +320,11 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"task": "strain"},
         {"architecture": "x"},
         {"refinements": -1},
-        {"refinements": 0, "keep_following": True},
+        {"task": "tracker", "init": "shipped", "refinements": 0, "keep_following": True},
         {"init": "shipped", "start_share": 1.5},
         {"start_share": 0.5},
+        {"task": "tracker", "keep_following": True},
+        {"init": "shipped", "keep_following": True},
         {"preset": "nope"},
         {"device": "gpu"},
     ],

@@ -30,7 +30,7 @@ app = typer.Typer(
     name="tagstrain",
     help="Tagged cardiac MRI in, myocardial strain out. Research software: not for diagnostic use.",
     epilog="Exit codes: 0 all done, 1 usage or internal error, 2 input cannot be read, "
-    "3 some slices or studies failed, 130 or 143 it was interrupted.",
+    "3 some slices or studies failed, 130 or 143 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,  # panels cut long option names short, and break errors that scripts search
     pretty_exceptions_enable=False,
@@ -88,12 +88,17 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
     except SystemExit as stop:
         # typer ends with 2 on a usage error, which here means that the input cannot be read.
         return ExitCode.DONE if stop.code in (None, 0) else _code_of_interruption(stop) or ExitCode.ERROR
+    except Exception as error:
+        # Batch systems stop all processes at once: that a worker ended may be seen while SIGTERM is being handled.
+        code = _code_of_interruption(error)
+        if code is None:
+            raise
+        return code
     return ExitCode.DONE
 
 
-def _code_of_interruption(stop: SystemExit) -> ExitCode | None:
-    """What a command ends with that typer or Lightning ended since it was interrupted; None where it was not."""
-    error: BaseException | None = stop
+def _code_of_interruption(error: BaseException | None) -> ExitCode | None:
+    """What a command ends with that ended in an error since it was interrupted; None where it was not."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return None if error is None else code_of_interruption(error)

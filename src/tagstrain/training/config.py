@@ -99,8 +99,10 @@ class TrainingConfig:
             self.check_simulation_share()
         if self.refinements is not None and self.refinements < 0:
             raise ValueError(f"refinements: expected at least 0, got {self.refinements}")
-        if self.keep_following and self.refinements == 0:
-            raise ValueError("keep_following: leaves nothing to train with refinements of 0, expected at least 1")
+        if self.keep_following and (self.task != "tracker" or self.init is None or self.refinements == 0):
+            raise ValueError(
+                "keep_following: expected the task tracker, weights to start from (init) and refinements to train"
+            )
 
     @property
     def simulated_groups(self) -> int:

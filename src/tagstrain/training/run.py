@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,16 +137,21 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         file_examples(config)
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)
+    exported = Path(config.out) / f"{config.task}.safetensors"
+    start = None
     if config.init is not None:
-        network = _start(config)
+        if Path(config.init).resolve() == exported.resolve():
+            raise InputError(config.init, "would be replaced by what this run exports", "Give another --out")
+        network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
         if type(network) is not type(module.network):
             found, asked = type(network).__name__, type(module.network).__name__
             raise InputError(
                 config.init, f"holds a {found}, the run trains a {asked}", "Give weights of the same network"
             )
-        module.network.load_state_dict(network.state_dict())
+        start = network.state_dict()
+        module.network.load_state_dict(start)
     best = fit(module, config, MONITORED[config.task], resume)
-    return export(config, best, Path(config.out) / f"{config.task}.safetensors")
+    return export(config, best, exported, start)
 
 
 def fit(
@@ -199,18 +205,14 @@ def fit(
     return Path(best.best_model_path or last.best_model_path)
 
 
-def _start(config: TrainingConfig) -> torch.nn.Module:
-    """The network that a run starts from."""
-    network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
-    return network
-
-
-def export(config: TrainingConfig, checkpoint: Path, path: Path) -> Path:
-    """Write the network of a checkpoint, mixed with the one that the run started from if asked for, as safetensors."""
+def export(
+    config: TrainingConfig, checkpoint: Path, path: Path, start: Mapping[str, torch.Tensor] | None = None
+) -> Path:
+    """Write the network of a checkpoint as safetensors, mixed with what the run started from if asked for."""
     module = training_module(config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
     if config.start_share:
-        start = _start(config).state_dict()
+        assert start is not None, "the run's settings ask for weights to start from"
         with torch.no_grad():
             for name, weight in module.network.state_dict().items():
                 if weight.is_floating_point():

@@ -90,7 +90,7 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
             parts.append(self.rows.draw(self.n_from_rows, rng, self.device))
         batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         # Alike on all ranks, which wait for each other: batches of few frames take less time.
-        batch = self.maker.shorten(batch, np.random.default_rng([self.config.seed, worker_id, turn]))
+        batch = self.maker.shorten(batch, np.random.default_rng([self.config.seed, 0, worker_id, turn, 11]))
         batch["seed"] = torch.tensor([self.config.seed, self.rank, worker_id, turn])
         return batch
 
