@@ -87,17 +87,17 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
         return ExitCode.ERROR
     except SystemExit as stop:
         # typer ends with 2 on a usage error, which here means that the input cannot be read.
-        return ExitCode.DONE if stop.code in (None, 0) else _code_of_interruption(stop) or ExitCode.ERROR
+        return ExitCode.DONE if stop.code in (None, 0) else _code_if_interrupted(stop) or ExitCode.ERROR
     except Exception as error:
         # Batch systems stop all processes at once: that a worker ended may be seen while SIGTERM is being handled.
-        code = _code_of_interruption(error)
+        code = _code_if_interrupted(error)
         if code is None:
             raise
         return code
     return ExitCode.DONE
 
 
-def _code_of_interruption(error: BaseException | None) -> ExitCode | None:
+def _code_if_interrupted(error: BaseException | None) -> ExitCode | None:
     """What a command ends with that ended in an error since it was interrupted; None where it was not."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__

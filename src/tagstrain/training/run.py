@@ -126,7 +126,8 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     TrainingError
         If the loss is no longer finite; names the batch's seed.
     InputError
-        If a data file or the checkpoint cannot be used, or the weights to start from are those of another network.
+        If a data file or the checkpoint cannot be used, or the weights to start from are those of another network or
+        would be replaced by what is exported.
     """
     torch.manual_seed(config.seed)
     module = training_module(config)

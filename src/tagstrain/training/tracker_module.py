@@ -29,13 +29,11 @@ class TrackerTraining(NetworkTraining):
 
     def __init__(self, config: TrainingConfig) -> None:
         network = FlowNet()
-        if config.refinements == 0:
-            assert network.refiner is not None
-            network.refiner.requires_grad_(False)  # several GPUs wait for the gradient of every weight
+        assert network.refiner is not None
+        # What is not trained asks for no gradient: several GPUs wait for that of every weight.
         if config.keep_following:
-            assert network.refiner is not None
             network.requires_grad_(False)
-            network.refiner.requires_grad_(True)
+        network.refiner.requires_grad_(config.refinements != 0)
         super().__init__(config, network)
 
     def loss(self, batch: Batch) -> torch.Tensor:
