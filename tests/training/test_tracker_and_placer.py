@@ -22,7 +22,7 @@ from tagstrain.training.examples import TrackerExamples
 from tagstrain.training.files import HELD_BACK, FileExamples
 from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.placer_module import PlacerTraining
-from tagstrain.training.run import train, validation_set
+from tagstrain.training.run import export, train, validation_set
 from tagstrain.training.tracker_module import TrackerTraining
 
 CPU = torch.device("cpu")
@@ -204,6 +204,18 @@ def test_every_weight_that_is_trained_gets_a_gradient(
     assert trained == {name for name, weights in module.named_parameters() if weights.grad is not None}
     assert any("refiner" in name for name in trained) == (refinements != 0)
     assert all("refiner" in name for name in trained) == keep_following
+
+
+def test_what_is_not_trained_is_exported_to_the_last_bit(tmp_path: Path) -> None:
+    settings = TrainingConfig(task="tracker", out=str(tmp_path), init="shipped", keep_following=True)
+    module = TrackerTraining(settings)
+    start = load_weights("tracker")[0].state_dict()
+    rounded = {name: weight * (1 + 1e-5) for name, weight in start.items()}
+    module.network.load_state_dict(rounded)
+    torch.save({"state_dict": module.state_dict()}, tmp_path / "some.ckpt")
+    path = export(settings, tmp_path / "some.ckpt", tmp_path / "tracker.safetensors", start)
+    for name, weight in load_weights("tracker", path)[0].state_dict().items():
+        assert torch.equal(weight, (rounded if name.startswith("refiner") else start)[name]), name
 
 
 def test_half_of_the_walls_are_solid_to_the_tracker() -> None:

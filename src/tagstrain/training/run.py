@@ -209,15 +209,19 @@ def fit(
 def export(
     config: TrainingConfig, checkpoint: Path, path: Path, start: Mapping[str, torch.Tensor] | None = None
 ) -> Path:
-    """Write the network of a checkpoint as safetensors, mixed with what the run started from if asked for."""
+    """Write the network of a checkpoint as safetensors, mixed with what the run started from if asked for.
+
+    What was not trained is what the run started from to the last bit; averaging of weights rounds.
+    """
     module = training_module(config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
-    if config.start_share:
-        assert start is not None, "the run's settings ask for weights to start from"
+    assert start is not None or not config.start_share, "the run's settings ask for weights to start from"
+    if start is not None:
+        kept = {name for name, weight in module.network.named_parameters() if not weight.requires_grad}
         with torch.no_grad():
             for name, weight in module.network.state_dict().items():
                 if weight.is_floating_point():
-                    weight.lerp_(start[name], config.start_share)
+                    weight.lerp_(start[name], 1.0 if name in kept else config.start_share)
     settings = {"network": module.network_settings, "preprocessing": "tagstrain"}
     save_weights(path, module.weights_name, module.network, __version__, settings, config.eight_bits)
     logger.info("wrote %s", path)
