@@ -20,7 +20,7 @@ from tagstrain.simulation.scene import Scene, sample_scenes
 ALL_SETTINGS = "all settings"
 """Name of the pool of a set that has several."""
 SETS = {
-    "A": "the distribution that the tracker learned from (walls of solid muscle), other seeds",
+    "A": "walls of solid muscle, as most that the tracker learned from, other seeds",
     "B": "settings held back from training",
     "C": "another generator, written separately",
 }

@@ -206,16 +206,19 @@ def test_every_weight_that_is_trained_gets_a_gradient(
     assert all("refiner" in name for name in trained) == keep_following
 
 
-def test_what_is_not_trained_is_exported_to_the_last_bit(tmp_path: Path) -> None:
-    settings = TrainingConfig(task="tracker", out=str(tmp_path), init="shipped", keep_following=True)
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_what_is_not_trained_is_exported_to_the_last_bit(share: float, tmp_path: Path) -> None:
+    settings = TrainingConfig(task="tracker", out=str(tmp_path), init="shipped", keep_following=True, start_share=share)
     module = TrackerTraining(settings)
     start = load_weights("tracker")[0].state_dict()
     rounded = {name: weight * (1 + 1e-5) for name, weight in start.items()}
+    assert any(not torch.equal(rounded[name], start[name]) for name in start if not name.startswith("refiner"))
     module.network.load_state_dict(rounded)
     torch.save({"state_dict": module.state_dict()}, tmp_path / "some.ckpt")
     path = export(settings, tmp_path / "some.ckpt", tmp_path / "tracker.safetensors", start)
     for name, weight in load_weights("tracker", path)[0].state_dict().items():
-        assert torch.equal(weight, (rounded if name.startswith("refiner") else start)[name]), name
+        expected = torch.lerp(rounded[name], start[name], share) if name.startswith("refiner") else start[name]
+        assert torch.equal(weight, expected), name
 
 
 def test_half_of_the_walls_are_solid_to_the_tracker() -> None:

@@ -211,11 +211,11 @@ def export(
 ) -> Path:
     """Write the network of a checkpoint as safetensors, mixed with what the run started from if asked for.
 
-    What was not trained is what the run started from to the last bit; averaging of weights rounds.
+    What was not trained is what the run started from, to the last bit of float32: averaging of weights rounds.
     """
     module = training_module(config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
-    assert start is not None or not config.start_share, "the run's settings ask for weights to start from"
+    assert start is not None or config.init is None, "the run's settings name weights to start from"
     if start is not None:
         kept = {name for name, weight in module.network.named_parameters() if not weight.requires_grad}
         with torch.no_grad():
