@@ -161,7 +161,7 @@ def adapt(
         If the loss is no longer finite.
     """
     torch.manual_seed(config.seed)
-    start, info = load_weights(config.task, None if config.init in (None, "shipped") else Path(str(config.init)))
+    start, info = load_weights(config.task, config.init_path)
     module.network.load_state_dict(start.state_dict())
     module.eval()
     validation = validation_set(config)

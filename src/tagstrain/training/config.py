@@ -105,6 +105,11 @@ class TrainingConfig:
             )
 
     @property
+    def init_path(self) -> Path | None:
+        """File of the weights to start from; None for the shipped ones, or for random ones."""
+        return None if self.init in (None, "shipped") else Path(str(self.init))
+
+    @property
     def simulated_groups(self) -> int:
         """Simulated cines that enter with every step where there are others too; each is used ``replay`` times."""
         return round(self.batch_size * self.simulation_share / self.replay)

@@ -12,11 +12,12 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from tagstrain import __version__
@@ -143,7 +144,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     if config.init is not None:
         if Path(config.init).resolve() == exported.resolve():
             raise InputError(config.init, "would be replaced by what this run exports", "Give another --out")
-        network, _ = load_weights(config.task, None if config.init == "shipped" else config.init)
+        network, _ = load_weights(config.task, config.init_path)
         if type(network) is not type(module.network):
             found, asked = type(network).__name__, type(module.network).__name__
             raise InputError(
@@ -184,7 +185,9 @@ def fit(
         _ValidateLastStep(),
     ]
     if config.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+        # By interpolation: what is not trained stays as it is to the last bit.
+        average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+        callbacks.append(WeightAveraging(multi_avg_fn=average))
     trainer = L.Trainer(
         default_root_dir=out,
         accelerator="cuda" if use_cuda else "cpu",
@@ -209,19 +212,15 @@ def fit(
 def export(
     config: TrainingConfig, checkpoint: Path, path: Path, start: Mapping[str, torch.Tensor] | None = None
 ) -> Path:
-    """Write the network of a checkpoint as safetensors, mixed with what the run started from if asked for.
-
-    What was not trained is what the run started from, to the last bit of float32: averaging of weights rounds.
-    """
+    """Write the network of a checkpoint as safetensors, mixed with what the run started from if asked for."""
     module = training_module(config)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
     assert start is not None or config.init is None, "the run's settings name weights to start from"
     if start is not None:
-        kept = {name for name, weight in module.network.named_parameters() if not weight.requires_grad}
         with torch.no_grad():
             for name, weight in module.network.state_dict().items():
                 if weight.is_floating_point():
-                    weight.lerp_(start[name], 1.0 if name in kept else config.start_share)
+                    weight.lerp_(start[name], config.start_share)
     settings = {"network": module.network_settings, "preprocessing": "tagstrain"}
     save_weights(path, module.weights_name, module.network, __version__, settings, config.eight_bits)
     logger.info("wrote %s", path)
