@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Box, Localization, PixelSpacing, PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
-from tagstrain.inference.flow import MAX_EXTENT_MM, SIGMA_SCALE, FlowTracker, close_together, crop_around
+from tagstrain.inference.flow import (
+    MAX_EXTENT_MM,
+    REFINEMENTS,
+    SIGMA_SCALE,
+    FlowTracker,
+    close_together,
+    crop_around,
+)
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
@@ -224,7 +231,7 @@ def test_a_tracker_in_a_hurry_sees_one_view_and_refines_nothing() -> None:
     tracker = FlowTracker(Notes(), INFO)
     for each in (tracker, quick_variant(tracker)):
         each.track(cine, np.array([[20.0, 30.0], [40.0, 22.0]]))
-    assert asked == [(2, None), (1, 0)]
+    assert asked == [(2, REFINEMENTS), (1, 0)]
 
 
 def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_inside_it() -> None:

@@ -70,7 +70,10 @@ def test_sudden_onset_is_neither_smoothed_nor_late(seed: int) -> None:
     assert int(steps.argmin()) == 0
     assert steps[0] < 0.4 * true_curve.min()
     assert abs(np.diff(found_curve)[0] / steps[0] - 1) < 0.10
-    assert np.abs(found_curve - true_curve).max() < 0.012
+    off = np.abs(found_curve - true_curve)
+    assert off[:15].max() < 0.005
+    # From 600 ms on the tags have faded.
+    assert off.max() < 0.015
 
 
 def test_post_systolic_shortening_is_seen_where_it_is() -> None:

@@ -24,6 +24,7 @@ from tagstrain.inference.motion_sight import MotionSight
 from tagstrain.networks.flow import Flow
 from tagstrain.networks.insertion import InsertionLogits, InsertionNet, mean_direction_rad, ray_angles_rad
 from tagstrain.networks.placer import PLACER_CHANNELS
+from tagstrain.networks.preprocessing import TRACKER_CROP_SCALE
 from tagstrain.networks.weights import WeightsInfo, load_weights
 from tagstrain.training.insertion_examples import InsertionExamples
 from tagstrain.training.insertion_module import true_angles_rad
@@ -139,7 +140,7 @@ def test_a_wall_that_was_not_seen_is_looked_at(monkeypatch: pytest.MonkeyPatch) 
     finder.find(cine, Placement(wall_px(cine), sight(cine)))
     (crop,) = seen
     assert crop.center_xy_px == pytest.approx((28, 24))
-    assert crop.side_mm == pytest.approx(1.6 * 40)
+    assert crop.side_mm == pytest.approx(TRACKER_CROP_SCALE * 40)
 
 
 def test_the_shipped_network_finds_simulated_insertions() -> None:

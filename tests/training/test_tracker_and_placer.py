@@ -210,7 +210,14 @@ def test_every_weight_that_is_trained_gets_a_gradient(
 def test_what_is_not_trained_is_exported_to_the_last_bit(tmp_path: Path) -> None:
     """Averaging of weights does not round it, nor does mixing."""
     settings = settings_of(
-        tmp_path, task="tracker", init="shipped", keep_following=True, start_share=0.3, batch_size=1, replay=1
+        tmp_path,
+        task="tracker",
+        init="shipped",
+        keep_following=True,
+        start_share=0.3,
+        batch_size=1,
+        replay=1,
+        ema_decay=0.9,
     )
     exported = load_weights("tracker", train(settings))[0].state_dict()
     changed = {
