@@ -17,6 +17,11 @@ from tagstrain.cli.main import run
         (["--preset", "nope"], ExitCode.ERROR, "preset: expected one of default, ukb, got 'nope'"),
         (["--device", "gpu"], ExitCode.ERROR, "device: expected one of auto, cpu, cuda, got 'gpu'"),
         (["--device", "cuda"], ExitCode.ERROR, "PyTorch sees no CUDA GPU here"),
+        (
+            ["--out", ".", "--init", "tracker.safetensors"],
+            ExitCode.ERROR,
+            "tracker.safetensors would be replaced by this run, expected another --out",
+        ),
         (["--resume", "missing.ckpt"], ExitCode.ERROR, "file 'missing.ckpt' does not exist"),
         (["--data", "nope.h5"], ExitCode.UNREADABLE, "nope.h5: does not exist"),
     ],

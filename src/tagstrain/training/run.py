@@ -127,8 +127,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     TrainingError
         If the loss is no longer finite; names the batch's seed.
     InputError
-        If a data file or the checkpoint cannot be used, or the weights to start from are those of another network or
-        would be replaced by what is exported.
+        If a data file or the checkpoint cannot be used, or the weights to start from are those of another network.
     """
     torch.manual_seed(config.seed)
     module = training_module(config)
@@ -139,11 +138,8 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         file_examples(config)
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)
-    exported = Path(config.out) / f"{config.task}.safetensors"
     start = None
     if config.init is not None:
-        if Path(config.init).resolve() == exported.resolve():
-            raise InputError(config.init, "would be replaced by what this run exports", "Give another --out")
         network, _ = load_weights(config.task, config.init_path)
         if type(network) is not type(module.network):
             found, asked = type(network).__name__, type(module.network).__name__
@@ -153,7 +149,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         start = network.state_dict()
         module.network.load_state_dict(start)
     best = fit(module, config, MONITORED[config.task], resume)
-    return export(config, best, exported, start)
+    return export(config, best, config.weights_path, start)
 
 
 def fit(
