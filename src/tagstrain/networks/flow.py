@@ -107,7 +107,8 @@ class FlowNet(nn.Module):
             Errors ``(batch, time, 2, size / 2, size / 2)`` put on what was found in the frame before, and on what is
             refined: in training, so that the network learns to find back.
         refinements
-            How often to refine; None for as often as the network was built for, 0 for a quick look.
+            How often to refine; None for as often as the network was built for, 0 for a quick look. One that was built
+            without refinements leaves it at what it followed.
         followed
             What following frame by frame found before, in place of doing so again.
         """
@@ -124,8 +125,9 @@ class FlowNet(nn.Module):
         """What `forward` found on its way there: the motion as followed, and after every refinement."""
         pattern = tag_pattern(frames)
         flows = [followed or self._follow(pattern, frames, times_ms, slips_px)]
+        if self.refiner is None:
+            return flows
         for _ in range(self.refinements if refinements is None else refinements):
-            assert self.refiner is not None, "a network that was built without refinements"
             # Errors of another cine: what happened to a frame when it was followed is not what happens to it here.
             shaken = None if slips_px is None or len(flows) > 1 else slips_px.roll(1, dims=0)
             flows.append(self.refiner(pattern, frames, times_ms, flows[-1], shaken))
