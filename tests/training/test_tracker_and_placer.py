@@ -303,6 +303,18 @@ def test_a_crop_may_end_anywhere_outside_the_wall_and_nowhere_in_it() -> None:
             assert bool(image[points[:, 1], points[:, 0]].all())
 
 
+def test_the_placer_learns_from_refined_motion_and_at_times_from_what_is_followed(tracker_weights: Path) -> None:
+    maker = PlacerExamples("default", tracker_weights)
+    maker.group_dropout = 0.0
+    refined, followed = torch.full((400, PLACER_CHANNELS, 8, 8), 3.0), torch.full((400, PLACER_CHANNELS, 8, 8), -3.0)
+    batch = {"images": refined, "followed": followed, "landmarks": torch.zeros(400, 24, 7, 2)}
+    varied = maker.vary(batch, np.random.default_rng(0))
+    assert set(varied) == {"images", "landmarks"}
+    level = varied["images"][:, -5].mean(dim=(1, 2))
+    assert float((level < 0).float().mean()) == pytest.approx(maker.followed_share, abs=0.07)
+    assert float(level.abs().min()) > 1.5
+
+
 def test_turned_channels_still_point_at_the_turned_heart(tracker_weights: Path) -> None:
     maker = PlacerExamples("default", tracker_weights)
     nodes = FIELD_STRIDE * torch.arange(64) + 0.5
@@ -315,7 +327,7 @@ def test_turned_channels_still_point_at_the_turned_heart(tracker_weights: Path) 
     landmarks = ring[None, :, None].expand(1, -1, 7, 2)
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        turned = maker.vary({"images": channels, "landmarks": landmarks}, rng)
+        turned = maker.vary({"images": channels, "followed": channels, "landmarks": landmarks}, rng)
         points = turned["landmarks"][0, :, 0]
         moved = points.mean(dim=0)
         field = turned["images"][0, :N_VECTOR_CHANNELS]
