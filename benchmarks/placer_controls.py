@@ -35,7 +35,7 @@ from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet, contours_of
 from tagstrain.networks.weights import load_weights
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch
-from tagstrain.training.placer_examples import CHANNEL_GROUPS, PlacerExamples, halved
+from tagstrain.training.placer_examples import CHANNEL_GROUPS, PlacerExamples
 from tagstrain.training.placer_module import PlacerTraining, landmarks_between, placement_rmse_mm, size_and_place
 from tagstrain.training.wall_files import placer_example
 
@@ -170,7 +170,8 @@ def from_file(path: Path, maker: PlacerExamples, n_crops: int) -> Iterator[Batch
 
 def joined(parts: Sequence[Batch]) -> Batch:
     """Batches as one, channels in half precision."""
-    return halved({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+    batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return {**batch, "images": batch["images"].half()}
 
 
 def trained(name: str, seed: int, steps: int, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tagstrain.cli.main import run
         (
             ["--out", ".", "--init", "tracker.safetensors"],
             ExitCode.ERROR,
-            "tracker.safetensors would be replaced by this run, expected another --out",
+            "tracker.safetensors: would be replaced by this run. Give another --out",
         ),
         (["--resume", "missing.ckpt"], ExitCode.ERROR, "file 'missing.ckpt' does not exist"),
         (["--data", "nope.h5"], ExitCode.UNREADABLE, "nope.h5: does not exist"),

@@ -292,6 +292,18 @@ def test_tracking_goes_on_from_the_motion_that_placing_followed(
     np.testing.assert_allclose(went_on.first_view_px - points, expected, atol=1e-4)
 
 
+def test_a_network_without_refinements_tracks_by_what_it_follows() -> None:
+    cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
+    points = np.array([[20.0, 30.0], [40.0, 22.0], [31.0, 42.0]])
+    network = CountsFollowing((16, 16, 16), memory=8, refinements=0).eval()
+    tracks = FlowTracker(network, INFO).track(cine, points)
+    assert network.n_followed == 1
+    assert tracks.first_view_px is not None
+    drift_px = tracks.first_view_px[1:] - points
+    assert float(drift_px[..., 0].min()) > 0.5
+    np.testing.assert_allclose(drift_px[..., 1], 0, atol=1e-4)
+
+
 def test_a_tracker_that_cannot_go_on_follows_anew() -> None:
     class Follows:
         name = "anew"

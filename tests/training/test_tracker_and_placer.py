@@ -16,7 +16,9 @@ from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.preprocessing import TRACKER_CROP_SCALE
 from tagstrain.networks.weights import load_weights, save_weights
+from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.dataset import write_dataset
+from tagstrain.simulation.render import ed_landmarks_mm
 from tagstrain.training import placer_module
 from tagstrain.training.config import Task, TrainingConfig
 from tagstrain.training.examples import TrackerExamples
@@ -303,16 +305,15 @@ def test_a_crop_may_end_anywhere_outside_the_wall_and_nowhere_in_it() -> None:
             assert bool(image[points[:, 1], points[:, 0]].all())
 
 
-def test_the_placer_learns_from_refined_motion_and_at_times_from_what_is_followed(tracker_weights: Path) -> None:
-    maker = PlacerExamples("default", tracker_weights)
-    maker.group_dropout = 0.0
-    refined, followed = torch.full((400, PLACER_CHANNELS, 8, 8), 3.0), torch.full((400, PLACER_CHANNELS, 8, 8), -3.0)
-    batch = {"images": refined, "followed": followed, "landmarks": torch.zeros(400, 24, 7, 2)}
-    varied = maker.vary(batch, np.random.default_rng(0))
-    assert set(varied) == {"images", "landmarks"}
-    level = varied["images"][:, -5].mean(dim=(1, 2))
-    assert float((level < 0).float().mean()) == pytest.approx(maker.followed_share, abs=0.07)
-    assert float(level.abs().min()) > 1.5
+def test_the_placer_sees_walls_thicker_than_the_preset_draws() -> None:
+    scene, _ = PlacerExamples("default").drawn(200, 3, CPU)
+    walls_mm = ed_landmarks_mm(scene)
+    radius_mm = (walls_mm - walls_mm[:, :, -1:].mean(dim=1, keepdim=True)).norm(dim=-1).mean(dim=1)
+    share = 1 - radius_mm[:, 0] / radius_mm[:, -1]
+    usual = PRESETS["default"].wall_fraction[1]
+    assert TrackerExamples("default").config.wall_fraction[1] == usual
+    assert 0.1 < float((share > usual).float().mean()) < 0.4
+    assert float(share.max()) == pytest.approx(PlacerExamples.thickest_wall, abs=0.05)
 
 
 def test_turned_channels_still_point_at_the_turned_heart(tracker_weights: Path) -> None:
@@ -327,7 +328,7 @@ def test_turned_channels_still_point_at_the_turned_heart(tracker_weights: Path) 
     landmarks = ring[None, :, None].expand(1, -1, 7, 2)
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        turned = maker.vary({"images": channels, "followed": channels, "landmarks": landmarks}, rng)
+        turned = maker.vary({"images": channels, "landmarks": landmarks}, rng)
         points = turned["landmarks"][0, :, 0]
         moved = points.mean(dim=0)
         field = turned["images"][0, :N_VECTOR_CHANNELS]

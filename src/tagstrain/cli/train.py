@@ -91,6 +91,7 @@ def train(
             keep_following=keep_following,
         )
         config = replace(config, **{key: value for key, value in given.items() if value is not None})
+        config.check_start()
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     from tagstrain.inference.models import pick_device

@@ -49,7 +49,7 @@ def placer_channels(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
     frames
         Standardised crops ``(batch, time, 128, 128)``.
     flow
-        The tracker's answer for them, as followed or refined.
+        The tracker's answer for them.
 
     Returns
     -------
@@ -57,8 +57,8 @@ def placer_channels(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
         change when the image is turned or mirrored.
     """
     n, n_frames, size, _ = frames.shape
-    nodes = size // FIELD_STRIDE
-    motion = on_nodes(flow.displacement_px, nodes)
+    motion = flow.displacement_px
+    nodes = motion.shape[-1]
     still = motion.flatten(3).median(dim=-1).values[..., None, None]
     motion = motion - still
     extent = motion.square().sum(dim=2).mean(dim=(-1, -2))
@@ -85,15 +85,10 @@ def placer_channels(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
     plain = torch.stack(
         [_standardized(x) for x in (grey[:, 0], blur(early, 2.5), late, late - blur(late, 8.0), roughness)], dim=1
     )
-    doubt = on_nodes(flow.log_spread_px[:, 1:], nodes)
+    doubt = flow.log_spread_px[:, 1:]
     spread = torch.stack([doubt.mean(dim=1), doubt[:, -max(1, n_frames // 4) :].mean(dim=1)], dim=1)
     channels = [0.2 * chosen.flatten(1, 2), rotation, area, longest, shortest, persistence, plain, 0.5 * spread]
     return torch.cat([c.reshape(n, -1, nodes, nodes) for c in channels], dim=1)
-
-
-def on_nodes(field: torch.Tensor, nodes: int) -> torch.Tensor:
-    """A field ``(..., n, n)`` on nodes ``(..., nodes, nodes)``: what is refined has values on every pixel."""
-    return F.avg_pool2d(field.flatten(0, -3), field.shape[-1] // nodes).view(*field.shape[:-2], nodes, nodes)
 
 
 def _deformation(displacement_px: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -90,8 +90,6 @@ class TrainingConfig:
             raise ValueError(f"start_share: expected 0 to 1, got {self.start_share}")
         if self.start_share and self.init is None:
             raise ValueError(f"start_share: expected weights to start from (init) with a share of {self.start_share}")
-        if self.init_path is not None and self.init_path.resolve() == self.weights_path.resolve():
-            raise ValueError(f"init: {self.init_path.name} would be replaced by this run, expected another --out")
         if self.replay < 1 or self.batch_size % self.replay:
             raise ValueError(f"batch_size: expected a multiple of replay ({self.replay}), got {self.batch_size}")
         for name in ("steps", "validation_scenes", "validate_every", "patience", "devices"):
@@ -115,6 +113,11 @@ class TrainingConfig:
     def weights_path(self) -> Path:
         """File of the weights that `train` exports."""
         return Path(self.out) / f"{self.task}.safetensors"
+
+    def check_start(self) -> None:
+        """Raise ValueError where what `train` exports would replace the weights that it starts from."""
+        if self.init_path is not None and self.init_path.resolve() == self.weights_path.resolve():
+            raise ValueError(f"{self.init_path}: would be replaced by this run. Give another --out")
 
     @property
     def simulated_groups(self) -> int:

@@ -25,7 +25,8 @@ TRACKER_CROP_SIZE = preprocessing.TRACKER_CROP_SIZE
 
 
 def real_hearts(config: SimulatorConfig) -> SimulatorConfig:
-    """Hearts as placer and insertion network learn from them: any frame rate, two thirds with a spongy inside.
+    """Hearts as networks learn from them: any frame rate, two thirds with a spongy inside. Placer and insertion network
+    see thicker walls, too (`PlacerExamples.thickest_wall`), the tracker more solid ones.
 
     The wall of a real heart is no solid ring. Its inside, as readers draw it, is squeezed to a fraction of its area at
     ES, and keeps its tags for few frames; early on, blood may be as grey as tagged muscle.

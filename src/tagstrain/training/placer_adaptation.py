@@ -20,7 +20,7 @@ from tagstrain.io.landmark_file import LandmarkRow
 from tagstrain.training.adaptation import Adaptation, Adapting, adapt, divided
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch
-from tagstrain.training.placer_examples import PlacerExamples, halved
+from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.placer_module import PlacerTraining, placement_rmse_mm
 from tagstrain.training.wall_files import placer_example
 
@@ -82,7 +82,8 @@ class CohortWalls:
             points = each.wall_px.reshape(1, N_SPOKES * N_RINGS, 2)
             row = LandmarkRow(points, None, None, ed_frame=0, es_frame=None, n_frames=1, sigma_px=None)
             rng = np.random.default_rng([k, c])
-            self._crops[k, c] = halved(placer_example(each.cine, row, Path(f"slice {k}"), k, self.maker, rng))
+            example = placer_example(each.cine, row, Path(f"slice {k}"), k, self.maker, rng)
+            self._crops[k, c] = {**example, "images": example["images"].half()}
         return self._crops[k, c]
 
 

@@ -34,9 +34,6 @@ _SPREAD_GAIN = 0.5
 class PlacerExamples:
     """Channels ``images`` (batch, channel, 64, 64) with ED ``landmarks`` (batch, spoke, ring, 2) in crop pixels.
 
-    They are made of refined motion. Those of the motion as followed, by which analysis places the wall, come along as
-    ``followed`` and take their place in a share of what is varied.
-
     Crops are scaled and shifted so hard that where the crop lies tells nothing about the wall: taught on crops cut
     from the true box, a network learns the box and not the heart.
 
@@ -51,12 +48,9 @@ class PlacerExamples:
     shift = 0.25
     zoom = 0.25
     group_dropout = 0.08
-    refinements = 2
     thickest_wall = 0.78
     """Largest share of the wall in the outer radius, beyond that of the hearts that are meant: what lies at the end of
-    a range is taken for less extreme than it is."""
-    followed_share = 0.25
-    """Share of the varied examples in which the motion is not refined."""
+    a range may be taken for less extreme than it is."""
     point_names: tuple[str, ...] = ("landmarks",)
     """Entries of a batch that are points and move with the image."""
 
@@ -70,13 +64,11 @@ class PlacerExamples:
         scene, view = self.drawn(n, seed, device)
         cines = render(scene, view)
         times_ms = cines.frame_times_ms - cines.frame_times_ms[:, :1]
-        return halved(
-            {
-                **self.channels(preprocessing.standardized(cines.frames), times_ms),
-                "landmarks": cines.landmarks_px[:, 0],
-                "pixel_mm": cines.pixel_mm,
-            }
-        )
+        return {
+            "images": self.channels(preprocessing.standardized(cines.frames), times_ms).half(),
+            "landmarks": cines.landmarks_px[:, 0],
+            "pixel_mm": cines.pixel_mm,
+        }
 
     def drawn(self, n: int, seed: int, device: torch.device) -> tuple[Scene, View]:
         """Scenes of the seed and the crops in which they are seen."""
@@ -89,19 +81,16 @@ class PlacerExamples:
         return scene, View(middle + offset, side, preprocessing.TRACKER_CROP_SIZE)
 
     @torch.no_grad()
-    def channels(self, frames: torch.Tensor, times_ms: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the placer sees of standardised crops ``(batch, time, 128, 128)``: ``images`` and ``followed``."""
+    def channels(self, frames: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
+        """What the placer sees of standardised crops ``(batch, time, 128, 128)``."""
         if self._tracker is None:
-            network, _ = load_weights("tracker", self.tracker_weights, frames.device, half_precision=True)
+            network, _ = load_weights("tracker", self.tracker_weights, frames.device)
             assert isinstance(network, FlowNet)
             self._tracker = network
-        flows = self._tracker.passes(frames, times_ms, refinements=self.refinements)
-        return {"images": placer_channels(frames, flows[-1]), "followed": placer_channels(frames, flows[0])}
+        return placer_channels(frames, self._tracker(frames, times_ms, refinements=0))
 
     def vary(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        is_followed = rng.random((len(batch["images"]), 1, 1, 1)) < self.followed_share
-        seen = torch.where(torch.tensor(is_followed, device=batch["images"].device), batch["followed"], batch["images"])
-        images, moved = _transformed(seen.float(), rng, self.zoom)
+        images, moved = _transformed(batch["images"].float(), rng, self.zoom)
         n, device = len(images), images.device
 
         def draw(shape: tuple[int, ...], sd: float) -> torch.Tensor:
@@ -114,17 +103,11 @@ class PlacerExamples:
         for group in CHANNEL_GROUPS.values():
             dropped = torch.tensor(rng.random(n) < self.group_dropout, device=device)
             images[dropped, group] = 0
-        kept = {key: value for key, value in batch.items() if key != "followed"}
-        return {**kept, "images": images, **{name: moved(batch[name]) for name in self.point_names}}
+        return {**batch, "images": images, **{name: moved(batch[name]) for name in self.point_names}}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Nothing to do: the channels are made from the whole cine already."""
         return dict(batch)
-
-
-def halved(batch: Batch) -> dict[str, torch.Tensor]:
-    """The same examples with channels in half precision, to be kept for further uses."""
-    return {**batch, **{key: batch[key].half() for key in ("images", "followed")}}
 
 
 def _transformed(

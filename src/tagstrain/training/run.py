@@ -124,11 +124,14 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
 
     Raises
     ------
+    ValueError
+        If the weights to start from would be replaced by what is exported.
     TrainingError
         If the loss is no longer finite; names the batch's seed.
     InputError
         If a data file or the checkpoint cannot be used, or the weights to start from are those of another network.
     """
+    config.check_start()
     torch.manual_seed(config.seed)
     module = training_module(config)
     # Before the run's folder is made, or a worker finds out that they are missing.

@@ -50,7 +50,7 @@ def placer_example(
     crop = _crop(cine, ed[:, -1], maker.scale, maker.shift, rng)
     images, times_ms = _standardized(cine, crop)
     return {
-        **{key: seen[0] for key, seen in maker.channels(images[None], times_ms[None]).items()},
+        "images": maker.channels(images[None], times_ms[None])[0],
         "landmarks": torch.tensor(crop.to_crop(_from_positive_x(ed, path, row)), dtype=torch.float32),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }
