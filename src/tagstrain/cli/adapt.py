@@ -85,7 +85,7 @@ def adapt(
     from tagstrain.inference.models import load_models
     from tagstrain.inference.teacher import teaching_models
     from tagstrain.networks.weights import stored_settings
-    from tagstrain.training.config import TrainingConfig
+    from tagstrain.training.config import TrainingConfig, check_start
 
     given = {
         "steps": steps,
@@ -114,11 +114,10 @@ def adapt(
         ]
         for config in configs:
             config.check_simulation_share()
+            for start in starts.values():
+                check_start(start, _weights(out, config.task))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    for start in starts.values():
-        if start and any(start.resolve() == _weights(out, config.task).resolve() for config in configs):
-            raise typer.BadParameter(f"{start}: would be replaced by this run. Give another --out")
     with options_not_input():
         for task, start in starts.items():
             stored_settings(task, start)

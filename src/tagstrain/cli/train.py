@@ -70,7 +70,7 @@ def train(
         "validate_every": validate_every,
         "patience": patience,
     }
-    from tagstrain.training.config import TASKS, TrainingConfig
+    from tagstrain.training.config import TASKS, TrainingConfig, check_start
 
     if task not in TASKS:
         raise typer.BadParameter(f"expected one of {', '.join(TASKS)}, got {task!r}", param_hint="task")
@@ -91,7 +91,7 @@ def train(
             keep_following=keep_following,
         )
         config = replace(config, **{key: value for key, value in given.items() if value is not None})
-        config.check_start()
+        check_start(config.init_path, config.weights_path)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     from tagstrain.inference.models import pick_device

@@ -114,11 +114,6 @@ class TrainingConfig:
         """File of the weights that `train` exports."""
         return Path(self.out) / f"{self.task}.safetensors"
 
-    def check_start(self) -> None:
-        """Raise ValueError where what `train` exports would replace the weights that it starts from."""
-        if self.init_path is not None and self.init_path.resolve() == self.weights_path.resolve():
-            raise ValueError(f"{self.init_path}: would be replaced by this run. Give another --out")
-
     @property
     def simulated_groups(self) -> int:
         """Simulated cines that enter with every step where there are others too; each is used ``replay`` times."""
@@ -142,3 +137,9 @@ class TrainingConfig:
         """Read what `save` wrote."""
         record = json.loads(path.read_text())
         return cls(**{**record, "data": tuple(record["data"])})
+
+
+def check_start(start: Path | None, exported: Path) -> None:
+    """Raise ValueError where what a run exports would replace the weights that it starts from."""
+    if start is not None and start.resolve() == exported.resolve():
+        raise ValueError(f"{start}: would be replaced by this run. Give another --out")

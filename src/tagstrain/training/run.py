@@ -24,7 +24,7 @@ from tagstrain import __version__
 from tagstrain.errors import InputError
 from tagstrain.networks.weights import load_weights, save_weights, stored_settings
 from tagstrain.training.checkpoint import check_checkpoint
-from tagstrain.training.config import READS_MOTION, TrainingConfig
+from tagstrain.training.config import READS_MOTION, TrainingConfig, check_start
 from tagstrain.training.makers import MONITORED, example_maker, file_examples, training_module
 from tagstrain.training.modules import NetworkTraining
 from tagstrain.training.stream import RowExamples, TrainingBatches
@@ -131,7 +131,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     InputError
         If a data file or the checkpoint cannot be used, or the weights to start from are those of another network.
     """
-    config.check_start()
+    check_start(config.init_path, config.weights_path)
     torch.manual_seed(config.seed)
     module = training_module(config)
     # Before the run's folder is made, or a worker finds out that they are missing.
