@@ -31,3 +31,13 @@ def original_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     write_localizer(folder / "localizer.safetensors")
     write_rnncnn(folder / "rnncnn.safetensors")
     return {name: folder / f"{name}.safetensors" for name in ("localizer", "rnncnn")}
+
+
+@pytest.fixture(scope="session")
+def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two simulated cines in the predecessor's training layout."""
+    from tagstrain.simulation.dataset import write_dataset
+
+    path = tmp_path_factory.mktemp("simulated") / "train.h5"
+    write_dataset(path, 2, seed=3)
+    return path

@@ -13,7 +13,6 @@ from tagstrain.cli.exits import ExitCode
 from tagstrain.cli.main import run
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.placer import MotionPlacer
-from tagstrain.simulation.dataset import write_dataset
 from tagstrain.training import tracker_adaptation
 from tagstrain.training.placer_adaptation import PlacerAdaptation, PlacerConsistency
 from tagstrain.training.tracker_adaptation import TrackerConsistency
@@ -24,14 +23,11 @@ FEW = ["--steps", "2", "--validate-every", "2", "--validation-scenes", "1", "--w
 
 
 @pytest.fixture
-def cohort(tmp_path: Path) -> Path:
+def cohort(tmp_path: Path, simulated_file: Path) -> Path:
     """Two short slices without labels, in a file whose name says whose they are."""
     path = tmp_path / f"{'_'.join(PATIENT)}.h5"
-    simulated = tmp_path / "simulated.h5"
-    write_dataset(simulated, 2, seed=3)
-    with h5py.File(simulated) as whole, h5py.File(path, "w") as file:
+    with h5py.File(simulated_file) as whole, h5py.File(path, "w") as file:
         file["image_seqs"], file["px_spaces"] = whole["image_seqs"][:, :10], whole["px_spaces"][:]
-    simulated.unlink()
     return path
 
 

@@ -100,18 +100,22 @@ def test_consistency_measures_what_it_says() -> None:
 
 @pytest.fixture(scope="module")
 def followed() -> list[FollowedSlice]:
-    """Two simulated slices with a teacher that knows the truth, less sure of one spoke."""
+    """Two short simulated slices with a teacher that knows the truth, less sure of one spoke."""
+    n_frames = 10
     scene = stack_scenes(sample_scenes(PRESETS["default"], 2, 41))
     cines = render(scene, View(torch.zeros(2, 2), torch.full((2,), 130.0), 160))
     slices = []
     for k in range(2):
         pixel_mm = float(cines.pixel_mm[k])
-        sigma = np.full(cines.landmarks_px[k].shape[:3], 0.01)
+        landmarks_px = cines.landmarks_px[k, :n_frames].double().numpy()
+        sigma = np.full(landmarks_px.shape[:3], 0.01)
         sigma[:, 5] = 0.5 / pixel_mm
         cine = TaggedCine(
-            cines.frames[k].numpy(), cines.frame_times_ms[k].double().numpy(), PixelSpacing(pixel_mm, pixel_mm)
+            cines.frames[k, :n_frames].numpy(),
+            cines.frame_times_ms[k, :n_frames].double().numpy(),
+            PixelSpacing(pixel_mm, pixel_mm),
         )
-        tracks = LandmarkTracks(cines.landmarks_px[k].double().numpy(), sigma)
+        tracks = LandmarkTracks(landmarks_px, sigma)
         slices.append(FollowedSlice(cine, tracks, tracks.points_px[0]))
     return slices
 

@@ -17,7 +17,6 @@ from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, Placer
 from tagstrain.networks.preprocessing import TRACKER_CROP_SCALE
 from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.simulation.config import PRESETS
-from tagstrain.simulation.dataset import write_dataset
 from tagstrain.simulation.render import ed_landmarks_mm
 from tagstrain.training import placer_module
 from tagstrain.training.config import Task, TrainingConfig
@@ -74,23 +73,16 @@ def test_an_analysis_runs_with_what_was_trained(task: str, tmp_path: Path, track
     assert models.provenance.weights == {**shipped, task: str(info)}
 
 
-@pytest.fixture(scope="module")
-def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "train.h5"
-    write_dataset(path, 2, seed=3)
-    return path
-
-
 @pytest.mark.parametrize("task", ["tracker", "placer"])
 def test_labelled_files_train_too_from_given_weights(
-    task: str, tmp_path: Path, tracker_weights: Path, data_file: Path
+    task: str, tmp_path: Path, tracker_weights: Path, simulated_file: Path
 ) -> None:
     first = train(settings_of(tmp_path, task=task, tracker_weights=str(tracker_weights)))
     second = settings_of(
         tmp_path,
         task=task,
         out=str(tmp_path / "second"),
-        data=(str(data_file),),
+        data=(str(simulated_file),),
         simulation_share=0.0,
         learning_rate=1e-12,
         weight_decay=0.0,
@@ -103,15 +95,17 @@ def test_labelled_files_train_too_from_given_weights(
 
 
 def test_rows_held_back_are_validated_beside_simulated_ones_and_never_trained_on(
-    tmp_path: Path, data_file: Path
+    tmp_path: Path, simulated_file: Path
 ) -> None:
     path = tmp_path / "labelled.h5"
-    write_dataset(path, HELD_BACK + 1, seed=3)
+    with h5py.File(simulated_file) as two, h5py.File(path, "w") as many:
+        for name in two:
+            many[name] = two[name][:][[0] * HELD_BACK + [1]]
     settings = settings_of(tmp_path, task="tracker", data=(str(path),), replay=1, validation_scenes=2)
     rows = FileExamples("tracker", [path])
     assert [row for _, row in rows.held_back] == [HELD_BACK]
-    assert not FileExamples("tracker", [data_file]).held_back
-    few = replace(settings, data=(str(data_file),))
+    assert not FileExamples("tracker", [simulated_file]).held_back
+    few = replace(settings, data=(str(simulated_file),))
     torch.testing.assert_close(validation_set(few), validation_set(replace(settings, data=())))
     assert rows.rows == [(path, row) for row in range(HELD_BACK)]
     both = validation_set(settings)["images"]
@@ -121,10 +115,10 @@ def test_rows_held_back_are_validated_beside_simulated_ones_and_never_trained_on
     torch.testing.assert_close(only, rows.validation(2, CPU)["images"].float())
 
 
-def test_rows_of_files_keep_points_on_the_tissue(data_file: Path, tracker_weights: Path) -> None:
+def test_rows_of_files_keep_points_on_the_tissue(simulated_file: Path, tracker_weights: Path) -> None:
     """The same landmarks in millimeters whatever the crop, and the wall of the placer turned to +x."""
     maker = PlacerExamples("default", tracker_weights)
-    tracker = FileExamples("tracker", [data_file])
+    tracker = FileExamples("tracker", [simulated_file])
     still, jittered = tracker.validation(2, CPU), tracker.draw(1, np.random.default_rng(4), CPU)
     spans = []
     for batch in (still, jittered):
@@ -136,7 +130,7 @@ def test_rows_of_files_keep_points_on_the_tissue(data_file: Path, tracker_weight
     assert float((still["pixel_mm"] - jittered["pixel_mm"]).abs().min()) > 0.001
     extent = (still["landmarks"][0, 0].flatten(0, 1).amax(0) - still["landmarks"][0, 0].flatten(0, 1).amin(0)).max()
     assert float(extent) == pytest.approx(128 / TRACKER_CROP_SCALE, abs=0.5)
-    placer = FileExamples("placer", [data_file], maker).validation(1, CPU)
+    placer = FileExamples("placer", [simulated_file], maker).validation(1, CPU)
     assert placer["images"].shape == (1, PLACER_CHANNELS, 64, 64)
     spoke = placer["landmarks"][0, 0, -1] - placer["landmarks"][0, :, -1].mean(dim=0)
     assert float(spoke[0]) > 0

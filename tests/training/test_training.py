@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from tagstrain.errors import InputError
 from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.weights import load_weights
-from tagstrain.simulation.dataset import write_dataset
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
 from tagstrain.training.files import FileExamples
@@ -44,13 +43,6 @@ def config(tmp_path: Path, **changes: object) -> TrainingConfig:
         validate_every=2,
     )
     return replace(small, **changes)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "train.h5"
-    write_dataset(path, 2, seed=3)
-    return path
 
 
 def test_batches_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
@@ -209,8 +201,8 @@ def test_examples_are_where_they_say() -> None:
     assert bool(((middle > 0) & (middle < 255)).all())
 
 
-def test_files_give_the_same_crop_and_landmarks_as_the_simulation(data_file: Path) -> None:
-    batch = FileExamples("rnncnn", [data_file]).validation(2, torch.device("cpu"))
+def test_files_give_the_same_crop_and_landmarks_as_the_simulation(simulated_file: Path) -> None:
+    batch = FileExamples("rnncnn", [simulated_file]).validation(2, torch.device("cpu"))
     assert batch["images"].shape == (2, 20, 128, 128)
     assert batch["landmarks"].shape == (2, 20, 24, 7, 2)
     assert bool(batch["frame_valid"].all())
@@ -220,8 +212,8 @@ def test_files_give_the_same_crop_and_landmarks_as_the_simulation(data_file: Pat
     torch.testing.assert_close(extent, torch.full((2,), 128 / 1.6), atol=0.5, rtol=0)
 
 
-def test_training_mixes_files_and_simulation(tmp_path: Path, data_file: Path) -> None:
-    settings = config(tmp_path, data=(str(data_file),), simulation_share=0.5, batch_size=4)
+def test_training_mixes_files_and_simulation(tmp_path: Path, simulated_file: Path) -> None:
+    settings = config(tmp_path, data=(str(simulated_file),), simulation_share=0.5, batch_size=4)
     batch = next(iter(TrainingBatches(settings)))
     assert batch["images"].shape == (4, 3, 256, 256)
     assert batch["boxes"].shape == (4, 4)
@@ -244,10 +236,10 @@ def test_boxes_and_contours_move_with_the_varied_images() -> None:
         assert float((shown & expected).sum() / (shown | expected).sum()) > 0.97
 
 
-def test_contours_of_a_file_are_its_landmarks_or_the_ellipse_of_its_box(tmp_path: Path, data_file: Path) -> None:
-    with_landmarks = FileExamples("localizer", [data_file]).validation(1, torch.device("cpu"))
+def test_contours_of_a_file_are_its_landmarks_or_the_ellipse_of_its_box(tmp_path: Path, simulated_file: Path) -> None:
+    with_landmarks = FileExamples("localizer", [simulated_file]).validation(1, torch.device("cpu"))
     boxes_only = tmp_path / "boxes.h5"
-    with h5py.File(data_file) as source, h5py.File(boxes_only, "w") as file:
+    with h5py.File(simulated_file) as source, h5py.File(boxes_only, "w") as file:
         for name in source:
             file[name] = source[name][:]
         file["landmark_coords"][:] = np.nan

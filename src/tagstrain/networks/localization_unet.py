@@ -81,9 +81,9 @@ def _heaviest_region(mask: NDArray[np.bool_], weight: NDArray[np.float64]) -> ND
 def _without_narrow_parts(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What of a region a disc of 0.6 of its radius can cover without leaving it; all of it where that is nothing."""
     radius = _OPENING * np.sqrt(region.sum() / np.pi)
-    steps = np.arange(-int(radius), int(radius) + 1)
-    opened = ndimage.binary_opening(region, np.hypot(*np.meshgrid(steps, steps)) <= radius)
-    return np.asarray(opened if opened.any() else region)
+    # Opening by distances, there and back: the same pixels as by a mask of the disc, at a hundredth of the cost.
+    middles = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] > radius
+    return ndimage.distance_transform_edt(~middles) <= radius if middles.any() else region
 
 
 def _extent(profile: NDArray[np.float64]) -> tuple[float, float]:
