@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from tagstrain.data import PixelSpacing, TaggedCine
 from tagstrain.errors import TagsNotFoundError
@@ -156,6 +157,18 @@ def test_any_frame_can_be_the_reference(ed_frame: int) -> None:
     tracks = HarpTracker().track(cine, start)
     np.testing.assert_array_equal(tracks.points_px[ed_frame], start)
     assert rmse_mm(tracks.points_px, truth, cine) < 0.1
+
+
+def test_tags_are_measured_where_they_are_seen() -> None:
+    """A cine that is reversed in time, so that ED comes last and the first frames show no tags any more."""
+    cine, truth = annulus_cine()
+    n_seen = cine.n_frames - 4
+    frames = cine.frames.copy()
+    frames[n_seen:] = gaussian_filter(frames[n_seen:], (0, 6, 6))
+    backwards = replace(cine, frames=np.ascontiguousarray(frames[::-1]), ed_frame=cine.n_frames - 1)
+    found, usual = HarpTracker().track(backwards, truth[0]), HarpTracker().track(cine, truth[0])
+    error_mm = rmse_mm(found.points_px[::-1][:n_seen], truth[:n_seen], cine)
+    assert error_mm < 1.1 * rmse_mm(usual.points_px[:n_seen], truth[:n_seen], cine)
 
 
 def test_line_tags_show_the_motion_across_them_and_admit_the_rest() -> None:

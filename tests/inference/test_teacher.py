@@ -159,6 +159,15 @@ def test_a_cine_that_ends_at_ed_teaches_nothing() -> None:
     assert "no frame after ED" in outcome.reason
 
 
+def test_a_wall_that_leaves_the_image_teaches_nothing() -> None:
+    result = slice_result()
+    points_px = result.landmarks.points_px.copy()
+    points_px[3, 2, 6] = np.nan
+    outcome = followed_slice(replace(result, landmarks=replace(result.landmarks, points_px=points_px)), sure(result))
+    assert isinstance(outcome, SliceFailure)
+    assert "outside the image" in outcome.reason
+
+
 def test_frames_that_do_not_belong_teach_nothing() -> None:
     """In images that stand still, so that noise can be told from motion."""
     result = slice_result()

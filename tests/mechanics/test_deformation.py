@@ -239,6 +239,21 @@ def test_a_missing_landmark_is_missed_only_where_it_matters() -> None:
     assert {tuple(index) for index in np.argwhere(elements).tolist()} == {(1, 3, 0), (1, 4, 0)}
 
 
+@settings(max_examples=25)
+@given(entries=gradient_entries, missing=st.sets(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=20))
+def test_affine_motion_is_exact_wherever_landmarks_are_missing(
+    entries: list[float], missing: set[tuple[int, int]]
+) -> None:
+    deformation = np.eye(2) + np.reshape(entries, (2, 2))
+    landmarks = np.stack([wall(), wall() @ deformation.T])
+    for spoke, ring in missing:
+        landmarks[1, spoke, ring] = np.nan
+    f = landmark_gradients(landmarks)[1]
+    is_known = np.isfinite(f).all(axis=(-1, -2))
+    assert is_known[11:23].all()
+    assert_allclose(f[is_known], np.broadcast_to(deformation, f[is_known].shape), atol=1e-9)
+
+
 @pytest.mark.parametrize("ring", [0, 3, 6])
 def test_an_unknown_ring_leaves_the_others_known(ring: int) -> None:
     landmarks = np.stack([wall(), Cylinder().move(wall())])

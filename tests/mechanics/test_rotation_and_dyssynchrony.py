@@ -66,6 +66,14 @@ def test_torsion_needs_the_distance_and_untwisting_the_time() -> None:
     assert twist.peak_twist_deg > 12
 
 
+def test_twist_peaks_after_ed_as_strain_does() -> None:
+    course = contraction(TIMES_MS)
+    late_ms = ES_MS + 100
+    twist = twist_between(-4 * course, 10 * course, TIMES_MS, 35.0, (33.0, 27.0), ed_ms=late_ms)
+    assert twist.time_to_peak_ms >= late_ms
+    assert twist.peak_twist_deg < 12
+
+
 def test_unknown_rotation_gives_unknown_twist() -> None:
     twist = twist_between(np.full(20, np.nan), np.zeros(20), 30.0 * np.arange(20), 35.0, (33.0, 27.0))
     assert np.isnan(twist.peak_twist_deg)

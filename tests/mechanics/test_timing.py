@@ -103,6 +103,21 @@ def test_end_systole_is_not_sought_before_ed() -> None:
     assert_allclose(end_systole_ms(curve, FINE_MS, late_ed), ES_MS, atol=8)
 
 
+def test_a_beat_measures_the_same_whenever_its_clock_starts() -> None:
+    curve = -0.2 * contraction(FINE_MS)
+    found = measure(curve)
+    late_ms = 190.0
+    late = measure(curve, FINE_MS + late_ms, CardiacPhases(PHASES.ed_ms + late_ms, ES_MS + late_ms, RR_MS))
+    assert_allclose(late.time_to_peak_ms, found.time_to_peak_ms + late_ms)
+    assert_allclose(late.early_diastolic_rate_per_s, found.early_diastolic_rate_per_s)
+    assert late.diastolic_recovery.fraction == pytest.approx(found.diastolic_recovery.fraction)
+
+
+def test_a_ventricle_that_is_shortest_at_ed_has_no_systole_to_measure() -> None:
+    found = measure(0.2 * contraction(FINE_MS), phases=CardiacPhases(10.0, 10.0, RR_MS))
+    assert np.isnan([found.peak_systolic, found.systolic_rate_per_s]).all()
+
+
 def test_end_systole_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="too few values"):
         end_systole_ms(np.full(20, np.nan), 30.0 * np.arange(20))

@@ -13,6 +13,7 @@ from tagstrain.errors import TrackingError
 from tagstrain.inference.interfaces import Placement
 from tagstrain.quality.second_opinion import (
     agreement,
+    closure_mm,
     place_again,
     regional_strain,
     track_back,
@@ -91,3 +92,11 @@ def test_the_way_back_keeps_the_reference() -> None:
     assert back is not None
     assert back.ed_frame == 0
     np.testing.assert_allclose(back.points_px, SOUND.landmarks.points_px)
+
+
+@pytest.mark.parametrize("ed_frame", [0, 1, 11])
+def test_a_tracker_that_errs_misses_ed_on_its_way_back_whichever_frame_that_is(ed_frame: int) -> None:
+    error_px = 0.4
+    result = measured(replace(SOUND.cine, ed_frame=ed_frame), SOUND.landmarks.points_px)
+    missed_mm = closure_mm(result, track_back(result, ScalingTracker(error_px=error_px)))
+    assert missed_mm == pytest.approx(error_px * SOUND.cine.pixel_mm)

@@ -79,8 +79,9 @@ def test_one_slice_alone_cannot_be_mixed_up() -> None:
 def test_planes_that_are_not_parallel_are_said(tilt_deg: float, is_said: bool) -> None:
     gathered = SliceOrder()
     for level in SIZES_MM:
-        result = turned_slice(level, SIZES_MM[level], TURNS_DEG[level])
         tilt_rad = np.radians(tilt_deg if level is SliceLevel.APICAL else 0.0)
+        # An image stored from the other side shows the same turn mirrored.
+        result = turned_slice(level, SIZES_MM[level], np.sign(np.cos(tilt_rad)) * TURNS_DEG[level])
         affine = np.eye(4)
         affine[1:3, 1] = np.cos(tilt_rad), np.sin(tilt_rad)
         gathered.add(replace(result, cine=replace(result.cine, affine=affine)))

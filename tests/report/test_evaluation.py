@@ -148,6 +148,20 @@ def test_padding_and_missing_points_are_left_out(tmp_path: Path) -> None:
     assert "1 true points have no prediction" in console.export_text()
 
 
+def test_a_prediction_of_some_spokes_is_compared_with_the_truth_of_the_same(tmp_path: Path) -> None:
+    """A wall that shortens on one side alone; the other half of the spokes was not found."""
+    grid = true_points().reshape(N_ROWS, N_FRAMES, 24, 7, 2)
+    true = np.where((np.arange(24) < 12)[:, None, None], grid, grid[:, :1]).reshape(true_points().shape)
+    predicted = true.copy()
+    predicted.reshape(grid.shape)[:, :, 12:] = np.nan
+    truth = write(tmp_path / "truth.h5", true, px_spaces=np.full(N_ROWS, SPACING_MM))
+    result = evaluate_files(truth, write(tmp_path / "p.h5", predicted))
+    assert result.strain is not None
+    for accuracy in result.strain.values():
+        assert accuracy.end_systolic.mae == 0
+        assert accuracy.peak.mae == 0
+
+
 def test_another_choice_of_spoke_0_is_undone(tmp_path: Path) -> None:
     grid = true_points().reshape(N_ROWS, N_FRAMES, 24, 7, 2)
     result = evaluate(tmp_path, np.roll(grid, 5, axis=2).reshape(true_points().shape))
@@ -216,6 +230,16 @@ def test_boxes_and_calibration_are_compared_where_both_files_have_them(tmp_path:
     text = console.export_text()
     assert "Box IoU: mean 0.444, median 0.333, worst 0.000, below 0.5 in 66.7 % of 3" in text
     assert f"{100 * (result.within_one_sigma or 0):.1f} % of coordinates within one sigma" in text
+
+
+def test_stated_uncertainty_is_compared_in_mm_where_pixels_are_not_square(tmp_path: Path) -> None:
+    """Pixels of 1 x 2.5 mm: the same error in mm along both axes, stated in pixels of the same area."""
+    rng = np.random.default_rng(2)
+    errors_mm = rng.normal(0, 0.5, true_points().shape)
+    sigma_px = np.full(true_points().shape[:-1], 0.5 / np.sqrt(2.5))
+    truth = {"px_spaces": np.full(N_ROWS, 2.5), "px_spaces_column": np.full(N_ROWS, 1.0)}
+    result = evaluate(tmp_path, true_points() + errors_mm / [1.0, 2.5], truth, landmark_sigma=sigma_px)
+    assert result.normalized_error_rms == pytest.approx(1.0, abs=0.03)
 
 
 def test_json_is_strict_and_carries_units(tmp_path: Path) -> None:

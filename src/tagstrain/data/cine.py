@@ -99,3 +99,8 @@ class TaggedCine:
     def spacing_xy_mm(self) -> NDArray[np.float64]:
         """Pixel spacing [mm] in the order of points, ``(x, y)``."""
         return np.array([self.pixel_spacing.column_mm, self.pixel_spacing.row_mm])
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a square as large as a pixel [mm]: the pixel in which standard deviations of points are stated."""
+        return float(np.sqrt(self.pixel_spacing.column_mm * self.pixel_spacing.row_mm))

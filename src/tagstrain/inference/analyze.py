@@ -295,6 +295,11 @@ def _warnings(
         yield f"The box {_shown(config.box)} was given by the user, in place of the localizer's"
     if strain.es_frame == strain.ed_frame:
         yield "No circumferential shortening was measured: ES falls on the ED frame"
+    elif strain.es_frame < strain.ed_frame:
+        yield (
+            f"The wall is shortest in frame {strain.es_frame}, before ED (frame {strain.ed_frame}): peaks, times and "
+            "rates of the mechanics count from ED on and do not see that contraction"
+        )
     elif strain.circumferential_midwall.min() > -HARDLY_ANY_STRAIN:
         yield f"Hardly any circumferential shortening was measured: less than {100 * HARDLY_ANY_STRAIN:g} %"
     odd = np.flatnonzero(odd_frames(cine.frames))
@@ -307,7 +312,7 @@ def _warnings(
     n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))
     if n_missing:
         yield f"{n_missing} of {points[..., 0].size} landmark positions are not known and left out of the means"
-    sigma_mm = landmarks.sigma_px.reshape(cine.n_frames, -1) * cine.spacing_xy_mm.mean()
+    sigma_mm = landmarks.sigma_px.reshape(cine.n_frames, -1) * cine.pixel_mm
     stated = np.isfinite(sigma_mm).any(axis=1, keepdims=True)
     spread_mm = np.nanmedian(np.where(stated, sigma_mm, 0), axis=1)
     unsure = np.flatnonzero(spread_mm > UNSURE_MM)

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.errors import TagsNotFoundError
 from tagstrain.geometry import CropTransform
-from tagstrain.geometry.tag_spectrum import measure_tags
+from tagstrain.geometry.tag_spectrum import TagPattern, measure_tags
 from tagstrain.inference.harmonic_phase import HarmonicFilter, relative_contrast, unwrap_phase
 from tagstrain.inference.motion_fit import LocalPolynomialFit, MotionModel, tissue_around
 
@@ -128,15 +128,12 @@ class _PhaseField:
         low, high = points_px.min(axis=0), points_px.max(axis=0)
         center = (low + high) / 2
         side_mm = float(((high - low) * spacing_xy_mm).max()) + 2 * config.margin_mm
-        self.pattern = measure_tags(
-            cine.frames[:N_FRAMES_WITH_STRONG_TAGS], spacing_xy_mm, center, max(side_mm / 2, 35.0)
-        )
-
+        self.pattern = _strongest_tags(cine, center, max(side_mm / 2, 35.0))
         n_nodes = int(np.ceil(side_mm / config.pixel_mm / NODE_STEP_PX)) + 1
         size = (n_nodes - 1) * NODE_STEP_PX + 1
         spacing = (float(spacing_xy_mm[0]), float(spacing_xy_mm[1]))
         self.crop = CropTransform((float(center[0]), float(center[1])), size * config.pixel_mm, size, spacing)
-        self.image_pixel_mm = float(np.sqrt(np.prod(spacing)))
+        self.image_pixel_mm = cine.pixel_mm
         frequencies_px = self.pattern.frequencies_xy * config.pixel_mm
         self.from_periods = np.linalg.pinv(frequencies_px)
         period_px = float(1 / np.linalg.norm(frequencies_px, axis=1).mean())
@@ -284,6 +281,22 @@ class _PhaseField:
         variance_mm2 = ((SIGMA_SCALE * deviation * spacing_mm[:, None]) ** 2 + SIGMA_FLOOR_MM**2).sum(axis=0)
         variance_mm2 += UNSEEN_SIGMA_MM**2 * (2 - len(spacing_mm))
         return np.asarray(np.sqrt(variance_mm2 / 2) / self.image_pixel_mm)
+
+
+def _strongest_tags(cine: TaggedCine, center_px: NDArray[np.floating], radius_mm: float) -> TagPattern:
+    """Tags of the first frames or of those around ED, whichever show them better: a cine may begin with faded tags, and
+    may be followed back from where they have faded."""
+    by_distance = np.argsort(np.abs(np.arange(cine.n_frames) - cine.ed_frame), kind="stable")
+    choices = [np.arange(cine.n_frames)[:N_FRAMES_WITH_STRONG_TAGS], by_distance[:N_FRAMES_WITH_STRONG_TAGS]]
+    found = []
+    for frames in choices[: 1 if cine.ed_frame == 0 else 2]:
+        try:
+            found.append(measure_tags(cine.frames[frames], cine.spacing_xy_mm, center_px, radius_mm))
+        except TagsNotFoundError as error:
+            missing = error
+    if not found:
+        raise missing
+    return max(found, key=lambda pattern: pattern.directions[0].strength)
 
 
 def _at_nodes(images: NDArray[Scalar]) -> NDArray[Scalar]:

@@ -79,7 +79,7 @@ class RnnCnn:
         mean = displacement.mean(axis=0).reshape(len(frames), N_LANDMARKS, 2)
         spread = displacement.std(axis=0).mean(axis=-1).reshape(len(frames), N_LANDMARKS)
         at_points = carry_to_points(anchors, np.concatenate([mean, spread[..., None]], axis=-1), points_px)
-        floor_px = SIGMA_FLOOR_MM / float(cine.spacing_xy_mm.mean())
+        floor_px = SIGMA_FLOOR_MM / cine.pixel_mm
         sigma = SIGMA_SCALE * np.hypot(np.maximum(at_points[..., 2], 0), floor_px)
         sigma[0] = 0.0
         return points_px + at_points[..., :2], sigma

@@ -73,6 +73,8 @@ def followed_slice(result: SliceResult, placer: Placer) -> FollowedSlice | Slice
         return SliceFailure(result.cine.name, "has no frame after ED")
     cine = _cut_to(result.cine, kept)
     points_px, sigma_px = result.landmarks.points_px[kept], result.landmarks.sigma_px[kept]
+    if not np.isfinite(points_px).all():
+        return SliceFailure(result.cine.name, "part of the wall lies outside the image")
     tracks = _checked_by_phase(cine, LandmarkTracks(points_px, sigma_px))
     wall_px = agreed_wall(cine, points_px[0], placer)
     cut, origin_xy = _around_heart(cine, points_px)
@@ -131,9 +133,8 @@ def _checked_by_phase(cine: TaggedCine, tracks: LandmarkTracks) -> LandmarkTrack
         by_phase = HarpTracker().track(cine, points_px[0].reshape(-1, 2))
     except TagsNotFoundError:
         return tracks
-    pixel_mm = np.sqrt(np.prod(cine.spacing_xy_mm))
     off_px = by_phase.points_px.reshape(points_px.shape) - points_px
-    seen = by_phase.sigma_px.reshape(points_px.shape[:-1]) * pixel_mm < PHASE_AGREEMENT_MM
+    seen = by_phase.sigma_px.reshape(points_px.shape[:-1]) * cine.pixel_mm < PHASE_AGREEMENT_MM
     agree = seen & (np.linalg.norm(off_px * cine.spacing_xy_mm, axis=-1) < PHASE_AGREEMENT_MM)
     apart_px = np.where(seen, np.linalg.norm(off_px, axis=-1), 0.0)
     return replace(

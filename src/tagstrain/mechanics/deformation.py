@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.mechanics.heart_frame import heart_frame, ring_motion
+from tagstrain.mechanics.heart_frame import MIN_RING_LANDMARKS, heart_frame, ring_motion
 from tagstrain.mechanics.strain import mean_known
 
 RING_REACH = 2
@@ -81,7 +81,7 @@ def _spoke_tangents(
     landmarks_mm: NDArray[np.float64], ed_frame: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Derivative of place along the spokes, now and at ED, by the rings' radius at ED; ``(time, spoke, ring, 2)``."""
-    frame, rings = heart_frame(landmarks_mm, ed_frame), ring_motion(landmarks_mm, ed_frame)
+    frame, rings = heart_frame(landmarks_mm, ed_frame), ring_motion(_on_whole_spokes(landmarks_mm), ed_frame)
     radius_ed = mean_known(frame.ed_radius_mm, axis=0)
     radius = rings.stretch * radius_ed
     thickening = _profile_slopes(radius**2, radius_ed**2) * radius_ed / radius  # d(r) / d(R)
@@ -93,6 +93,19 @@ def _spoke_tangents(
     # At ED over the same landmarks as now, so that both lines have the same bias.
     ed_as_known = np.where(np.isfinite(landmarks_mm), landmarks_mm[ed_frame], np.nan)
     return _turned(line, rings.rotation_rad[:, None]) + slip, _line_tangents(ed_as_known, radius_ed)
+
+
+def _on_whole_spokes(landmarks_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The landmarks of the spokes that are known from one side of the wall to the other, frame by frame.
+
+    Rings with gaps in different places would not move alike where the ventricle as a whole moves alike. Rings of which
+    next to nothing is known break no spoke; where too few whole spokes are left, all landmarks stay.
+    """
+    is_known = np.isfinite(landmarks_mm).all(axis=-1)
+    is_ring_known = is_known.sum(axis=1, keepdims=True) >= MIN_RING_LANDMARKS
+    is_whole = (is_known | ~is_ring_known).all(axis=2, keepdims=True)
+    is_whole |= is_whole.sum(axis=1, keepdims=True) < MIN_RING_LANDMARKS
+    return np.where(is_whole[..., None], landmarks_mm, np.nan)
 
 
 def _line_tangents(points_mm: NDArray[np.float64], radius_mm: NDArray[np.float64]) -> NDArray[np.float64]:

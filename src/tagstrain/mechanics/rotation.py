@@ -47,6 +47,7 @@ def twist_between(
     frame_times_ms: NDArray[np.floating],
     distance_mm: float | None,
     epicardial_radius_mm: tuple[float, float],
+    ed_ms: float = -np.inf,
 ) -> Twist:
     """Twist and torsion from the rotation of two slices.
 
@@ -60,6 +61,8 @@ def twist_between(
         Distance between the slices along the long axis; None where not known.
     epicardial_radius_mm
         Mean epicardial radius at ED of the basal and of the apical slice, for the shear angle.
+    ed_ms
+        End-diastole, from which on the peak is looked for, as that of strain is.
 
     References
     ----------
@@ -71,8 +74,8 @@ def twist_between(
     per_mm = twist_deg / known_distance_mm
     curve = smooth_curve(twist_deg, frame_times_ms)
     peak_deg = time_ms = untwist = np.nan
-    if curve is not None:
-        peak = int(np.argmax(curve.values))
+    if curve is not None and curve.times_ms[-1] >= ed_ms:
+        peak = int(np.argmax(np.where(curve.times_ms >= ed_ms, curve.values, -np.inf)))
         peak_deg, time_ms = float(curve.values[peak]), float(curve.times_ms[peak])
         fastest = peak + int(np.argmin(curve.rates_per_s[peak:]))
         untwist = float(curve.rates_per_s[fastest]) if fastest < len(curve.times_ms) - 1 else np.nan

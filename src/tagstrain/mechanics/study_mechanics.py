@@ -74,7 +74,7 @@ def study_mechanics(motions: Sequence[SliceMotion]) -> StudyMechanics:
     radial = _ventricle_curves(
         deformations, [slice_.radial for slice_ in deformations], times_ms, phases, is_shortening=False
     )
-    twist, twist_missing = _twist(deformations, times_ms)
+    twist, twist_missing = _twist(deformations, times_ms, phases)
     return StudyMechanics(
         slices=tuple(measure_slice(deformation, phases.es_ms) for deformation in deformations),
         frame_times_ms=times_ms,
@@ -150,7 +150,9 @@ def _mean_of_slices(
     return mean_known(np.stack(on_common_times), axis=0)
 
 
-def _twist(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float64]) -> tuple[Twist | None, str]:
+def _twist(
+    deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float64], phases: CardiacPhases
+) -> tuple[Twist | None, str]:
     """Twist between the first basal and the last apical slice, or why there is none."""
     basal = next((slice_ for slice_ in deformations if slice_.motion.level == "basal"), None)
     apical = next((slice_ for slice_ in reversed(deformations) if slice_.motion.level == "apical"), None)
@@ -165,6 +167,7 @@ def _twist(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float6
         times_ms,
         distance_mm,
         (basal.epicardial_radius_mm, apical.epicardial_radius_mm),
+        phases.ed_ms,
     )
     return twist, ""
 

@@ -32,10 +32,10 @@ class CardiacPhases:
 
     @property
     def diastole_ms(self) -> float | None:
-        """Length of diastole; None where the RR interval is not known or no longer than systole."""
-        if self.rr_interval_ms is None or self.rr_interval_ms <= self.es_ms:
+        """From end-systole to the next ED; None where the RR interval is not known or no longer than systole."""
+        if self.rr_interval_ms is None or self.rr_interval_ms <= self.es_ms - self.ed_ms:
             return None
-        return self.rr_interval_ms - self.es_ms
+        return self.ed_ms + self.rr_interval_ms - self.es_ms
 
 
 class DiastolicRecovery(NamedTuple):
@@ -70,7 +70,7 @@ class CurveMeasures:
     time_to_peak_of_rr: float = np.nan
     """Fraction of the RR interval; NaN where that is not known."""
     peak_systolic: float = np.nan
-    """Between ED and end-systole."""
+    """Between ED and end-systole; NaN where the ventricle is shortest at ED, so that there is no systole to be seen."""
     end_systolic: float = np.nan
     post_systolic: float = np.nan
     """Peak after end-systole."""
@@ -78,7 +78,7 @@ class CurveMeasures:
     """``(peak - end_systolic) / peak`` where the peak comes after end-systole, 0 where it does not; NaN where the peak
     has no time."""
     systolic_rate_per_s: float = np.nan
-    """Fastest deformation between ED and end-systole."""
+    """Fastest deformation between ED and end-systole; NaN as `peak_systolic`."""
     early_diastolic_rate_per_s: float = np.nan
     """Fastest return in the first half of diastole, NaN where the cine ends before the return slows down or where a
     late segment does not return by then."""
@@ -133,7 +133,7 @@ def measure_curve(curve: SmoothCurve | None, phases: CardiacPhases, is_shortenin
         return CurveMeasures()
     sign = -1.0 if is_shortening else 1.0
     times, deformation, rate = curve.times_ms, sign * curve.values, sign * curve.rates_per_s
-    is_systole = (times >= phases.ed_ms) & (times <= phases.es_ms)
+    is_systole = (times >= phases.ed_ms) & (times <= phases.es_ms) & (phases.es_ms > phases.ed_ms)
     is_after = times > phases.es_ms
     is_from_ed = times >= phases.ed_ms
     peak = _highest(deformation, is_from_ed)

@@ -1,4 +1,4 @@
-"""What a second way of measuring a slice says: followed backwards from the last frame, or placed by half of the frames.
+"""What a second way of measuring a slice says: followed back from the end, or placed by half of the frames.
 
 A tracker that can hurry (`quick_variant`) does so on the way back: that ranks errors as well as one without haste.
 """
@@ -36,10 +36,11 @@ class Agreement(NamedTuple):
 
 
 def track_back(result: SliceResult, tracker: Tracker) -> LandmarkTracks | None:
-    """Follow the landmarks of the last frame backwards; None where the tracker gives up."""
+    """Follow the landmarks from the end of the cine further from ED back; None where the tracker gives up."""
     last = result.cine.n_frames - 1
-    cine = replace(result.cine, ed_frame=last)
-    points_px = result.landmarks.to_points().points_px[last]
+    end = last if result.landmarks.ed_frame <= last / 2 else 0
+    cine = replace(result.cine, ed_frame=end)
+    points_px = result.landmarks.to_points().points_px[end]
     try:
         tracks = quick_variant(tracker).track(cine, points_px)
     except TagstrainError:
@@ -117,7 +118,7 @@ def view_distance_mm(result: SliceResult) -> float:
 
 
 def closure_mm(result: SliceResult, backward: LandmarkTracks | None) -> float:
-    """How far the landmarks miss their ED places when they are followed to the last frame and back, RMS."""
+    """How far the landmarks miss their ED places when they are followed to the end further from ED and back, RMS."""
     if backward is None:
         return float("nan")
     ed = result.landmarks.ed_frame

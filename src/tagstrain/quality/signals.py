@@ -143,7 +143,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         visibility_rise=float(rises.max()),
         visibility_rise_frame=int(rises.argmax()),
         tags_end_ms=float(times_ms[tags.end_frame - 1]) if tags.end_frame else float("nan"),
-        sigma_mm=rms_known(landmarks.sigma_px) * float(cine.spacing_xy_mm.mean()),
+        sigma_mm=rms_known(landmarks.sigma_px) * cine.pixel_mm,
         view_distance_mm=view_distance_mm(result),
         view_strain_difference=by_view.circumferential,
         view_regional_difference=by_view.regional,

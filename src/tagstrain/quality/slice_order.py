@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -39,14 +40,21 @@ class SliceOrder:
 
     _seen: dict[SliceLevel, list[LevelEvidence]] = field(default_factory=dict)
     _normals: list[NDArray[np.float64]] = field(default_factory=list)
+    _side: NDArray[np.float64] | None = None
+    """Normal of the first slice that has one: turns are told as seen along it."""
 
     def add(self, result: SliceResult) -> None:
         """Take in a slice; one whose epicardium is not known at ED and ES tells nothing."""
         evidence = level_evidence(result)
+        normal = None if result.cine.affine is None else slice_normal(result.cine.affine)
+        if evidence is not None and normal is not None:
+            self._side = normal if self._side is None else self._side
+            # Stored from the other side, the same turn is seen the other way round.
+            evidence = evidence._replace(rotation_deg=math.copysign(1, normal @ self._side) * evidence.rotation_deg)
         if evidence is not None:
             self._seen.setdefault(result.cine.level, []).append(evidence)
-        if result.cine.level in LEVELS and result.cine.affine is not None:
-            self._normals.append(slice_normal(result.cine.affine))
+        if result.cine.level in LEVELS and normal is not None:
+            self._normals.append(normal)
 
     def doubts(self) -> Iterator[str]:
         """What does not fit the order of the levels or the idea of parallel planes, in words."""

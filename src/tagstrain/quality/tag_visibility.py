@@ -62,7 +62,7 @@ def tag_visibility(cine: TaggedCine, landmarks: LandmarkTracks) -> TagVisibility
         pattern = measure_tags(strongest, spacing_xy_mm, center_px, reach_mm)
     except TagsNotFoundError:
         return TagVisibility(0, np.zeros(cine.n_frames), 0, 0.0)
-    spacing_px = float(np.mean([d.tag_spacing_mm for d in pattern.directions]) / np.sqrt(np.prod(spacing_xy_mm)))
+    spacing_px = float(np.mean([d.tag_spacing_mm for d in pattern.directions]) / cine.pixel_mm)
     contrast = relative_contrast(cine.frames, CONTRAST_WINDOW * spacing_px)
     values = np.stack([_sampled(image, points) for image, points in zip(contrast, points_px, strict=True)])
     waves = np.exp(-2j * np.pi * ed_mm @ pattern.frequencies_xy.T)

@@ -171,7 +171,8 @@ class _Tally:
         if truth.box is not None and prediction.box is not None:
             self._ious.append(truth.box.iou(prediction.box))
         if prediction.sigma_px is not None:
-            self._calibration.add(predicted_px - true_px, prediction.sigma_px[:n_frames])
+            pixel_mm = np.sqrt(np.prod(spacing_xy_mm))
+            self._calibration.add(predicted_mm - true_mm, prediction.sigma_px[:n_frames] * pixel_mm)
         if self._n_points == N_SPOKES * N_RINGS:
             grid = (n_frames, N_SPOKES, N_RINGS, 2)
             self._add_grid(predicted_mm.reshape(grid), true_mm.reshape(grid), ed_frame, truth.es_frame)
@@ -183,9 +184,13 @@ class _Tally:
         predicted_ed, true_ed = predicted_mm[ed_frame], true_mm[ed_frame]
         shift = best_spoke_rotation(predicted_ed, true_ed).n_spokes
         self._rotated.add(end_point_errors(np.roll(predicted_ed, -shift, axis=0), true_ed))
-        true, predicted = _grid_curves(true_mm, ed_frame), _grid_curves(predicted_mm, ed_frame)
+        true = _grid_curves(true_mm, ed_frame)
         if es_frame is None and np.count_nonzero(~np.isnan(true["circumferential_mean"])) > 1:
             es_frame = end_systolic_frame(true["circumferential_mean"][:, None])
+        # Means over the same landmarks, or a perfect prediction of a part of them would be wrong.
+        is_known = (np.isfinite(true_mm) & np.isfinite(predicted_mm)).all(axis=-1, keepdims=True)
+        true = _grid_curves(np.where(is_known, true_mm, np.nan), ed_frame)
+        predicted = _grid_curves(np.where(is_known, predicted_mm, np.nan), ed_frame)
         for name, shortens in _SHORTENS.items():
             if es_frame is not None:
                 self._end_systolic[name].append(float(predicted[name][es_frame] - true[name][es_frame]))
