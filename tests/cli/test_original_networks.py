@@ -108,6 +108,17 @@ def test_a_row_without_a_ventricle_has_failed(tmp_path: Path, capsys: pytest.Cap
     assert "in.h5, row_00000: No left ventricle found" in capsys.readouterr().err
 
 
+def test_a_pixel_spacing_that_the_file_lacks_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_rows(tmp_path / "in.h5", np.ones((1, 3, 256, 256), np.float32))
+    with h5py.File(path, "a") as file:
+        del file["px_spaces"]
+    assert predict("localizer", path, tmp_path / "out.h5") == 2
+    assert "Give it with --pixel-spacing-mm" in capsys.readouterr().err
+    assert predict("localizer", path, tmp_path / "out.h5", "--pixel-spacing-mm", "1.3671875", "1.3671875") == 3
+    assert "No left ventricle found" in capsys.readouterr().err
+    assert predict("rnncnn", path, tmp_path / "out.h5", "--pixel-spacing-mm", "1.4", "1.4") == 1
+
+
 @pytest.mark.parametrize("network", ["localizer", "rnncnn"])
 def test_batch_statistics_are_for_the_predecessors_localizer(
     tmp_path: Path, network: str, capsys: pytest.CaptureFixture[str]

@@ -8,10 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline_fakes import FakeTracker, make_cine, scale_at
 from tagstrain.cli.main import run
-from tagstrain.data import Box
+from tagstrain.data import Box, PointTracks, TaggedCine
 from tagstrain.inference.models import Models
 
 N_FRAMES = 6
@@ -172,11 +173,119 @@ def test_the_box_of_landmarks_has_the_predecessors_margin_and_stays_in_the_image
     assert Box.around(points).within(64, 32) == pytest.approx((4, 8, 32, 64))
 
 
-def test_weights_of_a_placer_are_refused_where_nothing_is_placed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("option", ["--placer-weights", "--localizer-weights"])
+def test_weights_are_refused_where_nothing_is_placed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
-    weights = tmp_path / "placer.safetensors"
+    weights = tmp_path / "weights.safetensors"
     weights.touch()
     given = ["track", str(tmp_path / "a.h5"), "-o", str(tmp_path / "p.h5"), "--given-ed"]
-    assert run([*given, "--placer-weights", str(weights)]) == 1
-    assert "places nothing with --given-ed" in capsys.readouterr().err
+    assert run([*given, option, str(weights)]) == 1
+    assert "has no use with --given-ed" in capsys.readouterr().err
+
+
+def test_no_command_replaces_what_it_reads(truth: Path, tmp_path: Path) -> None:
+    pred = tmp_path / "pred.h5"
+    run(["track", str(truth), "-o", str(pred), "--given-ed", "--quiet"])
+    link = tmp_path / "link.h5"
+    link.symlink_to(truth)
+    before = [truth.read_bytes(), pred.read_bytes()]
+    for output in (truth, pred, link):
+        assert run(["evaluate", str(truth), str(pred), "--json", str(output)]) == 1
+    for output in (truth, link):
+        assert run(["predict", "localizer", str(truth), "-o", str(output), "--overwrite", "--device", "cpu"]) == 1
+    assert [truth.read_bytes(), pred.read_bytes()] == before
+
+
+def test_what_is_stored_once_holds_for_all_rows(truth: Path, tmp_path: Path) -> None:
+    each, once = tmp_path / "each.h5", tmp_path / "once.h5"
+    times_ms = 33.0 * np.arange(N_FRAMES)
+    with h5py.File(truth, "a") as file:
+        file["frame_times_ms"], file["bbox_corners"] = (
+            np.tile(times_ms, (3, 1)),
+            np.tile([1.0, 2.0, 40.0, 41.0], (3, 1)),
+        )
+    run(["track", str(truth), "-o", str(each), "--given-ed"])
+    with h5py.File(truth, "a") as file:
+        for name in ("px_spaces", "ed_frame_idx", "es_frame_idx", "frame_times_ms", "bbox_corners"):
+            value = file[name][0]
+            del file[name]
+            file[name] = [value] if name == "es_frame_idx" else value
+    assert run(["track", str(truth), "-o", str(once), "--given-ed"]) == 3  # the row without points, as before
+    assert run(["evaluate", str(truth), str(once)]) == 0
+    with h5py.File(each) as expected, h5py.File(once) as found:
+        assert set(expected) == set(found)
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_a_row_that_fails_keeps_what_the_file_says_of_it(truth: Path, tmp_path: Path) -> None:
+    pred = tmp_path / "pred.h5"
+    with h5py.File(truth, "a") as file:
+        file["n_frames"], file["bbox_corners"] = [6, 4, 5], np.tile([1.0, 2.0, 40.0, 41.0], (3, 1))
+        file["ed_frame_idx"][:] = 1
+        file["landmark_coords"][2] = np.nan
+    assert run(["track", str(truth), "-o", str(pred), "--given-ed", "--quiet"]) == 3
+    with h5py.File(pred) as file:
+        np.testing.assert_array_equal(file["quality_failed"], [0, 0, 1])
+        np.testing.assert_array_equal(file["n_frames"], [6, 4, 5])
+        np.testing.assert_array_equal(file["ed_frame_idx"], 1)
+        np.testing.assert_array_equal(file["es_frame_idx"], 3)
+        np.testing.assert_array_equal(file["px_spaces"], 1.5)
+        np.testing.assert_array_equal(file["bbox_corners"], np.tile([1, 2, 40, 41], (3, 1)))
+        assert np.isnan(file["landmark_coords"][2]).all()
+
+
+@pytest.mark.parametrize("seen", ["nothing", "one frame", "all but ED"])
+def test_blank_images_are_not_tracked(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seen: str
+) -> None:
+    blank = {"nothing": slice(None), "one frame": slice(1, None), "all but ED": slice(0, 1)}[seen]
+    with h5py.File(truth, "a") as file:
+        file["image_seqs"][1, blank] = 37
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed", "--quiet"]) == 3
+    assert "row_00001: The images are blank around the points" in capsys.readouterr().err
+    with h5py.File(tmp_path / "pred.h5") as file:
+        np.testing.assert_array_equal(file["quality_failed"], [0, 1, 1])
+
+
+def test_an_end_systole_that_no_row_has_does_not_stop_the_file(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(truth, "a") as file:
+        del file["es_frame_idx"]
+        file["es_frame_idx"] = np.array([3, 2**64 - 1, 3], np.uint64)
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3
+    assert "row_00001: es_frame_idx is 18446744073709551616 of 6 frames" in capsys.readouterr().err
+    with h5py.File(tmp_path / "pred.h5") as file:
+        np.testing.assert_array_equal(file["es_frame_idx"], [3, -1, 3])
+        np.testing.assert_array_equal(file["quality_failed"], [0, 0, 1])
+
+
+def test_assumptions_are_told_once(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"])
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert told.startswith("Warning: truth.h5, row_00000 and 2 more: ")
+    assert "40 ms" in told
+
+
+def test_points_that_are_not_followed_are_told_and_out_of_the_box(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Near(FakeTracker):
+        def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+            is_far = np.abs(ed_points_px).max(axis=1) > 1000
+            return super().track(cine, np.where(is_far[:, None], np.nan, ed_points_px))
+
+    monkeypatch.setattr("tagstrain.cli.track.load_tracker", lambda *arguments: Near())
+    with h5py.File(truth, "a") as file:
+        file["landmark_coords"][0, 0, :, 3] = 5000, 20
+        file["landmark_coords"][1, 0, :, 3] = 40, np.nan
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3
+    assert "row_00000: 1 of 5 points lie outside of the image and are not followed" in capsys.readouterr().err
+    with h5py.File(tmp_path / "pred.h5") as file:
+        np.testing.assert_allclose(file["bbox_corners"][:2], [(4, 6.6, 36, 35.4)] * 2, atol=1e-9)
+
+
+def test_a_box_beside_the_image_has_no_negative_size() -> None:
+    assert Box(-9.0, 5.0, -2.0, 9.0).within(20, 20) == (0, 5, 0, 9)

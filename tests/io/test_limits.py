@@ -18,6 +18,7 @@ from io_examples import example_cine, write_nifti, write_study, zip_folder
 
 from tagstrain.errors import InputError
 from tagstrain.io import read_study
+from tagstrain.io.limits import MAX_RATIO
 
 
 def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
@@ -113,6 +114,16 @@ def test_hdf5_that_announces_what_it_does_not_store_is_refused(
         file["px_spaces"] = [1.4]
     with pytest.raises(InputError, match=message):
         read_study(tmp_path / "a.h5")
+
+
+def test_hdf5_whose_padding_was_compressed_is_read(tmp_path: Path) -> None:
+    frames = np.zeros((1, 60, 128, 128))
+    frames[0, :20, 60:64, 60:64] = np.random.default_rng(0).uniform(size=(20, 4, 4))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        images = file.create_dataset("image_seqs", data=frames, chunks=(1, 60, 128, 128), compression="gzip")
+        assert images.nbytes > MAX_RATIO * images.id.get_storage_size()
+        file["px_spaces"], file["n_frames"] = [1.4], [20]
+    np.testing.assert_array_equal(read_study(tmp_path / "a.h5").slices[0].load().frames, frames[0, :20].astype("f4"))
 
 
 def test_a_small_column_of_a_row_file_may_not_be_large_either(tmp_path: Path) -> None:

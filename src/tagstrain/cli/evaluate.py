@@ -24,12 +24,14 @@ def evaluate(
 
     from rich.console import Console
 
-    from tagstrain.io import atomic_file
+    from tagstrain.io.atomic import atomic_file, disk_told, keep_inputs
     from tagstrain.report.evaluation import evaluate_files
     from tagstrain.report.evaluation_table import print_evaluation
 
+    if json_file is not None:
+        keep_inputs(json_file, truth, predictions)
     evaluation = evaluate_files(truth, predictions)
     print_evaluation(evaluation, Console())
     if json_file is not None:
-        with atomic_file(json_file, overwrite=True) as temporary:
+        with atomic_file(json_file, overwrite=True) as temporary, disk_told(json_file):
             temporary.write_text(json.dumps(evaluation.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")

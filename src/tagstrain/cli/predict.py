@@ -10,7 +10,7 @@ import typer
 
 from tagstrain.cli.exits import ExitCode, finish, options_not_input
 from tagstrain.cli.messages import print_error
-from tagstrain.cli.options import WeightsOption
+from tagstrain.cli.options import PixelSpacingOption, WeightsOption
 from tagstrain.inference.models import Device
 
 
@@ -47,6 +47,7 @@ def predict(
         int,
         typer.Option(min=1, help="Rows per batch of the predecessor's localizer; other networks take rows one by one."),
     ] = 20,
+    pixel_spacing_mm: PixelSpacingOption = None,
     device: Annotated[
         Device, typer.Option(help="Where the network runs; auto takes a GPU if there is one.")
     ] = Device.AUTO,
@@ -59,9 +60,13 @@ def predict(
     """
     if network is Network.RNNCNN and batch_statistics is not None:
         raise typer.BadParameter("rnncnn has no batch normalization", param_hint="--batch-statistics")
+    if network is Network.RNNCNN and pixel_spacing_mm is not None:
+        raise typer.BadParameter("rnncnn reads crops, whatever size their pixels have", param_hint="--pixel-spacing-mm")
     from tagstrain.inference.predict import predict_localizer, predict_rnncnn
+    from tagstrain.io.atomic import keep_inputs
     from tagstrain.networks.weights import stored_settings
 
+    keep_inputs(output, input_file)
     with options_not_input():
         stored_settings(network.value, weights)
 
@@ -72,7 +77,7 @@ def predict(
         if batch_statistics is not None:
             statistics = "original" if batch_statistics is BatchStatisticsName.ORIGINAL else "moving"
         n_rows, failures = predict_localizer(
-            input_file, output, weights, device.value, overwrite, statistics, batch_size
+            input_file, output, weights, device.value, overwrite, statistics, batch_size, pixel_spacing_mm
         )
     for failure in failures:
         print_error(f"{input_file.name}, {failure.name}: {failure.reason}")

@@ -10,14 +10,14 @@ import typer
 
 from tagstrain.cli.analysis_run import progress_bar
 from tagstrain.cli.exits import ExitCode, finish, options_not_input
-from tagstrain.cli.messages import print_error
+from tagstrain.cli.messages import print_error, print_warning
 from tagstrain.cli.options import PixelSpacingOption, PreprocessingOption, WeightsOption
 from tagstrain.data import SliceResult
-from tagstrain.errors import OutputError
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, Models, TrackerName, load_models, load_tracker
 from tagstrain.inference.track_rows import TrackedRow, row_shape, track_given_rows, track_placed_rows
 from tagstrain.io import LandmarkFileWriter
+from tagstrain.io.atomic import keep_inputs
 from tagstrain.quality import Grade, assess
 
 GRADE_NUMBERS = {Grade.GOOD: 2.0, Grade.USABLE: 1.0, Grade.UNGRADED: np.nan, Grade.REJECT: 0.0}
@@ -52,12 +52,13 @@ def track(
     Rows that fail are NaN and have quality_failed = 1. Where landmarks were placed, quality_grade is 2 for good, 1 for
     usable, 0 for slices to be rejected, and NaN for those that cannot be graded.
     """
-    if output.exists() and input_file.exists() and output.samefile(input_file):
-        raise OutputError(f"{output}: is the input itself. Choose another output")
-    if given_ed and placer_weights is not None:
-        raise typer.BadParameter("places nothing with --given-ed; leave one of them out", param_hint="--placer-weights")
+    keep_inputs(output, input_file)
+    for name, weights in (("--placer-weights", placer_weights), ("--localizer-weights", localizer_weights)):
+        if given_ed and weights is not None:
+            raise typer.BadParameter("has no use with --given-ed; leave one of them out", param_hint=name)
     n_frames, n_points = row_shape(input_file, given_ed)
     n_rows = n_failed = 0
+    warned: dict[str, list[str]] = {}
     models: Models | None = None
     with LandmarkFileWriter(output, n_frames, overwrite) as writer, progress_bar(quiet) as progress:
         if given_ed:
@@ -74,6 +75,8 @@ def track(
         for row in rows:
             _write(writer, row, n_points, models)
             n_rows += 1
+            for warning in row.warnings:
+                warned.setdefault(warning, []).append(row.name)
             if row.failure is not None:
                 n_failed += 1
                 name = input_file.name
@@ -81,6 +84,9 @@ def track(
                 print_error(f"{name}, {row.name}: {reason}")
             progress.advance(task)
     if not quiet:
+        for warning, names in warned.items():
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            print_warning(f"{input_file.name}, {names[0]}{others}: {warning}")
         typer.echo(f"{output}: {n_rows - n_failed} of {n_rows} rows tracked, {n_points} points each")
     finish(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
 
@@ -90,20 +96,18 @@ def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int, models: M
     quality = {"confidence": row.confidence, "failed": float(row.failure is not None)}
     if row.result is not None and models is not None:
         quality |= _quality_columns(row.result, models)
-    if row.tracks is None:
-        unknown = np.full((writer.n_frames, n_points, 2), np.nan)
-        writer.append(unknown, None, None, 0, sigma_px=unknown[..., 0], quality=quality)
-    else:
-        writer.append(
-            row.tracks.points_px,
-            row.box,
-            row.pixel_spacing,
-            row.ed_frame,
-            row.es_frame,
-            sigma_px=row.tracks.sigma_px,
-            quality=quality,
-            frame_times_ms=row.frame_times_ms,
-        )
+    n_frames = row.n_frames or writer.n_frames
+    unknown = np.full((n_frames, n_points, 2), np.nan)
+    writer.append(
+        unknown if row.tracks is None else row.tracks.points_px,
+        row.box,
+        row.pixel_spacing,
+        row.ed_frame,
+        row.es_frame,
+        sigma_px=unknown[..., 0] if row.tracks is None else row.tracks.sigma_px,
+        quality=quality,
+        frame_times_ms=row.frame_times_ms,
+    )
 
 
 def _quality_columns(result: SliceResult, models: Models) -> dict[str, float]:

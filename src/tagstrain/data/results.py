@@ -33,14 +33,21 @@ class Box(NamedTuple):
 
     @classmethod
     def around(cls, ed_points_px: NDArray[np.floating]) -> Box:
-        """Box that the predecessor's rule draws around ED points ``(point, 2)``; NaN points are left out."""
-        low, high = np.nanmin(ed_points_px, axis=0), np.nanmax(ed_points_px, axis=0)
+        """Box that the predecessor's rule draws around ED points ``(point, 2)``; unknown points are left out."""
+        known_px = ed_points_px[np.isfinite(ed_points_px).all(axis=1)]
+        low, high = known_px.min(axis=0), known_px.max(axis=0)
         margin = BOX_MARGIN * (high - low)
         return cls(*(low - margin).tolist(), *(high + margin).tolist())
 
     def within(self, n_rows: int, n_columns: int) -> Box:
         """The same box cut at the image's borders, 0 and the number of rows or columns, as the predecessor did."""
-        return Box(max(self.x1, 0.0), max(self.y1, 0.0), min(self.x2, float(n_columns)), min(self.y2, float(n_rows)))
+        high_x, high_y = float(n_columns), float(n_rows)
+        return Box(
+            min(max(self.x1, 0.0), high_x),
+            min(max(self.y1, 0.0), high_y),
+            min(max(self.x2, 0.0), high_x),
+            min(max(self.y2, 0.0), high_y),
+        )
 
     def iou(self, other: Box) -> float:
         """Intersection over union, 0 for boxes that do not meet or have no area."""

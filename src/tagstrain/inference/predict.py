@@ -53,6 +53,7 @@ def predict_localizer(
     overwrite: bool = False,
     batch_statistics: BatchStatistics | None = None,
     batch_size: int = ORIGINAL_BATCH_SIZE,
+    pixel_spacing_mm: tuple[float, float] | None = None,
 ) -> Predicted:
     """Write ``bbox_corners`` (n, 4) for every row of ``image_seqs`` and, with our localizer, ``quality_confidence``.
 
@@ -68,6 +69,9 @@ def predict_localizer(
         None for what the weights file says.
     batch_size
         Matters for ``"original"`` statistics alone.
+    pixel_spacing_mm
+        Distance between rows and between columns [mm], in place of what the file stores; networks of the predecessor
+        do not ask for it.
 
     Raises
     ------
@@ -86,12 +90,12 @@ def predict_localizer(
             "--batch-statistics is for localizers of the predecessor, which read frame 0 in raw grey levels; these "
             "weights are not. Leave it out, or give --weights that import-tf1 wrote."
         )
-    return _write(output, overwrite, _boxes(path, localizer))
+    return _write(output, overwrite, _boxes(path, localizer, pixel_spacing_mm))
 
 
-def _boxes(path: Path, localizer: ViewLocalizer) -> Iterator[_Row]:
+def _boxes(path: Path, localizer: ViewLocalizer, pixel_spacing_mm: tuple[float, float] | None) -> Iterator[_Row]:
     """Box and confidence of every row, by our localizer."""
-    for source in read_study(path).slices:
+    for source in read_study(path, pixel_spacing_mm).slices:
         corners, confidence, failure = np.full(4, np.nan), 0.0, None
         try:
             found = localizer.localize(source.load())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import Box, PixelSpacing, PointTracks, SliceResult
+from tagstrain.data import Box, PixelSpacing, PointTracks, SliceResult, TaggedCine
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, TagstrainError, TrackingError
 from tagstrain.inference.analyze import AnalysisConfig, analyze_slice
@@ -19,10 +19,13 @@ from tagstrain.io.hdf5 import IMAGE_AXES, read_hdf5_study
 from tagstrain.io.hdf5_layout import IMAGES, LANDMARKS, open_hdf5, require_dataset
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 
+SEEN_AROUND_MM = 10.0
+"""Reach around points that must show something, so that there is anything to follow."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrackedRow:
-    """Trajectories of one row, or why there are none."""
+    """Trajectories of one row, or why there are none, and what is known of it besides."""
 
     name: str
     tracks: PointTracks | None = None
@@ -32,8 +35,11 @@ class TrackedRow:
     pixel_spacing: PixelSpacing | None = None
     frame_times_ms: NDArray[np.float64] | None = None
     es_frame: int | None = None
-    ed_frame: int = 0
+    ed_frame: int | None = None
+    n_frames: int | None = None
     failure: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What had to be assumed, or was left out, in words."""
     result: SliceResult | None = None
     """All that was measured, where the landmarks were placed."""
 
@@ -70,24 +76,33 @@ def track_given_rows(
             path, f"{len(landmarks)} rows of landmarks for {len(study.slices)} of images", "Write one for each"
         )
     for index, source in enumerate(study.slices):
+        said = TrackedRow(source.name)
         try:
             row = landmarks.row(index)
+            said = _said(source.name, row)
             cine = source.load()
+            said = _shown(said, cine)
             ed_points_px = row.points_px[row.ed_frame]
             if not np.isfinite(ed_points_px).all(axis=-1).any():
                 raise TrackingError(_no_points_at_ed(row))
+            if _is_blank(cine, ed_points_px):
+                raise TrackingError("The images are blank around the points, so there is no motion to follow")
             tracks = tracker.track(cine, ed_points_px)
-            if not np.isfinite(tracks.points_px).any():
+            found = np.isfinite(tracks.points_px[row.ed_frame]).all(axis=-1)
+            if not found.any():
                 raise TrackingError(
                     f"No point of the ED frame ({row.ed_frame}) lies in the image or near it. Mend the landmarks"
                 )
         except TagstrainError as error:
-            yield TrackedRow(source.name, failure=str(error))
+            yield replace(said, failure=str(error))
             continue
-        rows, columns = cine.frames.shape[1:]
-        box = row.box or Box.around(ed_points_px).within(rows, columns)
-        yield TrackedRow(
-            source.name, tracks, box, np.nan, cine.pixel_spacing, cine.frame_times_ms, row.es_frame, cine.ed_frame
+        n_lost = int(np.count_nonzero(np.isfinite(ed_points_px).all(axis=-1) & ~found))
+        lost = f"{n_lost} of {len(found)} points lie outside of the image and are not followed"
+        yield replace(
+            said,
+            tracks=tracks,
+            box=row.box or Box.around(ed_points_px[found]).within(*cine.frames.shape[1:]),
+            warnings=(*said.warnings, *([lost] if n_lost else [])),
         )
 
 
@@ -105,23 +120,62 @@ def track_placed_rows(
         If the file is damaged.
     """
     for source in read_hdf5_study(path, pixel_spacing_mm).slices:
+        said = TrackedRow(source.name)
         try:
-            result = analyze_slice(source.load(), models, config)
+            cine = source.load()
+            said = _shown(said, cine)
+            result = analyze_slice(cine, models, config)
         except TagstrainError as error:
-            yield TrackedRow(source.name, failure=str(error))
+            yield replace(said, failure=str(error))
             continue
-        cine, localization = result.cine, result.localization
-        yield TrackedRow(
-            source.name,
-            result.landmarks.to_points(),
-            localization.box,
-            np.nan if localization.confidence is None else localization.confidence,
-            cine.pixel_spacing,
-            cine.frame_times_ms,
-            result.strain.es_frame,
-            cine.ed_frame,
+        localization = result.localization
+        yield replace(
+            said,
+            tracks=result.landmarks.to_points(),
+            box=localization.box,
+            confidence=np.nan if localization.confidence is None else localization.confidence,
+            es_frame=result.strain.es_frame,
             result=result,
         )
+
+
+def _said(name: str, row: LandmarkRow) -> TrackedRow:
+    """What the file says of a row, tracked or not."""
+    has_es = row.es_frame is not None and row.es_frame < row.n_frames
+    wrong_es = f"es_frame_idx is {row.es_frame} of {row.n_frames} frames: taken as not known"
+    return TrackedRow(
+        name,
+        box=row.box,
+        pixel_spacing=None if row.pixel_spacing_mm is None else PixelSpacing(*row.pixel_spacing_mm),
+        es_frame=row.es_frame if has_es else None,
+        ed_frame=row.ed_frame,
+        n_frames=row.n_frames,
+        warnings=() if has_es or row.es_frame is None else (wrong_es,),
+    )
+
+
+def _shown(said: TrackedRow, cine: TaggedCine) -> TrackedRow:
+    """What the images say of a row, too."""
+    return replace(
+        said,
+        pixel_spacing=cine.pixel_spacing,
+        frame_times_ms=cine.frame_times_ms,
+        ed_frame=cine.ed_frame,
+        n_frames=cine.n_frames,
+        warnings=(*cine.warnings, *said.warnings),
+    )
+
+
+def _is_blank(cine: TaggedCine, points_px: NDArray[np.floating]) -> bool:
+    """Whether the images around some points show nothing at ED, or in fewer than two frames."""
+    known_px = points_px[np.isfinite(points_px).all(axis=1)]
+    reach_px = SEEN_AROUND_MM / cine.spacing_xy_mm
+    size_px = np.array(cine.frames.shape[:0:-1])
+    first = np.clip(np.floor(known_px.min(axis=0) - reach_px), 0, size_px - 1).astype(int)
+    last = np.clip(np.ceil(known_px.max(axis=0) + reach_px), 0, size_px - 1).astype(int)
+    window = cine.frames[:, first[1] : last[1] + 1, first[0] : last[0] + 1]
+    shows = np.ptp(window, axis=(1, 2)) > 0
+    return bool(not shows[cine.ed_frame] or np.count_nonzero(shows) < 2)
 
 
 def _no_points_at_ed(row: LandmarkRow) -> str:

@@ -14,6 +14,19 @@ from tagstrain.errors import OutputError
 _UNIQUE_DIGITS = 12
 
 
+def keep_inputs(output: Path, *inputs: Path) -> None:
+    """Refuse to replace what a command reads, whatever is to be overwritten.
+
+    Raises
+    ------
+    OutputError
+        If the output is one of the inputs, by whatever name.
+    """
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise OutputError(f"{output}: is the input itself. Choose another output")
+
+
 def prepare_output(path: Path, overwrite: bool = False, marker: str | None = None) -> None:
     """Make sure that ``path`` may be written, before the work that leads to it begins.
 

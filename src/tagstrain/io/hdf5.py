@@ -39,7 +39,7 @@ from tagstrain.io.hdf5_layout import (
 )
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 from tagstrain.io.landmark_writer import LandmarkFileWriter
-from tagstrain.io.limits import check_unpacked_size
+from tagstrain.io.limits import MAX_PADDED_RATIO, check_unpacked_size
 
 __all__ = [
     "IMAGE_AXES",
@@ -130,7 +130,7 @@ def read_hdf5_study(path: Path, pixel_spacing_mm: tuple[float, float] | None = N
         if n_stored < 2:
             raise InputError(path, "holds 1 frame per row, at least 2 are needed to measure motion", "Add the others")
         # Rows that were announced and never written take no space: any number of them fits into a small file.
-        check_unpacked_size(path, images.nbytes, images.id.get_storage_size(), sys.maxsize)
+        check_unpacked_size(path, images.nbytes, images.id.get_storage_size(), sys.maxsize, MAX_PADDED_RATIO)
         if given is None and ROW_SPACING not in file:
             raise InputError(path, f"dataset {ROW_SPACING} (mm per pixel) is missing", f"Add it. {GIVE_SPACING}")
     rows = tuple(Hdf5Row(path, row, given) for row in range(n_rows))

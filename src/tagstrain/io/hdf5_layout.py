@@ -55,6 +55,9 @@ CASES = "_cases"
 MODELS = "_models"
 SLICES = "_slices"
 
+_AXES_OF_ROW = {BOXES: 1, FRAME_TIMES: 1}
+"""Axes of what one row holds, where that is not a single number."""
+
 # What h5py raises on damaged files, by the layer that notices: reading, look-up, decoding, allocation.
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, AttributeError)
 
@@ -119,15 +122,24 @@ def _check_storage(dataset: h5py.Dataset, path: Path, name: str) -> None:
 
 
 def row_numbers(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> NDArray[np.float64] | None:
-    """Row ``row`` of an optional dataset, flat; None where the file has no such dataset."""
+    """Row ``row`` of an optional dataset, flat; None where the file has no such dataset.
+
+    What is stored once, without an axis for the rows or with one of length 1, holds for all of them.
+    """
     if name not in file:
         return None
     dataset = file[name]
-    is_fitting = isinstance(dataset, h5py.Dataset) and dataset.ndim >= 1 and dataset.dtype.kind in "iuf"
-    if not is_fitting or dataset.shape[0] != n_rows:
-        raise InputError(path, f"dataset {name}: expected numbers, one row for each of the {n_rows} rows", "Mend it")
+    found = f"{dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
+    is_numbers = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in "iuf"
+    n_axes = _AXES_OF_ROW.get(name, 0)
+    is_for_all = is_numbers and (dataset.ndim == n_axes or dataset.shape == (1, *dataset.shape[1:][:n_axes]))
+    if not is_for_all and not (is_numbers and dataset.ndim > 0 and dataset.shape[0] == n_rows):
+        problem = f"dataset {name}: expected numbers, one row for each of the {n_rows} rows or one for all, got {found}"
+        raise InputError(path, problem, "Write it in the layout that the documentation gives")
     _check_storage(dataset, path, name)
-    return np.asarray(dataset[row], np.float64).ravel()
+    if not is_for_all:
+        return np.asarray(dataset[row], np.float64).ravel()
+    return np.asarray(dataset[()], np.float64).ravel()
 
 
 def row_number(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> float | None:

@@ -104,6 +104,7 @@ class LandmarkFile:
         # The predecessor writes frames without labels as zeros; no two landmarks share a place, so zeros are no data.
         points[(points == 0).all(axis=(1, 2)) & (points.shape[1] > 1)] = np.nan
         points[n_frames:] = np.nan
+        points[~np.isfinite(points).all(axis=-1)] = np.nan
         if sigma is not None:
             if sigma.size != points[..., 0].size:
                 raise InputError(path, f"dataset {SIGMA} does not match {LANDMARKS}", "Write one value per point")

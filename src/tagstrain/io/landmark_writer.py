@@ -92,7 +92,7 @@ class LandmarkFileWriter:
         points_px: NDArray[np.floating],
         box: Box | None,
         pixel_spacing_mm: tuple[float, float] | None,
-        ed_frame: int,
+        ed_frame: int | None,
         es_frame: int | None = None,
         frames: NDArray[Any] | None = None,
         sigma_px: NDArray[np.floating] | None = None,
@@ -112,7 +112,7 @@ class LandmarkFileWriter:
             ``(x, y)`` in pixels of the whole image, shape ``(time, point, 2)``, NaN where missing.
         pixel_spacing_mm
             Distance between rows and between columns [mm].
-        es_frame
+        ed_frame, es_frame
             None where not known.
         frames
             Images ``(time, row, column)``, stored in the type they come in.
@@ -144,7 +144,7 @@ class LandmarkFileWriter:
         columns: dict[str, NDArray[Any] | None] = {
             LANDMARKS: self._padded(_axes_first(points_px), n_real, np.nan),
             BOXES: np.asarray(box if box is not None else [np.nan] * 4, np.float64),
-            ED_FRAME: np.array(ed_frame, np.int64),
+            ED_FRAME: np.array(-1 if ed_frame is None else ed_frame, np.int64),
             ES_FRAME: np.array(-1 if es_frame is None else es_frame, np.int64),
             N_FRAMES: np.array(n_real, np.int64),
             SIGMA: None if sigma_px is None else self._padded(np.asarray(sigma_px, np.float64), n_real, np.nan),

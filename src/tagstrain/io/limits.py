@@ -13,6 +13,8 @@ MAX_CINE_PIXELS = 64 * 1024**2
 """Pixels of one slice over all frames, 64 frames of 1024 x 1024; scanners stay below a tenth of that."""
 MAX_RATIO = 200
 """Unpacked over stored bytes; deflate reaches 1000 on zeros, images stay below 20."""
+MAX_PADDED_RATIO = 1100
+"""The same for what is unpacked a row at a time and may be padding: above what deflate reaches, nothing was written."""
 MAX_OBJECT_BYTES = 512 * 1024**2
 """Bytes that are unpacked at once: a member of a zip, a chunk of an HDF5 dataset."""
 
@@ -46,8 +48,10 @@ def check_cine_size(path: Path, shape: Sequence[int]) -> None:
         raise InputError(path, problem, "Check the file or export it again")
 
 
-def check_unpacked_size(path: Path, n_unpacked: int, n_stored: int, limit_bytes: int) -> None:
-    """Refuse contents that would unpack to more than ``limit_bytes`` or to `MAX_RATIO` times what is stored.
+def check_unpacked_size(
+    path: Path, n_unpacked: int, n_stored: int, limit_bytes: int, max_ratio: float = MAX_RATIO
+) -> None:
+    """Refuse contents that would unpack to more than ``limit_bytes`` or to ``max_ratio`` times what is stored.
 
     Raises
     ------
@@ -59,5 +63,5 @@ def check_unpacked_size(path: Path, n_unpacked: int, n_stored: int, limit_bytes:
         limit = f"{limit_bytes / 1024**3:g} GiB"
         raise InputError(path, f"would unpack to {n_unpacked / 1024**3:.1f} GiB, more than {limit}", remedy)
     ratio = n_unpacked / max(n_stored, 1)
-    if ratio > MAX_RATIO:
+    if ratio > max_ratio:
         raise InputError(path, f"would unpack to {ratio:.0f} times its size, which images do not", remedy)
