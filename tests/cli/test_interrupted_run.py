@@ -115,7 +115,11 @@ def test_an_interruption_keeps_what_is_done(
 
 
 def test_resuming_analyzes_the_rest_alone(
-    analyze: Callable[..., int], out: Path, cohort: list[Path], writing: Writing
+    analyze: Callable[..., int],
+    out: Path,
+    cohort: list[Path],
+    writing: Writing,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     writing.error = KeyboardInterrupt()
     analyze(*cohort)
@@ -129,8 +133,10 @@ def test_resuming_analyzes_the_rest_alone(
     assert record["exit_code"] == 0
     assert inputs_by_folder(out) == {"first": 0, "second": 1, "third": 2}
     assert record["earlier_studies"] == []
+    assert "Peak Green-Lagrange strain" in capsys.readouterr().out
     assert analyze(*cohort, "--resume") == 0, "nothing is left to do"
     assert writing.n_written == 3
+    assert "Peak Green-Lagrange strain" not in capsys.readouterr().out, "no table of nothing"
 
 
 def test_failed_studies_are_tried_again(

@@ -71,3 +71,8 @@ def test_a_browser_that_fails_is_quoted_and_stops_no_other_study(
     for folder in folders:
         assert (folder / "report.html").exists()
         assert not (folder / "report.pdf").exists()
+
+
+def test_a_path_that_does_not_exist_is_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(tmp_path / "nowhere")]) is ExitCode.UNREADABLE
+    assert "nowhere: does not exist" in capsys.readouterr().err

@@ -39,3 +39,13 @@ def test_what_cannot_be_trained_leaves_no_folder(
     assert run(["train", "tracker", *options]) == code
     assert message in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [["train", "tracker"], ["adapt", "--data", "cohort.h5"]])
+def test_packages_that_training_needs_are_named_before_any_work(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tagstrain.cli.exits.find_spec", lambda name: None if name == "lightning" else object())
+    assert run([*command, "--out", str(tmp_path / "run")]) is ExitCode.ERROR
+    assert "lightning is not installed. Run pip install 'tagstrain[train]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

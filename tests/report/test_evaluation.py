@@ -230,6 +230,18 @@ def test_boxes_and_calibration_are_compared_where_both_files_have_them(tmp_path:
     text = console.export_text()
     assert "Box IoU: mean 0.444, median 0.333, worst 0.000, below 0.5 in 66.7 % of 3" in text
     assert f"{100 * (result.within_one_sigma or 0):.1f} % of coordinates within one sigma" in text
+    assert "these began elsewhere" in text
+
+
+def test_points_that_were_given_at_ed_began_where_the_true_ones_did(tmp_path: Path) -> None:
+    predicted = true_points()
+    predicted[:, 1:] += np.random.default_rng(3).normal(0, 1, predicted[:, 1:].shape)
+    result = evaluate(tmp_path, predicted, landmark_sigma=np.ones(predicted.shape[:-1]))
+    console = Console(width=140, record=True, file=StringIO())
+    print_evaluation(result, console)
+    text = console.export_text()
+    assert "within one sigma" in text
+    assert "began elsewhere" not in text
 
 
 def test_stated_uncertainty_is_compared_in_mm_where_pixels_are_not_square(tmp_path: Path) -> None:

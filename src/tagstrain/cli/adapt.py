@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tagstrain.cli.analysis_run import progress_bar
-from tagstrain.cli.exits import ExitCode, finish, options_not_input
+from tagstrain.cli.exits import ExitCode, finish, options_not_input, require_training
 from tagstrain.cli.messages import print_error, print_warning
 from tagstrain.cli.options import PixelSpacingOption
 from tagstrain.errors import InputError
@@ -87,6 +87,7 @@ def adapt(
     from tagstrain.networks.weights import stored_settings
     from tagstrain.training.config import TrainingConfig, check_start
 
+    require_training()
     given = {
         "steps": steps,
         "batch_size": batch_size,

@@ -183,7 +183,8 @@ def _say_nothing(_message: str) -> None:
 
 def _print_results(console: Console, run: AnalysisRun, output: Path) -> None:
     """Print what was measured and where it was written."""
-    console.print(run.table.render())
+    if len(run.table):
+        console.print(run.table.render())
     names = written_files(output, [study.folder for study in run.record.studies if study.folder is not None])
     console.print(f"Written to {output}:", highlight=False, markup=False, soft_wrap=True)
     for name in names[:MAX_ROWS]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from importlib.util import find_spec
 from types import FrameType
 
 from tagstrain.errors import InputError, TagstrainError
+
+_TRAINING_PACKAGES = ("lightning", "tensorboard", "torchmetrics")
 
 
 class ExitCode(IntEnum):
@@ -52,6 +55,19 @@ def finish(code: ExitCode) -> None:
     """End the command: return on `ExitCode.DONE`, raise `CommandExit` otherwise."""
     if code is not ExitCode.DONE:
         raise CommandExit(code)
+
+
+def require_training() -> None:
+    """Make sure, before any work is done, that networks can be trained.
+
+    Raises
+    ------
+    TagstrainError
+        If a package is missing that the extra ``train`` brings.
+    """
+    missing = [name for name in _TRAINING_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise TagstrainError(f"{', '.join(missing)} is not installed. Run pip install 'tagstrain[train]'")
 
 
 @contextmanager

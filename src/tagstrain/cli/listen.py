@@ -66,7 +66,7 @@ def listen(
     device: Annotated[
         Device, typer.Option(help="Where the networks run; auto takes a GPU if there is one.")
     ] = Device.AUTO,
-    figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice.")] = True,
+    figures: Annotated[bool, typer.Option(help="Write a GIF and a PNG per slice, and a report per study.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log errors only.")] = False,
     localizer_weights: WeightsOption = None,
     tracker_weights: WeightsOption = None,

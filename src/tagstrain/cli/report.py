@@ -62,6 +62,8 @@ def _study_folders(output: Path) -> list[Path]:
     # What a run that is going on, or was killed, has not finished is hidden.
     candidates = [output, *sorted(output.glob("[!.]*"))] if output.is_dir() else []
     folders = [folder for folder in candidates if (folder / RESULTS_JSON).is_file()]
+    if not output.exists():
+        raise InputError(output, "does not exist", "Check the path")
     if not folders:
         raise InputError(output, f"holds no {RESULTS_JSON}", "Give the folder that 'tagstrain analyze -o' wrote")
     return folders

@@ -33,6 +33,9 @@ class SliceTable:
         """Add a slice that could not be analyzed."""
         self._append((study, failure.name, "failed", "", "", "", ""))
 
+    def __len__(self) -> int:
+        return len(self._rows) + self._n_more
+
     def _append(self, row: tuple[str, ...]) -> None:
         if len(self._rows) < MAX_ROWS:
             self._rows.append(row)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tagstrain.cli.exits import require_training
+
 
 def train(
     task: Annotated[str, typer.Argument(help="Network to train: localizer, rnncnn, tracker, placer or insertion.")],
@@ -72,6 +74,7 @@ def train(
     }
     from tagstrain.training.config import TASKS, TrainingConfig, check_start
 
+    require_training()
     if task not in TASKS:
         raise typer.BadParameter(f"expected one of {', '.join(TASKS)}, got {task!r}", param_hint="task")
     try:

@@ -110,4 +110,4 @@ def _find(folder: Path, parts: tuple[str, ...]) -> Path:
 
 def _not_dicom(path: Path) -> InputError:
     """Say that a file is something else."""
-    return InputError(path, "is not a DICOM file", "Give DICOM, NIfTI or HDF5")
+    return InputError(path, "is not a DICOM file", "Give DICOM, NIfTI, NumPy or HDF5")

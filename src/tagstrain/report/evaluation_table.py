@@ -41,6 +41,13 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
             highlight=False,
             markup=False,
         )
+        if evaluation.placement.rmse_pooled_mm > 0:
+            console.print(
+                "  Sigma is stated of how points were followed; these began elsewhere than the true ones, which it "
+                "leaves out.",
+                highlight=False,
+                markup=False,
+            )
 
 
 def _points_table(evaluation: Evaluation) -> Table:
