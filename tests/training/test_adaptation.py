@@ -139,6 +139,14 @@ def test_examples_keep_points_and_weights_on_the_tissue(followed: list[FollowedS
         assert min(abs(float((drawn[0] - drawn[6]).norm() * batch["pixel_mm"]) - mm) for mm in lengths) < 1e-3
 
 
+def test_a_cine_is_judged_in_the_frames_that_it_has(followed: list[FollowedSlice]) -> None:
+    for slice_, example in zip(followed, CohortExamples(followed).upright(), strict=True):
+        assert example["images"].shape[1] == slice_.cine.n_frames
+        assert bool(example["frame_valid"].all())
+        since_first_ms = slice_.cine.frame_times_ms - slice_.cine.frame_times_ms[0]
+        torch.testing.assert_close(example["times_ms"][0], torch.tensor(since_first_ms, dtype=torch.float32))
+
+
 def test_examples_travel_to_a_process_that_was_not_forked(followed: list[FollowedSlice]) -> None:
     """As those that make batches on a GPU."""
     stream = TrainingBatches(TrainingConfig(task="tracker", out=""), rows=CohortExamples(followed))

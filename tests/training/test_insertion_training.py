@@ -118,3 +118,12 @@ def test_run_exports_weights_that_load(tmp_path: Path) -> None:
 def test_files_that_hold_no_right_ventricle_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trains on the simulator alone"):
         settings_of(tmp_path, task="insertion", data=("labels.h5",))
+
+
+def test_a_batch_without_a_right_ventricle_reaches_every_weight(tmp_path: Path) -> None:
+    """Several GPUs wait for one another until each weight has a gradient."""
+    batch = labels_of(2, seed=1)
+    batch["insertions"] = torch.full_like(batch["insertions"], float("nan"))
+    module = InsertionTraining(settings_of(tmp_path, task="insertion"))
+    module.loss(batch).backward()
+    assert all(weights.grad is not None for weights in module.parameters())

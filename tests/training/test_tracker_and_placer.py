@@ -25,6 +25,7 @@ from tagstrain.training.files import HELD_BACK, FileExamples
 from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.placer_module import PlacerTraining
 from tagstrain.training.run import train, validation_set
+from tagstrain.training.tracker_loss import slips_px
 from tagstrain.training.tracker_module import TrackerTraining
 
 CPU = torch.device("cpu")
@@ -113,6 +114,29 @@ def test_rows_held_back_are_validated_beside_simulated_ones_and_never_trained_on
     simulated = validation_set(replace(settings, data=()))["images"]
     torch.testing.assert_close(both, torch.cat([simulated, only, only]), msg="the one row counts as much as two cines")
     torch.testing.assert_close(only, rows.validation(2, CPU)["images"].float())
+
+
+def test_every_file_keeps_rows_back_of_its_own(tmp_path: Path, simulated_file: Path) -> None:
+    many = tmp_path / "many.h5"
+    with h5py.File(simulated_file) as two, h5py.File(many, "w") as file:
+        for name in two:
+            file[name] = two[name][:][[0, 1] * HELD_BACK]
+    for paths in ([many, simulated_file], [simulated_file, many]):
+        rows = FileExamples("tracker", paths)
+        assert rows.held_back == [(many, 8), (many, 9)]
+        assert sorted(rows.rows) == sorted([*((many, k) for k in range(8)), (simulated_file, 0), (simulated_file, 1)])
+
+
+def test_chance_in_a_step_is_that_of_its_batch(tmp_path: Path) -> None:
+    """However often it was asked for before: a resumed run takes the same slips."""
+    module = TrackerTraining(settings_of(tmp_path, task="tracker"))
+    module.loss = lambda batch: slips_px(batch).square().sum()  # type: ignore[method-assign]
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    batch = {"images": torch.zeros(4, 20, 16, 16), "pixel_mm": torch.ones(4), "seed": torch.tensor([1, 0, 0, 5])}
+    first, again, other = (
+        float(module.training_step({**batch, "seed": torch.tensor([1, 0, 0, turn])}, 0)) for turn in (5, 5, 6)
+    )
+    assert first == again != other
 
 
 def test_rows_of_files_keep_points_on_the_tissue(simulated_file: Path, tracker_weights: Path) -> None:

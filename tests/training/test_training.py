@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from tagstrain.errors import InputError
+from tagstrain.errors import InputError, OutputError
 from tagstrain.networks.localizer import LocalizationCNN
-from tagstrain.networks.weights import load_weights
+from tagstrain.networks.weights import load_weights, save_weights
+from tagstrain.training import stream
 from tagstrain.training.config import TrainingConfig
-from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
+from tagstrain.training.examples import VIEWS, LandmarkExamples, LocalizerExamples
 from tagstrain.training.files import FileExamples
 from tagstrain.training.localizer_modules import LocalizationUNetTraining, LocalizerTraining, box_iou
 from tagstrain.training.makers import training_module
@@ -116,6 +117,62 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
     a, b = (load_weights("localizer", path)[0].state_dict() for path in (straight, resumed))
     for key in a:
         torch.testing.assert_close(a[key], b[key], atol=1e-6, rtol=1e-5, msg=key)
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_its_best_checkpoint(tmp_path: Path) -> None:
+    """Its folder was moved, and what it does then is no better."""
+    settings = config(tmp_path, steps=1, validate_every=1, learning_rate=1e-9, out=str(tmp_path / "first"))
+    train(settings)
+    (tmp_path / "first").rename(tmp_path / "moved")
+    best, last = (tmp_path / "moved" / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    weights = train(replace(settings, out=str(tmp_path / "other")), resume=last)
+    assert weights.is_file()
+    assert (tmp_path / "other" / "checkpoints" / "best.ckpt").read_bytes() == best.read_bytes()
+
+
+@pytest.mark.parametrize("n_workers", [2, 3])
+def test_resumed_workers_give_the_batches_in_the_same_order(
+    tmp_path: Path, n_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingBatches, "_batch", lambda self, step, *_: {"step": torch.tensor(step)})
+
+    def order(first_step: int) -> list[int]:
+        """What a loader hands out that asks its workers in turn."""
+        turns = []
+        for k in range(n_workers):
+            monkeypatch.setattr(stream, "get_worker_info", lambda k=k: SimpleNamespace(num_workers=n_workers, id=k))
+            turns.append([int(batch["step"]) for batch in islice(TrainingBatches(config(tmp_path), first_step), 3)])
+        return [step for turn in zip(*turns, strict=True) for step in turn]
+
+    for first_step in (0, 2, 3, 4, 5):
+        assert order(first_step) == list(range(first_step, first_step + 3 * n_workers))
+
+
+def test_labels_that_cannot_be_trained_on_are_named_before_any_work(tmp_path: Path, simulated_file: Path) -> None:
+    without_boxes = tmp_path / "boxless.h5"
+    with h5py.File(simulated_file) as source, h5py.File(without_boxes, "w") as file:
+        for name in source:
+            file[name] = source[name][:]
+        file["bbox_corners"][1] = np.nan
+    with pytest.raises(InputError, match=r"boxless.h5: row 1 has no box"):
+        train(config(tmp_path, data=(str(without_boxes),)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_size_and_a_file_in_the_way_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "one_channel.safetensors"
+    save_weights(other, "localizer", LocalizationCNN(in_channels=1), "test", {"network": {"in_channels": 1}})
+    with pytest.raises(InputError, match="holds a network of another size"):
+        train(config(tmp_path, architecture="original", init=str(other)))
+    with pytest.raises(OutputError, match=r"one_channel.safetensors: is not a folder"):
+        train(config(tmp_path, out=str(other / "run")))
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_where_a_crop_lies_tells_nothing_about_its_scene() -> None:
+    for seed in range(3):
+        where = np.random.default_rng([seed, 1, VIEWS]).random()
+        assert where not in [np.random.default_rng([seed, k]).random() for k in range(8)]
 
 
 class _StopAfter:
@@ -319,6 +376,13 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"init": "shipped", "keep_following": True},
         {"preset": "nope"},
         {"device": "gpu"},
+        {"ema_decay": 1.0},
+        {"dropout": 1.5},
+        {"workers": -1},
+        {"learning_rate": 0.0},
+        {"precision": "half"},
+        {"data": ("a.h5",), "simulation_share": 0.9},
+        {"data": ("a.h5",), "simulation_share": 1.0},
     ],
 )
 def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:

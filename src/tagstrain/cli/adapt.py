@@ -84,6 +84,7 @@ def adapt(
     """Fine-tune tracker and placer on your own cines without labels; each is exported only where it got better."""
     from tagstrain.inference.models import load_models
     from tagstrain.inference.teacher import teaching_models
+    from tagstrain.io.atomic import may_be_folder
     from tagstrain.networks.weights import stored_settings
     from tagstrain.training.config import TrainingConfig, check_start
 
@@ -119,6 +120,7 @@ def adapt(
                 check_start(start, _weights(out, config.task))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    may_be_folder(out)
     with options_not_input():
         for task, start in starts.items():
             stored_settings(task, start)

@@ -27,6 +27,19 @@ def keep_inputs(output: Path, *inputs: Path) -> None:
             raise OutputError(f"{output}: is the input itself. Choose another output")
 
 
+def may_be_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made because a file is in the way, and make nothing.
+
+    Raises
+    ------
+    OutputError
+        Which names the file.
+    """
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise OutputError(f"{existing}: is not a folder. Choose another output")
+
+
 def prepare_output(path: Path, overwrite: bool = False, marker: str | None = None) -> None:
     """Make sure that ``path`` may be written, before the work that leads to it begins.
 

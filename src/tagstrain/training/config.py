@@ -17,6 +17,8 @@ READS_MOTION: tuple[Task, ...] = ("placer", "insertion")
 """Tasks whose examples are what a tracker saw."""
 ARCHITECTURES: tuple[Architecture, ...] = ("unet", "original")
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+"""Of Lightning's, those that our networks train in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,16 @@ class TrainingConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.data:
             self.check_simulation_share()
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay: expected 0 to below 1, got {self.ema_decay}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: expected 0 to below 1, got {self.dropout}")
+        if self.workers < 0:
+            raise ValueError(f"workers: expected at least 0, got {self.workers}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.refinements is not None and self.refinements < 0:
             raise ValueError(f"refinements: expected at least 0, got {self.refinements}")
         if self.keep_following and (self.task != "tracker" or self.init is None or self.refinements == 0):
@@ -120,12 +132,18 @@ class TrainingConfig:
         return round(self.batch_size * self.simulation_share / self.replay)
 
     def check_simulation_share(self) -> None:
-        """Raise ValueError where other cines leave no room in a batch for the simulated ones that are asked for."""
+        """Raise ValueError where simulated cines and others do not both find room in a batch, as asked for."""
         if self.simulation_share > 0 and not self.simulated_groups:
             raise ValueError(
                 f"simulation_share: batches of {self.batch_size} with a share of {self.simulation_share:g} hold no "
                 f"simulated cine for the {self.task}, each of which is used {self.replay} times; expected larger "
                 "batches or a larger share"
+            )
+        if self.simulated_groups * self.replay >= self.batch_size:
+            raise ValueError(
+                f"simulation_share: batches of {self.batch_size} with a share of {self.simulation_share:g} are all "
+                f"simulated, for each such cine is used {self.replay} times for the {self.task}; expected larger "
+                "batches or a smaller share, so that other cines are learned from"
             )
 
     def save(self, path: Path) -> None:

@@ -21,6 +21,8 @@ from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 Batch = Mapping[str, torch.Tensor]
 FRAME_INTERVAL_MS = (26.0, 54.0)
 """Wider than any one protocol, so that the networks do not count on a frame rate."""
+VIEWS = 13
+"""Third word of the seeds that say where crops lie: with two, they would be those of a scene (`sample_scenes`)."""
 TRACKER_CROP_SIZE = preprocessing.TRACKER_CROP_SIZE
 
 
@@ -120,7 +122,7 @@ class LandmarkExamples:
 
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([seed, 1, VIEWS])
         # The box rule is the same in mm and in pixels.
         boxes_mm = landmark_boxes(ed_landmarks_mm(scene))
         side = (boxes_mm[:, 2:] - boxes_mm[:, :2]).amax(dim=1) * preprocessing.LANDMARK_CROP_SCALE
@@ -178,7 +180,7 @@ class LocalizerExamples:
 
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([seed, 1, VIEWS])
         second = rng.random(n) < 0.5
         bounds = np.where(second[:, None], self.second_look_mm, self.first_look_mm)
         side = torch.tensor(rng.uniform(bounds[:, 0], bounds[:, 1]), dtype=torch.float32, device=device)
@@ -269,7 +271,7 @@ class TrackerExamples:
 
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([seed, 1, VIEWS])
         middle, _, side, offset = drawn_crop_mm(scene, self.scale, self.shift, rng)
         cines = render(scene, View(middle + offset, side, TRACKER_CROP_SIZE))
         return {

@@ -20,11 +20,11 @@ from tagstrain.networks import preprocessing, rnncnn
 from tagstrain.training.config import Task
 from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
 from tagstrain.training.placer_examples import PlacerExamples
-from tagstrain.training.wall_files import placer_example, tracker_example
+from tagstrain.training.wall_files import ed_grid, from_positive_x, placer_example, tracker_example
 
 FRAMES_PER_EXAMPLE = 20
 HELD_BACK = 5
-"""One row in so many, the last of all, is never trained on; of fewer rows, none is spared."""
+"""One row of a file in so many, the last ones, is never trained on; of fewer rows, none is spared."""
 
 
 class FileExamples:
@@ -38,14 +38,18 @@ class FileExamples:
         self.task = task
         self.placer_maker = placer_maker or PlacerExamples("default")
         self.rows: list[tuple[Path, int]] = []
+        self.held_back: list[tuple[Path, int]] = []
         for path in paths:
             with LandmarkFile(path) as file:
-                self.rows += [(path, row) for row in range(len(file))]
+                for row in range(len(file)):
+                    self._check(file.row(row), path, row)
+                rows = [(path, row) for row in range(len(file))]
+            # From the end, and not here and there: neighboring rows are often slices of one heart.
+            n_trained = len(rows) - len(rows) // HELD_BACK
+            self.rows += rows[:n_trained]
+            self.held_back += rows[n_trained:]
         if not self.rows:
             raise InputError(paths[0], "has no rows", "Give files with at least one labelled row")
-        # From the end, and not here and there: neighboring rows are often slices of one heart.
-        n_trained = len(self.rows) - len(self.rows) // HELD_BACK
-        self.rows, self.held_back = self.rows[:n_trained], self.rows[n_trained:]
 
     def draw(self, n: int, rng: np.random.Generator, device: torch.device) -> dict[str, torch.Tensor]:
         """``n`` random examples, none of them held back."""
@@ -56,6 +60,19 @@ class FileExamples:
         """The first ``limit`` rows held back, without shift or scale; those trained on where none was spared."""
         rows = self.held_back or self.rows
         return self._stacked([self._example(path, row, None) for path, row in rows[:limit]], device)
+
+    def _check(self, labels: LandmarkRow, path: Path, row: int) -> None:
+        """Refuse labels that cannot be trained on, before any work is done."""
+        if self.task in ("tracker", "placer"):
+            ed = ed_grid(labels, path, row)
+            if self.task == "placer":
+                from_positive_x(ed, path, row)
+            return
+        if labels.box is None:
+            raise InputError(path, f"row {row} has no box in bbox_corners", "Add bbox_corners to train from this file")
+        if self.task == "rnncnn" and labels.points_px.shape[1] != rnncnn.N_LANDMARKS:
+            problem = f"row {row} has {labels.points_px.shape[1]} landmarks instead of {rnncnn.N_LANDMARKS}"
+            raise InputError(path, problem, "The RNN-CNN trains on 24 spokes x 7 rings")
 
     def _stacked(self, examples: list[dict[str, torch.Tensor]], device: torch.device) -> dict[str, torch.Tensor]:
         return {key: torch.stack([e[key] for e in examples]).to(device) for key in examples[0]}
@@ -68,11 +85,10 @@ class FileExamples:
             return tracker_example(cine, labels, path, row, FRAMES_PER_EXAMPLE, rng)
         if self.task == "placer":
             return placer_example(cine, labels, path, row, self.placer_maker, rng)
-        if labels.box is None:
-            raise InputError(path, f"row {row} has no box in bbox_corners", "Add bbox_corners to train from this file")
+        assert labels.box is not None  # checked at the start
         if self.task == "localizer":
             return _localizer_example(cine, labels, labels.box, rng)
-        return _landmark_example(cine, labels, labels.box, path, row, rng)
+        return _landmark_example(cine, labels, labels.box, rng)
 
 
 def _localizer_example(
@@ -116,11 +132,8 @@ def _contours_px(labels: LandmarkRow, box: Box) -> NDArray[np.float64]:
 
 
 def _landmark_example(
-    cine: TaggedCine, labels: LandmarkRow, box: Box, path: Path, row: int, rng: np.random.Generator | None
+    cine: TaggedCine, labels: LandmarkRow, box: Box, rng: np.random.Generator | None
 ) -> dict[str, torch.Tensor]:
-    if labels.points_px.shape[1] != rnncnn.N_LANDMARKS:
-        problem = f"row {row} has {labels.points_px.shape[1]} landmarks instead of {rnncnn.N_LANDMARKS}"
-        raise InputError(path, problem, "The RNN-CNN trains on 24 spokes x 7 rings")
     extent_mm = (np.array(box[2:]) - np.array(box[:2])) * cine.spacing_xy_mm
     side_mm = float(extent_mm.max()) * preprocessing.LANDMARK_CROP_SCALE
     center = np.array(box.center_xy)

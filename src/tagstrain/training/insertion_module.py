@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from tagstrain.data.landmarks import N_RINGS
-from tagstrain.networks.insertion import BEGIN, END, InsertionNet, mean_direction_rad, ray_angles_rad
+from tagstrain.networks.insertion import BEGIN, END, InsertionLogits, InsertionNet, mean_direction_rad, ray_angles_rad
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch, NetworkTraining
 
@@ -26,15 +26,16 @@ class InsertionTraining(NetworkTraining):
         super().__init__(config, InsertionNet())
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        logits = self.network(batch["images"], batch["landmarks"][:, :, N_RINGS - 1])
+        logits: InsertionLogits = self.network(batch["images"], batch["landmarks"][:, :, N_RINGS - 1])
         angles = true_angles_rad(batch)
         present = angles.isfinite().all(dim=1)
-        loss = F.binary_cross_entropy_with_logits(logits.presence, present.float())
+        loss: torch.Tensor = F.binary_cross_entropy_with_logits(logits.presence, present.float())
         if present.any():
             distance = ray_angles_rad(angles.device) - angles[present][..., None]
             target = (torch.cos(distance) / TARGET_SPREAD_RAD**2).softmax(dim=-1)
-            loss = loss + F.cross_entropy(logits.insertions[present].flatten(0, 1), target.flatten(0, 1))
-        return loss
+            return loss + F.cross_entropy(logits.insertions[present].flatten(0, 1), target.flatten(0, 1))
+        # Processes that train together wait for every weight's gradient.
+        return loss + 0 * logits.insertions.sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.network(batch["images"], batch["landmarks"][:, :, N_RINGS - 1])

@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import lightning as L
+import numpy as np
 import torch
 
 from tagstrain.errors import TagstrainError
@@ -41,6 +42,9 @@ class NetworkTraining(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """One step; raises `TrainingError` with the batch's seed where the loss is not finite."""
+        # What is left to chance in a step depends on its batch alone, so that a resumed run takes the same ones.
+        chance = np.random.SeedSequence([*batch["seed"].tolist(), 17])
+        torch.manual_seed(int(chance.generate_state(1, np.uint64)[0] >> 1))
         loss = self.loss(batch)
         if not torch.isfinite(loss):
             seed = batch["seed"].tolist()

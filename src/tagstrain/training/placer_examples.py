@@ -18,7 +18,7 @@ from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
-from tagstrain.training.examples import Batch, drawn_crop_mm, real_hearts
+from tagstrain.training.examples import VIEWS, Batch, drawn_crop_mm, real_hearts
 
 CHANNEL_GROUPS = {
     "motion": slice(0, N_VECTOR_CHANNELS),
@@ -73,7 +73,7 @@ class PlacerExamples:
     def drawn(self, n: int, seed: int, device: torch.device) -> tuple[Scene, View]:
         """Scenes of the seed and the crops in which they are seen."""
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([seed, 1, VIEWS])
         middle, diameter, side, offset = drawn_crop_mm(scene, self.scale, self.shift, rng)
         # A quarter of the wall may be cut off by the crop, never more.
         reach = (side[:, None] / 2 - 0.35 * diameter[:, None]).clamp_min(0)

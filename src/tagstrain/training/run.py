@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from tagstrain import __version__
 from tagstrain.errors import InputError
+from tagstrain.io.atomic import may_be_folder
 from tagstrain.networks.weights import load_weights, save_weights, stored_settings
 from tagstrain.training.checkpoint import check_checkpoint
 from tagstrain.training.config import READS_MOTION, TrainingConfig, check_start
@@ -78,6 +80,19 @@ class _Batches(L.LightningDataModule):
         return DataLoader(parts, batch_size=None)  # type: ignore[arg-type]
 
 
+class _Checkpoint(ModelCheckpoint):
+    """Knows what was best so far in a run that goes on in another folder, too, to which `train` has copied it."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
+        if state_dict["dirpath"] == self.dirpath:
+            super().load_state_dict(state_dict)
+        elif best.is_file():
+            paths = {name: str(best) for name in ("best_model_path", "kth_best_model_path")}
+            ranked = {str(best): state_dict["best_model_score"]}
+            super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": ranked})
+
+
 class _ValidateLastStep(Callback):
     """Asks to stop at the last step: Lightning then validates there too, whatever the interval."""
 
@@ -132,6 +147,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         If a data file or the checkpoint cannot be used, or the weights to start from are those of another network.
     """
     check_start(config.init_path, config.weights_path)
+    may_be_folder(Path(config.out))
     torch.manual_seed(config.seed)
     module = training_module(config)
     # Before the run's folder is made, or a worker finds out that they are missing.
@@ -150,9 +166,24 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
                 config.init, f"holds a {found}, the run trains a {asked}", "Give weights of the same network"
             )
         start = network.state_dict()
-        module.network.load_state_dict(start)
+        try:
+            module.network.load_state_dict(start)
+        except RuntimeError as error:
+            raise InputError(
+                config.init, "holds a network of another size", "Give weights that this version exported"
+            ) from error
+    if resume is not None:
+        _bring_best(resume.parent, Path(config.out) / "checkpoints")
     best = fit(module, config, MONITORED[config.task], resume)
     return export(config, best, config.weights_path, start)
+
+
+def _bring_best(source: Path, folder: Path) -> None:
+    """Copy the best checkpoint so far from the folder of the one to go on from, if it is another than the run's."""
+    best = source / "best.ckpt"
+    if best.is_file() and source.resolve() != folder.resolve():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(best, folder / best.name)
 
 
 def fit(
@@ -173,9 +204,9 @@ def fit(
     config.save(out / "config.json")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    best = ModelCheckpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
+    best = _Checkpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
     # After validation and after `best`, so that a resumed run knows what was best so far.
-    last = ModelCheckpoint(out / "checkpoints", "last", enable_version_counter=False)
+    last = _Checkpoint(out / "checkpoints", "last", enable_version_counter=False)
     callbacks: list[Callback] = [
         best,
         last,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from tagstrain.errors import TagstrainError
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.makers import example_maker, file_examples
 
@@ -63,20 +64,23 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         if worker:
             torch.set_num_threads(1)
         groups: dict[int, dict[str, torch.Tensor]] = {}
-        # Batches go out in turn, one per worker.
-        step = self.first_step + (worker_id - self.first_step) % n_workers
+        # Batches go out in turn, one per worker, the first worker first wherever a run goes on.
+        step = self.first_step + worker_id
         while True:
-            batch = self._batch(step, worker_id, n_workers, groups)
+            try:
+                batch = self._batch(step, n_workers, groups)
+            except TagstrainError as error:
+                if worker is None:
+                    raise
+                raise TagstrainError(str(error)) from error  # the one way for it to reach the process that trains
             # What was made on the GPU goes through main memory from one process to another.
             yield {key: value.cpu() for key, value in batch.items()} if worker else batch
             step += n_workers
 
-    def _batch(
-        self, step: int, worker_id: int, n_workers: int, groups: dict[int, dict[str, torch.Tensor]]
-    ) -> dict[str, torch.Tensor]:
-        turn = step // n_workers
+    def _batch(self, step: int, n_workers: int, groups: dict[int, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        turn, series = divmod(step, n_workers)
         wanted = [_replayed(turn, use) for use in range(self.config.replay)]
-        seeds = np.random.SeedSequence([self.config.seed, self.rank, worker_id, turn])
+        seeds = np.random.SeedSequence([self.config.seed, self.rank, series, turn])
         rng = np.random.default_rng(seeds)
         for stale in [g for g in groups if g < turn - REPLAY_DISTANCE * self.config.replay]:
             del groups[stale]
@@ -84,18 +88,18 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         if self.group_size:
             for group in wanted:
                 if group not in groups:
-                    groups[group] = self._group(group, worker_id)
+                    groups[group] = self._group(group, series)
                 parts.append(self.maker.vary(groups[group], rng))
         if self.rows is not None and self.n_from_rows:
             parts.append(self.rows.draw(self.n_from_rows, rng, self.device))
         batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         # Alike on all ranks, which wait for each other: batches of few frames take less time.
-        batch = self.maker.shorten(batch, np.random.default_rng([self.config.seed, 0, worker_id, turn, 11]))
-        batch["seed"] = torch.tensor([self.config.seed, self.rank, worker_id, turn])
+        batch = self.maker.shorten(batch, np.random.default_rng([self.config.seed, 0, series, turn, 11]))
+        batch["seed"] = torch.tensor([self.config.seed, self.rank, series, turn])
         return batch
 
-    def _group(self, group: int, worker_id: int) -> dict[str, torch.Tensor]:
-        seeds = np.random.SeedSequence([self.config.seed, self.rank, worker_id, group, 7])
+    def _group(self, group: int, series: int) -> dict[str, torch.Tensor]:
+        seeds = np.random.SeedSequence([self.config.seed, self.rank, series, group, 7])
         return self.maker.simulate(self.group_size, int(seeds.generate_state(1, np.uint64)[0] >> 2), self.device)
 
 

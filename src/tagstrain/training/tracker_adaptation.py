@@ -78,16 +78,17 @@ class CohortExamples:
         return {**batch, **turned, "images": disturbed(images, rng)}
 
     def upright(self) -> list[dict[str, torch.Tensor]]:
-        """Every slice, as inference crops it, in batches of one."""
+        """Every slice, as inference crops it and in all of its frames, in batches of one."""
         examples = [self._example(k, None) for k in range(len(self.slices))]
         return [{key: value[None] for key, value in example.items()} for example in examples]
 
     def _example(self, k: int, rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
         cine, points = self.slices[k].cine, self.slices[k].tracks.to_points().points_px
         row = LandmarkRow(points, None, None, ed_frame=0, es_frame=None, n_frames=cine.n_frames, sigma_px=None)
-        example = tracker_example(cine, row, Path(f"slice {k}"), k, FRAMES_PER_EXAMPLE, rng)
-        sigma_mm = self.slices[k].tracks.sigma_px * np.sqrt(np.prod(cine.spacing_xy_mm))
-        weight = torch.tensor(1 / (1 + (sigma_mm[:FRAMES_PER_EXAMPLE] / TRUSTED_MM) ** 2), dtype=torch.float32)
+        n_frames = cine.n_frames if rng is None else FRAMES_PER_EXAMPLE
+        example = tracker_example(cine, row, Path(f"slice {k}"), k, n_frames, rng)
+        sigma_mm = self.slices[k].tracks.sigma_px * cine.pixel_mm
+        weight = torch.tensor(1 / (1 + (sigma_mm[:n_frames] / TRUSTED_MM) ** 2), dtype=torch.float32)
         example["landmark_weight"][: len(weight)] = weight
         return example
 

@@ -24,7 +24,7 @@ def tracker_example(
     cine: TaggedCine, labels: LandmarkRow, path: Path, row: int, n_frames: int, rng: np.random.Generator | None
 ) -> dict[str, torch.Tensor]:
     """One row for the tracker, in ``n_frames`` frames; those that the row lacks are not valid."""
-    ed = _ed_grid(labels, path, row)
+    ed = ed_grid(labels, path, row)
     crop = _crop(cine, ed[:, -1], TrackerExamples.scale, TrackerExamples.shift, rng)
     images, times_ms = _standardized(cine, crop)
     points = crop.to_crop(labels.points_px[: min(cine.n_frames, n_frames)])
@@ -46,17 +46,18 @@ def placer_example(
     cine: TaggedCine, labels: LandmarkRow, path: Path, row: int, maker: PlacerExamples, rng: np.random.Generator | None
 ) -> dict[str, torch.Tensor]:
     """One row for the placer: the tracker runs on it as it does on simulated ones."""
-    ed = _ed_grid(labels, path, row)
+    ed = ed_grid(labels, path, row)
     crop = _crop(cine, ed[:, -1], maker.scale, maker.shift, rng)
     images, times_ms = _standardized(cine, crop)
     return {
         "images": maker.channels(images[None], times_ms[None])[0],
-        "landmarks": torch.tensor(crop.to_crop(_from_positive_x(ed, path, row)), dtype=torch.float32),
+        "landmarks": torch.tensor(crop.to_crop(from_positive_x(ed, path, row)), dtype=torch.float32),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }
 
 
-def _ed_grid(labels: LandmarkRow, path: Path, row: int) -> NDArray[np.float64]:
+def ed_grid(labels: LandmarkRow, path: Path, row: int) -> NDArray[np.float64]:
+    """Landmarks ``(spoke, ring, 2)`` of a row that begins at ED with all of them; raises InputError for others."""
     ed = labels.points_px[0]
     if labels.ed_frame != 0:
         raise InputError(path, f"row {row} has ED in frame {labels.ed_frame}", "Write rows that begin at ED")
@@ -66,7 +67,7 @@ def _ed_grid(labels: LandmarkRow, path: Path, row: int) -> NDArray[np.float64]:
     return np.asarray(ed.reshape(N_SPOKES, N_RINGS, 2), np.float64)
 
 
-def _from_positive_x(ed: NDArray[np.float64], path: Path, row: int) -> NDArray[np.float64]:
+def from_positive_x(ed: NDArray[np.float64], path: Path, row: int) -> NDArray[np.float64]:
     """The same wall with spoke 0 along +x: where a file's spoke 0 lies depends on who drew it."""
     try:
         return grid_between(ed[:, 0], ed[:, -1], N_SPOKES, N_RINGS)
