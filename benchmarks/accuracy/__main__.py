@@ -152,6 +152,7 @@ def _track(tracker: Timed, truth: Path, path: Path) -> None:
         given = LandmarkFile(truth)
         for index, row in enumerate(track_given_rows(truth, tracker)):
             start = given.row(index)
+            seconds = tracker.seconds.pop() if tracker.seconds else np.nan  # a row may fail before it is tracked
             unknown = np.full((n_frames, n_points), np.nan)
             points, sigma = (
                 (np.repeat(start.points_px[start.ed_frame][None], n_frames, axis=0), unknown)
@@ -165,7 +166,7 @@ def _track(tracker: Timed, truth: Path, path: Path) -> None:
                 start.ed_frame,
                 start.es_frame,
                 sigma_px=sigma,
-                quality={"failed": float(row.tracks is None), "seconds": tracker.seconds[index]},
+                quality={"failed": float(row.tracks is None), "seconds": seconds},
             )
 
 

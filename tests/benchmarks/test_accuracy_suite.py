@@ -47,7 +47,7 @@ def truth(tmp_path: Path) -> Path:
     points[1:, :, 0] += 2.0
     with LandmarkFileWriter(path, 3) as writer:
         for _ in range(3):
-            writer.append(points, None, (1.5, 1.5), 0, 2, frames=np.ones((3, 32, 32), np.uint16))
+            writer.append(points, None, (1.5, 1.5), 0, 2, frames=np.tile(np.arange(32, dtype=np.uint16), (3, 32, 1)))
     return path
 
 
