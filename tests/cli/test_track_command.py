@@ -194,6 +194,9 @@ def test_no_command_replaces_what_it_reads(truth: Path, tmp_path: Path) -> None:
         assert run(["evaluate", str(truth), str(pred), "--json", str(output)]) == 1
     for output in (truth, link):
         assert run(["predict", "localizer", str(truth), "-o", str(output), "--overwrite", "--device", "cpu"]) == 1
+    weights = ["--weights", str(pred), "--overwrite", "--device", "cpu"]
+    assert run(["predict", "localizer", str(truth), "-o", str(pred), *weights]) == 1
+    assert run(["track", str(truth), "-o", str(pred), "--tracker-weights", str(pred), "--overwrite"]) == 1
     assert [truth.read_bytes(), pred.read_bytes()] == before
 
 
@@ -260,6 +263,32 @@ def test_an_end_systole_that_no_row_has_does_not_stop_the_file(
     with h5py.File(tmp_path / "pred.h5") as file:
         np.testing.assert_array_equal(file["es_frame_idx"], [3, -1, 3])
         np.testing.assert_array_equal(file["quality_failed"], [0, 0, 1])
+
+
+def test_a_row_that_fails_may_have_more_frames_of_labels_than_of_images(truth: Path, tmp_path: Path) -> None:
+    with h5py.File(truth, "a") as file:
+        images = file["image_seqs"][:, : N_FRAMES - 2]
+        del file["image_seqs"]
+        file["image_seqs"] = images
+        file["px_spaces"][1] = -1
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3
+    with h5py.File(tmp_path / "pred.h5") as file:
+        np.testing.assert_array_equal(file["quality_failed"], [0, 1, 1])
+
+
+def test_points_that_lie_elsewhere_are_what_is_wrong_not_the_images(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Nowhere(FakeTracker):
+        def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+            unknown = np.full((cine.n_frames, *ed_points_px.shape), np.nan)
+            return PointTracks(unknown, unknown[..., 0], cine.ed_frame)
+
+    monkeypatch.setattr("tagstrain.cli.track.load_tracker", lambda *arguments: Nowhere())
+    with h5py.File(truth, "a") as file:
+        file["landmark_coords"][1] += 5000
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3
+    assert "row_00001: No point of the ED frame (0) lies in the image" in capsys.readouterr().err
 
 
 def test_assumptions_are_told_once(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from io_examples import example_cine, write_nifti, write_study, zip_folder
 
 from tagstrain.errors import InputError
-from tagstrain.io import read_study
+from tagstrain.io import LandmarkFile, read_study
 from tagstrain.io.limits import MAX_RATIO
 
 
@@ -133,6 +133,27 @@ def test_a_small_column_of_a_row_file_may_not_be_large_either(tmp_path: Path) ->
         file.create_dataset("frame_times_ms", (1, 2**40), "f8", chunks=(1, 100))
     with pytest.raises(InputError, match="announces a slice"):
         read_study(tmp_path / "a.h5").slices[0].load()
+
+
+@pytest.mark.parametrize("name", ["frame_times_ms", "bbox_corners"])
+def test_what_is_stored_once_for_all_rows_may_not_be_large(tmp_path: Path, name: str) -> None:
+    def read() -> None:
+        read_study(tmp_path / "a.h5").slices[0].load()
+        LandmarkFile(tmp_path / "a.h5").row(0)
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image_seqs"] = np.ones((2, 2, 4, 4), np.uint8)
+        file["landmark_coords"] = np.ones((2, 2, 2, 3))
+        file["px_spaces"] = 1.4
+        file.create_dataset(name, (400_000_000,), "f8", chunks=(1000,))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=f"dataset {name}: expected numbers"):
+            read()
+    finally:
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak_bytes < 50_000_000
 
 
 def test_no_more_is_allocated_than_a_file_holds(tmp_path: Path) -> None:

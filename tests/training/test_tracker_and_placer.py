@@ -127,6 +127,31 @@ def test_every_file_keeps_rows_back_of_its_own(tmp_path: Path, simulated_file: P
         assert sorted(rows.rows) == sorted([*((many, k) for k in range(8)), (simulated_file, 0), (simulated_file, 1)])
 
 
+@pytest.mark.parametrize(
+    ("sizes", "n_held_back"),
+    [([3] * 10, [0] * 8 + [3] * 2), ([10, 5], [2, 1]), ([8, 2], [1, 0]), ([4], [0]), ([3, 20, 1], [0, 4, 0])],
+)
+def test_a_fifth_is_held_back_and_no_file_has_all_the_say(
+    sizes: list[int], n_held_back: list[int], tmp_path: Path, simulated_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{k:02d}.h5" for k in range(len(sizes))]
+    for path, n in zip(paths, sizes, strict=True):
+        with h5py.File(simulated_file) as source, h5py.File(path, "w") as file:
+            file["landmark_coords"] = np.repeat(source["landmark_coords"][:1], n, axis=0)
+    examples = FileExamples("tracker", paths)
+    assert [sum(path == each for each, _ in examples.held_back) for path in paths] == n_held_back
+    assert sorted(examples.rows + examples.held_back) == [
+        (path, k) for path, n in zip(paths, sizes, strict=True) for k in range(n)
+    ]
+    validated: list[Path] = []
+    monkeypatch.setattr(
+        examples, "_example", lambda path, row, rng: validated.append(path) or {"row": torch.tensor(row)}
+    )
+    examples.validation(2, CPU)
+    held_from = [path for path, n in zip(paths, n_held_back, strict=True) if n] or paths
+    assert len(set(validated)) == min(2, len(held_from))
+
+
 def test_chance_in_a_step_is_that_of_its_batch(tmp_path: Path) -> None:
     """However often it was asked for before: a resumed run takes the same slips."""
     module = TrackerTraining(settings_of(tmp_path, task="tracker"))

@@ -128,6 +128,17 @@ def test_a_run_that_goes_on_elsewhere_keeps_its_best_checkpoint(tmp_path: Path) 
     weights = train(replace(settings, out=str(tmp_path / "other")), resume=last)
     assert weights.is_file()
     assert (tmp_path / "other" / "checkpoints" / "best.ckpt").read_bytes() == best.read_bytes()
+    # Without it nothing is known to be best, and what another run left there is not this one's.
+    best.unlink()
+    (tmp_path / "other" / "checkpoints" / "best.ckpt").write_bytes(b"of another run")
+    assert train(replace(settings, steps=2, out=str(tmp_path / "other")), resume=last).is_file()
+
+
+def test_checkpoints_are_those_of_lightning(tmp_path: Path) -> None:
+    """By the name of their class in what is stored: runs of earlier versions go on."""
+    train(config(tmp_path, steps=1))
+    stored = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=False)
+    assert sum(key.startswith("ModelCheckpoint{") for key in stored["callbacks"]) == 2
 
 
 @pytest.mark.parametrize("n_workers", [2, 3])
@@ -157,6 +168,16 @@ def test_labels_that_cannot_be_trained_on_are_named_before_any_work(tmp_path: Pa
     with pytest.raises(InputError, match=r"boxless.h5: row 1 has no box"):
         train(config(tmp_path, data=(str(without_boxes),)))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_a_worker_cannot_read_is_named_in_a_line(tmp_path: Path, simulated_file: Path) -> None:
+    spoiled = tmp_path / "spoiled.h5"
+    with h5py.File(simulated_file) as source, h5py.File(spoiled, "w") as file:
+        for name in source:
+            file[name] = source[name][:]
+        file["frame_times_ms"][:] = 0.0
+    with pytest.raises(InputError, match=r"^spoiled.h5, row \d: .*strictly increasing"):
+        train(config(tmp_path, data=(str(spoiled),), simulation_share=0.0, workers=1))
 
 
 def test_weights_of_another_size_and_a_file_in_the_way_are_refused(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def adapt(
     placer_init: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Placer to start from, in place of the shipped.")
     ] = None,
-    simulation_share: Annotated[float, typer.Option(help="Share of every batch that is simulated, 0 to 1.")] = 0.5,
+    simulation_share: Annotated[
+        float, typer.Option(help="Share of every batch that is simulated, 0 to below 1.")
+    ] = 0.5,
     preset: Annotated[str, typer.Option(help="Simulator preset.")] = "default",
     max_slices: Annotated[int, typer.Option(min=MIN_SLICES, help="Slices to learn from at most.")] = 400,
     pixel_spacing_mm: PixelSpacingOption = None,

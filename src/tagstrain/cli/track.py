@@ -52,7 +52,7 @@ def track(
     Rows that fail are NaN and have quality_failed = 1. Where landmarks were placed, quality_grade is 2 for good, 1 for
     usable, 0 for slices to be rejected, and NaN for those that cannot be graded.
     """
-    keep_inputs(output, input_file)
+    keep_inputs(output, input_file, *filter(None, (localizer_weights, tracker_weights, placer_weights)))
     for name, weights in (("--placer-weights", placer_weights), ("--localizer-weights", localizer_weights)):
         if given_ed and weights is not None:
             raise typer.BadParameter("has no use with --given-ed; leave one of them out", param_hint=name)
@@ -96,7 +96,7 @@ def _write(writer: LandmarkFileWriter, row: TrackedRow, n_points: int, models: M
     quality = {"confidence": row.confidence, "failed": float(row.failure is not None)}
     if row.result is not None and models is not None:
         quality |= _quality_columns(row.result, models)
-    n_frames = row.n_frames or writer.n_frames
+    n_frames = min(row.n_frames or writer.n_frames, writer.n_frames)  # labels may have more frames than images
     unknown = np.full((n_frames, n_points, 2), np.nan)
     writer.append(
         unknown if row.tracks is None else row.tracks.points_px,

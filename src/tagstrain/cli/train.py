@@ -20,7 +20,7 @@ def train(
         list[Path] | None, typer.Option(help="HDF5 file in the predecessor's layout; may be repeated.")
     ] = None,
     simulation_share: Annotated[
-        float, typer.Option(help="With --data: share of every batch that is simulated, 0 to 1.")
+        float, typer.Option(help="With --data: share of every batch that is simulated, 0 to below 1.")
     ] = 0.5,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/<task>]")] = None,
     resume: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Checkpoint to go on from.")] = None,
@@ -46,7 +46,7 @@ def train(
     keep_following: Annotated[
         bool, typer.Option("--keep-following", help="tracker: train the refinements alone; placing sees what it saw.")
     ] = False,
-    precision: Annotated[str | None, typer.Option(help="Lightning precision, such as 32-true or bf16-mixed.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Lightning precision: 32-true or bf16-mixed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int | None, typer.Option(help="Number of GPUs (DDP).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that simulate; 0: the one that trains.")] = None,

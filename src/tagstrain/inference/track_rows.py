@@ -167,12 +167,16 @@ def _shown(said: TrackedRow, cine: TaggedCine) -> TrackedRow:
 
 
 def _is_blank(cine: TaggedCine, points_px: NDArray[np.floating]) -> bool:
-    """Whether the images around some points show nothing at ED, or in fewer than two frames."""
+    """Whether the images around some points show nothing at ED, or in fewer than two frames; where the points lie
+    elsewhere, they are not what is wrong."""
     known_px = points_px[np.isfinite(points_px).all(axis=1)]
     reach_px = SEEN_AROUND_MM / cine.spacing_xy_mm
     size_px = np.array(cine.frames.shape[:0:-1])
-    first = np.clip(np.floor(known_px.min(axis=0) - reach_px), 0, size_px - 1).astype(int)
-    last = np.clip(np.ceil(known_px.max(axis=0) + reach_px), 0, size_px - 1).astype(int)
+    low, high = known_px.min(axis=0) - reach_px, known_px.max(axis=0) + reach_px
+    if (high < 0).any() or (low > size_px - 1).any():
+        return False
+    first = np.maximum(np.floor(low), 0).astype(int)
+    last = np.minimum(np.ceil(high), size_px - 1).astype(int)
     window = cine.frames[:, first[1] : last[1] + 1, first[0] : last[0] + 1]
     shows = np.ptp(window, axis=(1, 2)) > 0
     return bool(not shows[cine.ed_frame] or np.count_nonzero(shows) < 2)

@@ -58,6 +58,9 @@ SLICES = "_slices"
 _AXES_OF_ROW = {BOXES: 1, FRAME_TIMES: 1}
 """Axes of what one row holds, where that is not a single number."""
 
+MAX_SHARED_VALUES = 100_000
+"""Numbers that are stored once for all rows: a row has some for each of its frames."""
+
 # What h5py raises on damaged files, by the layer that notices: reading, look-up, decoding, allocation.
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, AttributeError)
 
@@ -131,8 +134,7 @@ def row_numbers(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -
     dataset = file[name]
     found = f"{dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "a group"
     is_numbers = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in "iuf"
-    n_axes = _AXES_OF_ROW.get(name, 0)
-    is_for_all = is_numbers and (dataset.ndim == n_axes or dataset.shape == (1, *dataset.shape[1:][:n_axes]))
+    is_for_all = is_numbers and dataset.size <= MAX_SHARED_VALUES and _is_stored_once(dataset, name)
     if not is_for_all and not (is_numbers and dataset.ndim > 0 and dataset.shape[0] == n_rows):
         problem = f"dataset {name}: expected numbers, one row for each of the {n_rows} rows or one for all, got {found}"
         raise InputError(path, problem, "Write it in the layout that the documentation gives")
@@ -140,6 +142,12 @@ def row_numbers(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -
     if not is_for_all:
         return np.asarray(dataset[row], np.float64).ravel()
     return np.asarray(dataset[()], np.float64).ravel()
+
+
+def _is_stored_once(dataset: h5py.Dataset, name: str) -> bool:
+    """Whether a dataset holds what one row holds, alone or as the one row that it has."""
+    n_axes = _AXES_OF_ROW.get(name, 0)
+    return bool(dataset.ndim == n_axes or (dataset.ndim > n_axes and dataset.shape[0] == 1))
 
 
 def row_number(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> float | None:

@@ -17,8 +17,8 @@ READS_MOTION: tuple[Task, ...] = ("placer", "insertion")
 """Tasks whose examples are what a tracker saw."""
 ARCHITECTURES: tuple[Architecture, ...] = ("unet", "original")
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
-"""Of Lightning's, those that our networks train in."""
+PRECISIONS = ("32-true", "bf16-mixed")
+"""Of Lightning's, those that all of our networks train in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from tagstrain.training.wall_files import ed_grid, from_positive_x, placer_examp
 
 FRAMES_PER_EXAMPLE = 20
 HELD_BACK = 5
-"""One row of a file in so many, the last ones, is never trained on; of fewer rows, none is spared."""
+"""One row in so many, the last ones of every file, is never trained on; of fewer rows in all, none is spared."""
+_Row = tuple[Path, int]
 
 
 class FileExamples:
@@ -37,17 +38,13 @@ class FileExamples:
     def __init__(self, task: Task, paths: list[Path], placer_maker: PlacerExamples | None = None) -> None:
         self.task = task
         self.placer_maker = placer_maker or PlacerExamples("default")
-        self.rows: list[tuple[Path, int]] = []
-        self.held_back: list[tuple[Path, int]] = []
+        files: list[list[tuple[Path, int]]] = []
         for path in paths:
             with LandmarkFile(path) as file:
                 for row in range(len(file)):
                     self._check(file.row(row), path, row)
-                rows = [(path, row) for row in range(len(file))]
-            # From the end, and not here and there: neighboring rows are often slices of one heart.
-            n_trained = len(rows) - len(rows) // HELD_BACK
-            self.rows += rows[:n_trained]
-            self.held_back += rows[n_trained:]
+                files.append([(path, row) for row in range(len(file))])
+        self.rows, self.held_back = _divided(files)
         if not self.rows:
             raise InputError(paths[0], "has no rows", "Give files with at least one labelled row")
 
@@ -57,9 +54,12 @@ class FileExamples:
         return self._stacked([self._example(path, row, rng) for path, row in chosen], device)
 
     def validation(self, limit: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """The first ``limit`` rows held back, without shift or scale; those trained on where none was spared."""
+        """Up to ``limit`` rows from all over those held back, without shift or scale; those trained on where none was
+        spared."""
         rows = self.held_back or self.rows
-        return self._stacked([self._example(path, row, None) for path, row in rows[:limit]], device)
+        n = min(limit, len(rows))
+        chosen = [rows[(2 * k + 1) * len(rows) // (2 * n)] for k in range(n)]
+        return self._stacked([self._example(path, row, None) for path, row in chosen], device)
 
     def _check(self, labels: LandmarkRow, path: Path, row: int) -> None:
         """Refuse labels that cannot be trained on, before any work is done."""
@@ -89,6 +89,26 @@ class FileExamples:
         if self.task == "localizer":
             return _localizer_example(cine, labels, labels.box, rng)
         return _landmark_example(cine, labels, labels.box, rng)
+
+
+def _divided(files: list[list[_Row]]) -> tuple[list[_Row], list[_Row]]:
+    """Rows to train on and rows held back.
+
+    Those are the last fifth of every file, and the last of those with fewer than five rows as long as not more than a
+    fifth of all is held back.
+    """
+    rows: list[_Row] = []
+    held_back: list[_Row] = []
+    n_spared = sum(map(len, files)) // HELD_BACK
+    n_left = n_spared - sum(len(file) // HELD_BACK for file in files)
+    for file in reversed(files):
+        # From the end, and not here and there: neighboring rows are often slices of one heart.
+        n_trained = len(file) - len(file) // HELD_BACK
+        if len(file) < HELD_BACK and len(file) <= n_left:
+            n_trained, n_left = 0, n_left - len(file)
+        rows[:0] = file[:n_trained]
+        held_back[:0] = file[n_trained:]
+    return rows, held_back
 
 
 def _localizer_example(

@@ -9,10 +9,12 @@ import lightning as L
 import numpy as np
 import torch
 
-from tagstrain.errors import TagstrainError
+from tagstrain.errors import InputError, TagstrainError
 from tagstrain.training.config import TrainingConfig
 
 Batch = dict[str, torch.Tensor]
+FAILURE = "failure"
+"""In place of a batch's parts: what `InputError` the process met that was to make it."""
 
 
 class TrainingError(TagstrainError):
@@ -41,7 +43,10 @@ class NetworkTraining(L.LightningModule):
         raise NotImplementedError
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """One step; raises `TrainingError` with the batch's seed where the loss is not finite."""
+        """One step; raises `TrainingError` with the batch's seed where the loss is not finite, and `InputError` where a
+        file could not be read."""
+        if FAILURE in batch:
+            raise InputError(*batch[FAILURE])
         # What is left to chance in a step depends on its batch alone, so that a resumed run takes the same ones.
         chance = np.random.SeedSequence([*batch["seed"].tolist(), 17])
         torch.manual_seed(int(chance.generate_state(1, np.uint64)[0] >> 1))

@@ -83,6 +83,11 @@ class _Batches(L.LightningDataModule):
 class _Checkpoint(ModelCheckpoint):
     """Knows what was best so far in a run that goes on in another folder, too, to which `train` has copied it."""
 
+    @property
+    def state_key(self) -> str:
+        """As Lightning's own, so that checkpoints of earlier versions are understood."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
         if state_dict["dirpath"] == self.dirpath:
@@ -112,7 +117,7 @@ def validation_set(config: TrainingConfig) -> dict[str, torch.Tensor]:
     if not config.data or config.simulation_share > 0:
         maker = example_maker(config)
         parts += [maker.simulate(min(8, n - k), VALIDATION_SEED + i, device) for i, k in enumerate(range(0, n, 8))]
-    if config.data and config.simulation_share < 1:
+    if config.data:
         files = file_examples(config)
         if files.held_back or not parts:
             rows = files.validation(n, device)
@@ -179,11 +184,17 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
 
 
 def _bring_best(source: Path, folder: Path) -> None:
-    """Copy the best checkpoint so far from the folder of the one to go on from, if it is another than the run's."""
-    best = source / "best.ckpt"
-    if best.is_file() and source.resolve() != folder.resolve():
+    """Copy the best checkpoint so far from the folder of the one to go on from, if it is another than the run's.
+
+    One that an earlier run left there goes: it would pass for this run's.
+    """
+    if source.resolve() == folder.resolve():
+        return
+    best, here = source / "best.ckpt", folder / "best.ckpt"
+    here.unlink(missing_ok=True)
+    if best.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(best, folder / best.name)
+        shutil.copy2(best, here)
 
 
 def fit(

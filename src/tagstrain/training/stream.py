@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from tagstrain.errors import TagstrainError
+from tagstrain.errors import InputError
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.makers import example_maker, file_examples
+from tagstrain.training.modules import FAILURE
 
 REPLAY_DISTANCE = 29
 """Batches between two uses of one simulated cine."""
@@ -69,10 +70,12 @@ class TrainingBatches(IterableDataset[dict[str, torch.Tensor]]):
         while True:
             try:
                 batch = self._batch(step, n_workers, groups)
-            except TagstrainError as error:
+            except InputError as error:
                 if worker is None:
                     raise
-                raise TagstrainError(str(error)) from error  # the one way for it to reach the process that trains
+                # Raised here, it would reach the process that trains as another error.
+                yield {FAILURE: (error.path, error.problem, error.remedy)}  # type: ignore[dict-item]
+                return
             # What was made on the GPU goes through main memory from one process to another.
             yield {key: value.cpu() for key, value in batch.items()} if worker else batch
             step += n_workers
