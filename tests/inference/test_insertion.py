@@ -173,8 +173,8 @@ def test_the_pipeline_flags_what_is_not_certain_and_keeps_the_strain(fake_models
 
 def test_a_certain_insertion_needs_no_warning() -> None:
     insertion = Insertion(Point(1, 2), 0.1, 0.9)
-    assert not list(insertion_warnings(insertion, np.ones(2), None))
-    assert not list(insertion_warnings(None, np.ones(2), None))
+    assert not list(insertion_warnings(insertion, make_cine(), None))
+    assert not list(insertion_warnings(None, make_cine(), None))
 
 
 @pytest.mark.parametrize(
@@ -182,11 +182,15 @@ def test_a_certain_insertion_needs_no_warning() -> None:
 )
 def test_a_point_given_far_from_the_epicardium_is_doubted(distance_mm: float, is_said: bool) -> None:
     """The epicardium lies 40 mm from the middle, pixels are not square."""
-    spacing, center_mm = np.array([1.5, 1.25]), np.array([90.0, 75.0])
+    cine = replace(make_cine(), affine=AS_DISPLAYED)
+    spacing, center_mm = cine.spacing_xy_mm, np.array([90.0, 75.0])
     angle = 2 * np.pi * np.arange(360) / 360
     circle_mm = center_mm + 40 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     given_px = Point(*((center_mm + distance_mm * np.array([0.6, -0.8])) / spacing).tolist())
     insertion = Insertion.given(circle_mm / spacing, spacing, given_px)
-    first, *further = insertion_warnings(insertion, spacing, given_px)
+    first, *further = insertion_warnings(insertion, cine, given_px)
     assert first == "The anterior RV insertion was given by the user"
     assert [f"lies {abs(distance_mm - 40):.0f} mm from the epicardium" in each for each in further] == [True] * is_said
+    unoriented = list(insertion_warnings(insertion, replace(cine, affine=None), given_px))
+    assert "does not say from which side it is seen" in unoriented[1]
+    assert len(unoriented) == 2 + is_said

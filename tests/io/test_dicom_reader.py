@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -188,6 +189,38 @@ def test_rescale_slope_and_intercept_are_applied(tmp_path: Path) -> None:
     edit_dicom(write_study(tmp_path, [cine]), edit)
     slopes = 2 * np.arange(1, 5)[:, None, None]
     np.testing.assert_array_equal(read_study(tmp_path).slices[0].load().frames, cine.frames * slopes - 3)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (2, -3)])
+def test_images_that_are_stored_with_black_and_white_exchanged_are_turned(
+    tmp_path: Path, slope: float, intercept: float
+) -> None:
+    cine = example_cine()
+
+    def edit(dataset: FileDataset) -> None:
+        highest = 2**dataset.BitsStored - 1
+        dataset.PixelData = (highest - dataset.pixel_array).astype(np.uint16).tobytes()
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+        dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+
+    edit_dicom(write_study(tmp_path, [cine]), edit)
+    np.testing.assert_array_equal(read_study(tmp_path).slices[0].load().frames, cine.frames * slope + intercept)
+
+
+@pytest.mark.parametrize("later_ms", [0.0, 3.0, 12.0])
+@pytest.mark.parametrize("attribute", ["AcquisitionNumber", "TemporalPositionIdentifier"])
+def test_two_acquisitions_of_a_plane_in_one_series_are_no_longer_cine(
+    tmp_path: Path, later_ms: float, attribute: str
+) -> None:
+    cine = example_cine()
+    for number in (1, 2):
+        later = replace(cine, frame_times_ms=cine.frame_times_ms + (number - 1) * later_ms)
+        files = write_study(tmp_path / f"{number}", [later], seed=number)
+        same = {"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2", "PatientID": "P1", attribute: number}
+        edit_dicom(files, lambda d, same=same: d.update(same))
+    study = read_study(tmp_path)
+    assert [source.load().n_frames for source in study.slices] == [cine.n_frames]
+    assert any("repeated" in reason for reason in study.skipped)
 
 
 def test_compressed_pixels_are_decoded(tmp_path: Path) -> None:

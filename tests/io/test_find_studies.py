@@ -44,6 +44,18 @@ def test_a_folder_of_images_stays_one_study_and_names_the_zip_it_skips(tmp_path:
     assert find_studies(tmp_path / "nifti").paths == (tmp_path / "nifti",)
 
 
+def test_sub_folders_of_nifti_are_subjects_unless_they_are_named_by_level(tmp_path: Path) -> None:
+    for folder in ("cohort/sub-01/ses-1", "cohort/sub-02", "heart/basal", "heart/mid", "one/only"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_nifti(tmp_path / folder / "tag_1.nii", example_cine())
+    (tmp_path / "cohort" / "participants.tsv").touch()
+    found = find_studies(tmp_path / "cohort")
+    assert [path.name for path in found.paths] == ["sub-01", "sub-02"]
+    assert "participants.tsv" in found.note
+    for folder in ("heart", "one", "cohort/sub-01"):
+        assert find_studies(tmp_path / folder).paths == (tmp_path / folder,)
+
+
 def test_anything_else_is_one_study(tmp_path: Path) -> None:
     (tmp_path / "a.zip").touch()
     (tmp_path / "empty").mkdir()

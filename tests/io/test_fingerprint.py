@@ -26,5 +26,13 @@ def test_a_folder_is_known_by_names_sizes_and_starts(tmp_path: Path) -> None:
     assert input_sha256(tmp_path / "a") != input_sha256(tmp_path / "b")
 
 
+def test_a_folder_of_other_files_than_dicom_is_known_by_all_of_their_bytes(tmp_path: Path) -> None:
+    """Masked images begin alike."""
+    for name, value in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tag.nii").write_bytes(bytes(100_000) + bytes([value]))
+    assert input_sha256(tmp_path / "a") != input_sha256(tmp_path / "b")
+
+
 def test_what_is_not_there_is_not_known(tmp_path: Path) -> None:
     assert input_sha256(tmp_path / "absent") is None

@@ -15,6 +15,9 @@ from tagstrain.data import PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.errors import InputError
 from tagstrain.io import read_study
 
+AFFINE = np.array([[1.25, 0, 0, 3], [0, 0, -1, 7], [0, 1.5, 0, 11], [0, 0, 0, 1.0]])
+"""Steps of the example's pixel spacing."""
+
 
 def arrays_of(cine: TaggedCine) -> dict[str, object]:
     """Everything that our layout holds."""
@@ -24,7 +27,7 @@ def arrays_of(cine: TaggedCine) -> dict[str, object]:
         "pixel_spacing_mm": cine.pixel_spacing,
         "ed_frame": 1,
         "rr_interval_ms": 870.5,
-        "affine": np.arange(16.0).reshape(4, 4),
+        "affine": AFFINE,
     }
 
 
@@ -43,7 +46,7 @@ def test_our_layout_is_read_whole(tmp_path: Path) -> None:
     found = load(save(tmp_path / "case 7_mid.npz", **arrays_of(cine)))
     assert_same_cine(found, cine)
     assert (found.ed_frame, found.rr_interval_ms, found.level) == (1, 870.5, SliceLevel.MID)
-    np.testing.assert_array_equal(found.affine, np.arange(16.0).reshape(4, 4))
+    np.testing.assert_array_equal(found.affine, AFFINE)
     assert found.warnings == ()
     assert found.source == "NumPy case 7_mid.npz"
     assert found.frames.flags.writeable, "torch warns of memory that it must not write to"
@@ -176,3 +179,23 @@ def test_a_header_that_is_no_header_is_refused(tmp_path: Path, header: bytes) ->
         archive.writestr("frames.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
     with pytest.raises(InputError):
         read_study(tmp_path / "a.npz")
+
+
+def test_a_position_with_other_steps_than_the_pixel_spacing_is_brought_to_it_aloud(tmp_path: Path) -> None:
+    found = load(
+        save(tmp_path / "a.npz", **{**arrays_of(example_cine()), "affine": AFFINE @ np.diag([2.0, 2.0, 1, 1])})
+    )
+    np.testing.assert_allclose(found.affine, AFFINE)
+    assert "the position in the file has pixels of 3 x 2.5 mm" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected_ms", "words"),
+    [(0.85, 850, "taken as seconds"), (0, None, ""), (12, None, "not used"), (9000, None, "not used"), (870, 870, "")],
+)
+def test_an_rr_interval_that_no_heart_has_is_mended_or_left_out(
+    tmp_path: Path, stored: float, expected_ms: float | None, words: str
+) -> None:
+    found = load(save(tmp_path / "a_mid.npz", **{**arrays_of(example_cine()), "rr_interval_ms": stored}))
+    assert found.rr_interval_ms == (None if expected_ms is None else pytest.approx(expected_ms))
+    assert any(words in warning for warning in found.warnings) if words else found.warnings == ()

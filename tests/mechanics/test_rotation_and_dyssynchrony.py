@@ -66,6 +66,14 @@ def test_torsion_needs_the_distance_and_untwisting_the_time() -> None:
     assert twist.peak_twist_deg > 12
 
 
+def test_a_heart_that_turns_the_other_way_has_its_twist_with_the_other_sign() -> None:
+    course = contraction(TIMES_MS)
+    usual, other = (twist_between(-4 * c, 10 * c, TIMES_MS, 35.0, (33.0, 27.0)) for c in (course, -course))
+    assert_allclose(other.peak_twist_deg, -usual.peak_twist_deg)
+    assert_allclose(other.time_to_peak_ms, usual.time_to_peak_ms)
+    assert_allclose(other.peak_untwist_rate_deg_per_s, -usual.peak_untwist_rate_deg_per_s)
+
+
 def test_twist_peaks_after_ed_as_strain_does() -> None:
     course = contraction(TIMES_MS)
     late_ms = ES_MS + 100

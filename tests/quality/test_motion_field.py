@@ -93,3 +93,13 @@ def test_landmarks_lost_in_some_frames_change_no_area() -> None:
     motion[2] = np.nan
     np.testing.assert_allclose(wall_area_ratio(motion, 0), [1, 1, np.nan])
     np.testing.assert_allclose(cell_area_spread(motion, 0), [0, 0, np.nan], atol=1e-9)
+
+
+def test_unknown_cells_are_no_sound_ones() -> None:
+    folded = np.stack([ED, ED[:, ::-1], ED])
+    folded[1:, ::2] = np.nan
+    folded[2] = np.nan
+    assert np.isnan(folded_share(folded, 0)[2])
+    half = np.stack([ED, ED[:, ::-1]])
+    half[1, :12] = np.nan
+    assert folded_share(half, 0)[1] == 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult, TaggedCine
+from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import LocalizationError, TrackingError
 from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 from tagstrain.quality import Grade, SliceQuality, assess
@@ -128,6 +129,16 @@ def test_a_ring_that_only_stretches_does_not_shorten() -> None:
     still = beating_slice(follows=False)
     signals = measure_signals(still, ScalingTracker(), *SEEN)
     assert str(signals.peak_shortening) == "0.0"
+
+
+def test_a_mid_wall_that_is_not_known_does_not_count_as_still() -> None:
+    result = beating_slice()
+    points_px = result.landmarks.points_px.copy()
+    points_px[:, :, MIDWALL_RING] = np.nan
+    unknown = measured(result.cine, points_px)
+    quality = assess(unknown, ScalingTracker(), *SEEN, CALIBRATION)
+    assert np.isnan(quality.signals.peak_shortening)
+    assert not any("hardly beats" in reason for reason in quality.reasons)
 
 
 def test_a_tracker_that_gives_up_on_the_way_back_leaves_closure_unknown() -> None:

@@ -13,7 +13,7 @@ import pytest
 from saved_results import reject, short_axis_slices, still, write_results
 from tagstrain.data import Insertion, Point
 from tagstrain.mechanics import StudyMechanics
-from tagstrain.report.mechanics_files import write_mechanics
+from tagstrain.report.mechanics_files import segments_reliable, write_mechanics
 from tagstrain.report.saved_study import SavedStudy, read_saved_study
 
 
@@ -115,3 +115,18 @@ def test_where_every_slice_is_rejected_there_are_no_values_of_the_ventricle(tmp_
     assert record["ventricle"] is None
     assert [entry["name"] for entry in record["left_out"]] == ["basal", "mid", "apical"]
     assert set(pd.read_csv(folder / "mechanics.csv").slice) == {"basal", "mid", "apical"}
+
+
+def test_segments_of_images_that_may_be_mirrored_are_not_relied_on(saved: SavedStudy) -> None:
+    assert saved.function is not None
+    assert any(segments_reliable(saved.results.slices, saved.function).values())
+    unoriented = [replace(result, cine=replace(result.cine, affine=None)) for result in saved.results.slices]
+    assert not any(segments_reliable(unoriented, saved.function).values())
+
+
+def test_doubts_about_the_study_stand_beside_its_regional_function(tmp_path: Path, saved: SavedStudy) -> None:
+    (tmp_path / "doubted").mkdir()
+    write_mechanics(tmp_path / "doubted", replace(saved, warnings=("slice levels may be mixed up",)))
+    assert json.loads((tmp_path / "doubted" / "mechanics.json").read_text())["warnings"] == [
+        "slice levels may be mixed up"
+    ]

@@ -45,3 +45,8 @@ def is_seen_from_apex(affine: NDArray[np.float64]) -> bool | None:
     """
     towards_apex, is_certain = apex_direction(affine)
     return bool(slice_normal(affine) @ towards_apex < 0) if is_certain else None
+
+
+def is_side_known(affine: NDArray[np.float64] | None) -> bool:
+    """Whether a slice's orientation tells if it is seen from the apex or from the base; None has no orientation."""
+    return affine is not None and is_seen_from_apex(affine) is not None

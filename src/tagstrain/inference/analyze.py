@@ -129,7 +129,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         *cine.warnings,
         *_original_warnings(cine, localization, models),
         *_warnings(cine, landmarks, strain, config),
-        *insertion_warnings(insertion, cine.spacing_xy_mm, config.rv_insertion_px),
+        *insertion_warnings(insertion, cine, config.rv_insertion_px),
     )
     spread_mm = placement.border_spread_mm
     return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion, spread_mm, seen_box)

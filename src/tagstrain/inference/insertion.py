@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Insertion, Point, TaggedCine
 from tagstrain.errors import LocalizationError
+from tagstrain.geometry.orientation import is_side_known
 from tagstrain.inference.interfaces import InsertionFinder, Placement
 
 _FRONT_AND_UP = np.array([0.0, -1.0, 1.0]) / np.sqrt(2)  # DICOM's LPS
@@ -41,15 +42,18 @@ def find_insertion(
         ) from None
 
 
-def insertion_warnings(
-    insertion: Insertion | None, spacing_xy_mm: NDArray[np.floating], given_px: Point | None
-) -> Iterator[str]:
+def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: Point | None) -> Iterator[str]:
     """How far values by segment can be trusted, in words; ``given_px`` is the user's point where there is one."""
     if insertion is None:
         return
     if given_px is not None:
         yield "The anterior RV insertion was given by the user"
-        distance_mm = float(np.hypot(*(np.subtract(given_px, insertion.point_px) * spacing_xy_mm)))
+        if not is_side_known(cine.affine):
+            yield (
+                "The image does not say from which side it is seen: the order of the segments and the sign of rotation "
+                "are those of a view from the apex"
+            )
+        distance_mm = float(np.hypot(*(np.subtract(given_px, insertion.point_px) * cine.spacing_xy_mm)))
         if distance_mm > _FAR_FROM_WALL_MM:
             yield (
                 f"The RV insertion given by the user, ({given_px.x:g}, {given_px.y:g}), lies {distance_mm:.0f} mm from "

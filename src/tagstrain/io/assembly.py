@@ -14,9 +14,12 @@ from tagstrain.data.cine import NOMINAL_FRAME_INTERVAL_MS, PixelSpacing, TaggedC
 from tagstrain.errors import InputError
 
 GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
+GIVEN = "the user's pixel spacing"
 ED_ASSUMED = "frame 0 was taken as end-diastole: the file does not say which frame it is"
 PLAUSIBLE_INTERVAL_MS = (5.0, 500.0)
 """Between the frames of a cine, wider than any tagged one (10 to 100 ms)."""
+PLAUSIBLE_RR_MS = (50.0, 4000.0)
+"""From one R wave to the next, 15 beats a minute or more; those of rodents are 80 ms and longer."""
 MAX_NAME_LENGTH = 100
 """Characters of a study's or slice's name: file systems allow 255, of which suffixes and numbers take some."""
 
@@ -57,8 +60,16 @@ def checked_cine(
     with np.errstate(over="ignore", invalid="ignore"):
         pixels = np.ascontiguousarray(frames, np.float32)
     times_ms, told = plausible_times(frame_times_ms)
+    rr_interval_ms, told_of_rr = plausible_rr_interval(fields.pop("rr_interval_ms", None))
+    told += told_of_rr
     try:
-        return TaggedCine(frames=pixels, frame_times_ms=times_ms, warnings=(*warnings, *told), **fields)
+        return TaggedCine(
+            frames=pixels,
+            frame_times_ms=times_ms,
+            warnings=(*warnings, *told),
+            rr_interval_ms=rr_interval_ms,
+            **fields,
+        )
     except ValueError as error:
         raise InputError(path, str(error), "Check the file or export it again") from error
 
@@ -67,6 +78,19 @@ def nominal_times(n_frames: int, why: str = "frame times are not stored") -> tup
     """Frame times [ms] where a file has none that can be used, and the warning that says so."""
     warning = f"{why}: {NOMINAL_FRAME_INTERVAL_MS:g} ms between frames was assumed"
     return np.arange(n_frames, dtype=np.float64) * NOMINAL_FRAME_INTERVAL_MS, warning
+
+
+def plausible_rr_interval(rr_interval_ms: float | None) -> tuple[float | None, tuple[str, ...]]:
+    """RR interval [ms] that a heart can have, and what was assumed where a file's cannot be right; None for none."""
+    if rr_interval_ms is None or not rr_interval_ms > 0:  # 0, as some write what they do not know
+        return None, ()
+    low_ms, high_ms = PLAUSIBLE_RR_MS
+    if low_ms <= rr_interval_ms <= high_ms:
+        return rr_interval_ms, ()
+    found = f"the RR interval is stored as {rr_interval_ms:g} ms, expected {low_ms:g} to {high_ms:g}"
+    if low_ms <= 1000 * rr_interval_ms <= high_ms:
+        return 1000 * rr_interval_ms, (f"{found}: it was taken as seconds; store it in ms",)
+    return None, (f"{found}: it was not used",)
 
 
 def plausible_times(frame_times_ms: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -134,6 +158,28 @@ def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing 
     if not all(np.isfinite(mm) and mm > 0 for mm in (row_mm, column_mm)):
         raise ValueError(f"pixel_spacing_mm: expected two positive lengths (row, column), got {pixel_spacing_mm}")
     return PixelSpacing(float(row_mm), float(column_mm))
+
+
+def with_spacing(
+    affine: NDArray[np.float64], spacing: PixelSpacing, name: str
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """A map ``(4, 4)`` from pixels to patient coordinates whose steps are those of the pixel spacing, and what is said
+    where they were others.
+
+    Parameters
+    ----------
+    name
+        What the format calls the spacing, for the message.
+    """
+    steps_mm = np.linalg.norm(affine[:3, :2], axis=0)
+    wanted_mm = np.array([spacing.column_mm, spacing.row_mm])
+    scaled = affine @ np.diag([*(wanted_mm / steps_mm), 1.0, 1.0])
+    if np.allclose(steps_mm, wanted_mm, rtol=0.01):
+        return scaled, ()
+    return scaled, (
+        f"the position in the file has pixels of {steps_mm[1]:g} x {steps_mm[0]:g} mm, {name} of "
+        f"{spacing.row_mm:g} x {spacing.column_mm:g} mm (row x column): the latter was used",
+    )
 
 
 def spans_plane(affine: NDArray[np.float64]) -> bool:

@@ -33,7 +33,7 @@ def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
         If the file is no such JSON, a contour or ring has no area, or the epicardium does not hold the endocardium.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(path, "does not exist", "Check the path") from None
     except OSError as error:

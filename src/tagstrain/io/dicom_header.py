@@ -55,6 +55,9 @@ _KEYWORDS = (
     "SamplesPerPixel",
     "Rows",
     "Columns",
+    "PhotometricInterpretation",
+    "BitsStored",
+    "PixelRepresentation",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
@@ -226,7 +229,9 @@ def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_n
     spacing = numbers(dataset, "PixelSpacing", 2)
     directions = numbers(dataset, "ImageOrientationPatient", 6)
     n_expected = number(dataset, "CardiacNumberOfImages")
-    slope = number(dataset, "RescaleSlope")
+    stored_slope = number(dataset, "RescaleSlope")
+    slope, intercept = 1.0 if stored_slope is None else stored_slope, number(dataset, "RescaleIntercept") or 0.0
+    turned_at = _turned_at(dataset)
     return DicomHeader(
         source=source,
         image=SourceImage(text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID"), frame_number),
@@ -257,9 +262,17 @@ def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_n
         orientation=None if directions is None else _unit_vectors(directions.reshape(2, 3)),
         slice_thickness_mm=positive(dataset, "SliceThickness"),
         position_mm=numbers(dataset, "ImagePositionPatient", 3),
-        rescale_slope=1.0 if slope is None else slope,
-        rescale_intercept=number(dataset, "RescaleIntercept") or 0.0,
+        rescale_slope=slope if turned_at is None else -slope,
+        rescale_intercept=intercept if turned_at is None else intercept + slope * turned_at,
     )
+
+
+def _turned_at(dataset: Dataset) -> float | None:
+    """Sum of the lowest and the highest value that pixels may have, where the lowest are shown white (MONOCHROME1,
+    PS3.3 section C.7.6.3.1.2); None elsewhere."""
+    if text(dataset, "PhotometricInterpretation") != "MONOCHROME1":
+        return None
+    return -1.0 if number(dataset, "PixelRepresentation") else 2 ** (number(dataset, "BitsStored") or 16.0) - 1
 
 
 def _patient(patient_id: str) -> str:

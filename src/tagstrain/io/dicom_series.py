@@ -193,16 +193,28 @@ def _split_by_depth(headers: Sequence[DicomHeader], normal: NDArray[np.float64])
 
 
 def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
-    """Split a plane imaged several times over in one series, where that gives every part distinct trigger times."""
-    if _has_distinct_times(headers):
-        return [tuple(headers)]
-    for attribute in ("tag_angle_deg", "acquisition_number"):
-        parts: dict[object, list[DicomHeader]] = {}
+    """Split a plane imaged several times over in one series, where that gives every part distinct trigger times.
+
+    Where all trigger times are distinct anyway, parts count that cover the same time: scanners also number the segments
+    of one acquisition.
+    """
+    is_one_clock = _has_distinct_times(headers)
+    for attribute in ("tag_angle_deg", "acquisition_number", "temporal_position"):
+        by_value: dict[float | None, list[DicomHeader]] = {}
         for header in headers:
-            parts.setdefault(getattr(header, attribute), []).append(header)
-        if all(len(part) > 1 and _has_distinct_times(part) for part in parts.values()):
-            return [tuple(part) for part in parts.values()]
+            by_value.setdefault(getattr(header, attribute), []).append(header)
+        parts = list(by_value.values())
+        is_split = len(parts) > 1 and all(len(part) > 1 and _has_distinct_times(part) for part in parts)
+        if is_split and (not is_one_clock or (None not in by_value and _cover_the_same_time(parts))):
+            return [tuple(part) for part in parts]
     return [tuple(headers)]
+
+
+def _cover_the_same_time(parts: Sequence[Sequence[DicomHeader]]) -> bool:
+    """Whether parts, every image of which has a trigger time, overlap by more than half of the shortest."""
+    times = [[header.trigger_time_ms or 0.0 for header in part] for part in parts]
+    overlap_ms = min(map(max, times)) - max(map(min, times))
+    return overlap_ms > min(max(part) - min(part) for part in times) / 2
 
 
 def _has_distinct_times(headers: Sequence[DicomHeader]) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from tagstrain.io.dicom_files import is_dicom
+
+_PIECE_BYTES = 1024**2
 _START_BYTES = 16 * 1024
-"""Read of every file in a folder: enough for headers, which tell images of one size apart."""
+"""Read of every DICOM file in a folder: enough for headers, whose UIDs tell images of one size apart."""
 
 
 def input_sha256(path: Path) -> str | None:
-    """SHA-256 of a file's bytes, or of the names in a folder, the files' sizes and how each of them starts.
+    """SHA-256 of a file's bytes, or of the names, sizes and bytes of a folder's files; of DICOM in it, how it starts.
 
     Returns
     -------
@@ -22,7 +25,10 @@ def input_sha256(path: Path) -> str | None:
             for file in sorted(_files_in(path)):
                 known.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\n".encode())
                 with file.open("rb") as stream:
-                    known.update(stream.read(_START_BYTES))
+                    start = stream.read(_START_BYTES)
+                    known.update(start)
+                    while not is_dicom(start) and (more := stream.read(_PIECE_BYTES)):
+                        known.update(more)
             return known.hexdigest()
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

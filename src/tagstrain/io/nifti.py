@@ -23,6 +23,7 @@ from tagstrain.data.study import SliceSource, Study
 from tagstrain.errors import InputError
 from tagstrain.io.assembly import (
     ED_ASSUMED,
+    GIVEN,
     UnreadableSlice,
     checked_cine,
     given_spacing,
@@ -30,6 +31,7 @@ from tagstrain.io.assembly import (
     safe_name,
     spans_plane,
     unique_names,
+    with_spacing,
 )
 from tagstrain.io.limits import check_cine_size, check_unpacked_size
 from tagstrain.io.nifti_times import SUFFIXES, FrameTiming, HeaderTiming, frame_timing, nifti_stem
@@ -170,6 +172,11 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
     elif affine is not None and not (np.isfinite(affine).all() and spans_plane(affine)):
         affine = None
         told += ("the position in the header spans no plane: it was not used",)
+    elif affine is not None:
+        affine, told_of_steps = with_spacing(
+            affine, PixelSpacing(spacing.row_mm / mm, spacing.column_mm / mm), "pixdim" if given is None else GIVEN
+        )
+        told += told_of_steps
     level = level_from_file_name(nifti_stem(path))
     n_slices = shape[2] if len(shape) == 4 else 1
     return [

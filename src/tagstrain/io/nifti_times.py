@@ -95,7 +95,7 @@ def _read_sidecar(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     try:
         if path.stat().st_size > _MAX_SIDECAR_BYTES:
             return {}, (f"{path.name} is far too large for a sidecar: it was not read",)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}, (f"{path.name} cannot be read as JSON: it was not used",)
     return (content, ()) if isinstance(content, dict) else ({}, (f"{path.name} is no JSON object: it was not used",))

@@ -36,6 +36,7 @@ from tagstrain.data.study import SliceSource, Study
 from tagstrain.errors import InputError
 from tagstrain.io.assembly import (
     ED_ASSUMED,
+    GIVEN,
     UnreadableSlice,
     checked_cine,
     given_spacing,
@@ -44,6 +45,7 @@ from tagstrain.io.assembly import (
     safe_name,
     spans_plane,
     unique_names,
+    with_spacing,
 )
 from tagstrain.io.limits import check_cine_size
 from tagstrain.io.npz_arrays import NpzArrays, open_npz
@@ -82,6 +84,11 @@ class NpzSlice:
             rr_interval_ms = arrays.number("rr_interval_ms") if is_ours else None
             affine = _affine(arrays) if is_ours else None
         spacing, warnings = resolve_spacing(self.path, stored_spacing, self.given_spacing, f"array {spacing_name}")
+        if affine is not None and affine.shape == (4, 4):
+            affine, told = with_spacing(
+                affine, spacing, f"array {spacing_name}" if self.given_spacing is None else GIVEN
+            )
+            warnings += told
         if times_ms is None:
             times_ms, warning = nominal_times(len(frames))
             warnings += (warning,)

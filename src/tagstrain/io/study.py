@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
 from tagstrain.io.npz import read_npz_study
 from tagstrain.io.npz_arrays import is_npz
+from tagstrain.io.slice_levels import level_from_file_name
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -86,20 +88,35 @@ def find_studies(path: Path) -> FoundStudies:
     """List the inputs that a path stands for; no zip is opened, and one DICOM header per folder.
 
     A folder is a cohort if no image lies directly in it and it holds zips, each a study of its own, or else sub-folders
-    with a DICOM study each (see `split_folder`), in the order of their names. Anything else is one study: a folder of
-    images stays one, also where a zip lies among them, and so does a study whose series lie in sub-folders.
+    with a DICOM study each (see `split_folder`) or with NIfTI or NumPy files, in the order of their names. All else is
+    one study: a folder of images stays one, also where a zip lies among them, and so does a study whose series, or
+    whose slices by the names of their levels, lie in sub-folders.
     """
     entries = sorted(path.glob("*"))
     studies = [entry for entry in entries if entry.suffix.lower() == _ZIP_SUFFIX and entry.is_file()]
     if studies and any(_is_image(entry) for entry in entries):
         return FoundStudies((path,), "")
-    studies = studies or split_folder(path)
+    studies = studies or split_folder(path) or _subjects(path, entries)
     if not studies:
         return FoundStudies((path,), "")
     used = {place for study in studies for place in (study, *study.parents)}
     others = [entry.name for entry in entries if entry not in used]
     note = f"{path.name}: {len(others)} files or folders beside its studies are left out ({', '.join(others[:3])}"
     return FoundStudies(tuple(studies), f"{note}{', ...' if len(others) > 3 else ''})" if others else "")
+
+
+def _subjects(path: Path, entries: Sequence[Path]) -> list[Path]:
+    """Sub-folders with NIfTI or NumPy files, which do not say whose they are; none where there are no two, where DICOM
+    lies among them, or where they are named by the levels of one heart's slices."""
+    if any(_is_image(entry) for entry in entries):
+        return []
+    folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
+    files = {folder: [file for file in folder.rglob("*") if file.is_file()] for folder in folders}
+    with_images = [folder for folder in folders if any(_is_array_name(file) for file in files[folder])]
+    if len(with_images) < 2 or all(level_from_file_name(folder.name) for folder in with_images):
+        return []
+    has_dicom = any(starts_as_dicom(file) for folder in folders for file in files[folder])
+    return [] if has_dicom else with_images
 
 
 def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
@@ -142,7 +159,12 @@ def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_
 
 def _is_image(path: Path) -> bool:
     """Whether a file is an image by its start (DICOM) or its name."""
-    return path.is_file() and (is_nifti_name(path) or path.suffix.lower() == NPZ_SUFFIX or starts_as_dicom(path))
+    return path.is_file() and (_is_array_name(path) or starts_as_dicom(path))
+
+
+def _is_array_name(path: Path) -> bool:
+    """Whether a file is named as NIfTI or NumPy files are."""
+    return is_nifti_name(path) or path.suffix.lower() == NPZ_SUFFIX
 
 
 def _is_nifti(path: Path, start: bytes) -> bool:

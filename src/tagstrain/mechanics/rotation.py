@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +30,13 @@ class Twist:
     shear_angle_deg: NDArray[np.float64]
     """Circumferential-longitudinal shear angle of the epicardium, shape ``(time,)``; NaN as `torsion_deg_per_cm`."""
     peak_twist_deg: float
+    """The largest by size, with its sign."""
     peak_torsion_deg_per_cm: float
     """Torsion at the peak of the twist; NaN as `torsion_deg_per_cm`."""
     time_to_peak_ms: float
     peak_untwist_rate_deg_per_s: float
-    """Fastest fall of the twist after its peak, negative; NaN where the cine ends while it still gets faster."""
+    """Fastest return of the twist after its peak, of the other sign; NaN where the cine ends while it still gets
+    faster."""
 
 
 def rotation_deg(rings: RingMotion, is_seen_from_apex: bool) -> NDArray[np.float64]:
@@ -75,9 +78,9 @@ def twist_between(
     curve = smooth_curve(twist_deg, frame_times_ms)
     peak_deg = time_ms = untwist = np.nan
     if curve is not None and curve.times_ms[-1] >= ed_ms:
-        peak = int(np.argmax(np.where(curve.times_ms >= ed_ms, curve.values, -np.inf)))
+        peak = int(np.argmax(np.where(curve.times_ms >= ed_ms, np.abs(curve.values), -np.inf)))
         peak_deg, time_ms = float(curve.values[peak]), float(curve.times_ms[peak])
-        fastest = peak + int(np.argmin(curve.rates_per_s[peak:]))
+        fastest = peak + int(np.argmin(math.copysign(1, peak_deg) * curve.rates_per_s[peak:]))
         untwist = float(curve.rates_per_s[fastest]) if fastest < len(curve.times_ms) - 1 else np.nan
     return Twist(
         frame_times_ms=np.asarray(frame_times_ms, np.float64),

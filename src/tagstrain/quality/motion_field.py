@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstrain.mechanics.strain import mean_known
+
 Array = NDArray[np.float64]
 
 
@@ -54,9 +56,13 @@ def cell_area_spread(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array
 
 
 def folded_share(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
-    """Share of the cells that are turned inside out, shape ``(time,)``: tissue cannot pass through tissue."""
+    """Share of the known cells that are turned inside out, shape ``(time,)``: tissue cannot pass through tissue.
+
+    NaN where none is known.
+    """
     areas = cell_areas_mm2(landmarks_mm)
-    return np.asarray((areas * np.sign(areas[ed_frame]) <= 0).mean(axis=(1, 2)))
+    upright = areas * np.sign(areas[ed_frame])
+    return mean_known(np.where(np.isfinite(upright), upright <= 0, np.nan).reshape(len(areas), -1), axis=1)
 
 
 def roughness_mm(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:

@@ -91,7 +91,8 @@ def judge(
     for flaw in find_flaws(signals, result):
         reasons.append(flaw.reason)
         grade = worse(grade, flaw.best_grade)
-    peak = float(np.nanmin(result.strain.circumferential_midwall))
+    midwall = result.strain.circumferential_midwall[np.isfinite(result.strain.circumferential_midwall)]
+    peak = float(midwall.min()) if midwall.size else float("nan")
     return SliceQuality(
         grade,
         tuple(reasons),

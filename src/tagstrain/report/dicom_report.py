@@ -34,6 +34,8 @@ from tagstrain.report.results_json import CONVENTIONS
 
 _TOLD = ("strain", "green_lagrange", "linear", "ring_mean", "wall", "es_frame")
 
+_IN_PERCENT = {**CONVENTIONS, "strain": CONVENTIONS["strain"].replace("fraction relative", "percent, relative")}
+
 
 class Quantity(NamedTuple):
     """One line of a slice's measurements; left out of the report where the value is None."""
@@ -78,7 +80,7 @@ class StrainReport:
         self._groups: list[MeasurementsAndQualitativeEvaluations] = []
         self._evidence: list[Dataset] = []
         self._first: TaggedCine | None = None
-        self._comments = [study.provenance.disclaimer, *(f"{name}: {CONVENTIONS[name]}." for name in _TOLD)]
+        self._comments = [study.provenance.disclaimer, *(f"{name}: {_IN_PERCENT[name]}." for name in _TOLD)]
 
     def add(self, result: SliceResult, source: SourceSeries, quality: SliceQuality | None = None) -> None:
         """Take a slice's measurements, and say how far they can be trusted."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data import SliceResult
+from tagstrain.geometry.orientation import is_side_known
 from tagstrain.io import atomic_file
 from tagstrain.mechanics.rotation import Twist
 from tagstrain.mechanics.slice_mechanics import RegionalMeasures, SliceMechanics
@@ -82,6 +83,7 @@ def write_mechanics(folder: Path, study: SavedStudy) -> None:
         "weights": dict(provenance.weights),
         "disclaimer": provenance.disclaimer,
         "conventions": CONVENTIONS,
+        "warnings": list(study.warnings),
         "ventricle": None if function.ventricle is None else _ventricle_record(function.ventricle),
         "left_out": [{"name": name, "reason": reason} for name, reason in function.left_out.items()],
         "slices": [
@@ -133,12 +135,13 @@ def _ventricle_rows(key: str, mechanics: StudyMechanics, reliable: Mapping[int, 
 
 
 def segments_reliable(results: Sequence[SliceResult], function: StudyFunction) -> dict[int, bool]:
-    """By AHA segment of the ventricle: whether the RV insertion is known well enough in every slice that shows it."""
+    """By AHA segment of the ventricle: whether every slice that shows it tells well enough where the RV inserts, and
+    from which side it is seen."""
     reliable: dict[int, bool] = {}
     for result, part in zip(results, function.slices, strict=True):
         if result.name in function.left_out:
             continue
-        is_known = result.insertion is not None and result.insertion.is_reliable
+        is_known = result.insertion is not None and result.insertion.is_reliable and is_side_known(result.cine.affine)
         for number in part.deformation.segments:
             reliable[number] = reliable.get(number, True) and is_known
     return reliable

@@ -76,6 +76,7 @@ def _sidecar(image: _Map, result: SliceResult, provenance: Provenance) -> dict[s
         "SoftwareName": "tagstrain",
         "SoftwareVersion": provenance.software_version,
         "Tracker": provenance.tracker,
+        "Weights": dict(provenance.weights),
         "Disclaimer": provenance.disclaimer,
     }
 
