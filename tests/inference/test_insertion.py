@@ -173,7 +173,10 @@ def test_the_pipeline_flags_what_is_not_certain_and_keeps_the_strain(fake_models
 
 def test_a_certain_insertion_needs_no_warning() -> None:
     insertion = Insertion(Point(1, 2), 0.1, 0.9)
-    assert not list(insertion_warnings(insertion, make_cine(), None))
+    cine = make_cine()
+    assert not list(insertion_warnings(insertion, replace(cine, affine=AS_DISPLAYED), None))
+    across = replace(cine, affine=short_axis((1, 0, 0), (0, 1, 0), cine.pixel_spacing))
+    assert "from which side" in next(insertion_warnings(insertion, across, None))
     assert not list(insertion_warnings(None, make_cine(), None))
 
 

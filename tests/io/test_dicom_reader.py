@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -221,6 +222,22 @@ def test_two_acquisitions_of_a_plane_in_one_series_are_no_longer_cine(
     study = read_study(tmp_path)
     assert [source.load().n_frames for source in study.slices] == [cine.n_frames]
     assert any("repeated" in reason for reason in study.skipped)
+
+
+@pytest.mark.parametrize("attribute", ["AcquisitionNumber", "TemporalPositionIdentifier"])
+@pytest.mark.parametrize("n_announced", [12, None])
+@pytest.mark.parametrize("segment", [lambda k: k % 2, lambda k: k % 4, lambda k: k // 6, lambda k: k])
+def test_segments_of_one_cine_stay_one(
+    tmp_path: Path, attribute: str, n_announced: int | None, segment: Callable[[int], int]
+) -> None:
+    def edit(dataset: FileDataset) -> None:
+        dataset.CardiacNumberOfImages = n_announced
+        setattr(dataset, attribute, segment(int(dataset.InstanceNumber) - 1) + 1)
+
+    cine = example_cine(n_frames=12)
+    edit_dicom(write_study(tmp_path, [cine]), edit)
+    (source,) = read_study(tmp_path).slices
+    assert_same_cine(source.load(), cine)
 
 
 def test_compressed_pixels_are_decoded(tmp_path: Path) -> None:

@@ -44,16 +44,40 @@ def test_a_folder_of_images_stays_one_study_and_names_the_zip_it_skips(tmp_path:
     assert find_studies(tmp_path / "nifti").paths == (tmp_path / "nifti",)
 
 
-def test_sub_folders_of_nifti_are_subjects_unless_they_are_named_by_level(tmp_path: Path) -> None:
-    for folder in ("cohort/sub-01/ses-1", "cohort/sub-02", "heart/basal", "heart/mid", "one/only"):
+@pytest.mark.parametrize(
+    ("folders", "studies"),
+    [
+        (("sub-01", "sub-02"), ["sub-01", "sub-02"]),
+        (("sub-01/ses-1", "sub-02"), ["sub-01", "sub-02"]),
+        (("rawdata/sub-01", "rawdata/sub-02"), ["sub-01", "sub-02"]),
+        (("P01_mid", "P02_mid"), ["P01_mid", "P02_mid"]),
+        (("basal", "mid", "apical"), ["study"]),
+        (("base", "mid", "apex"), ["study"]),
+        (("cine_tagging_3sl_SAX_b1s", "cine_tagging_3sl_SAX_b2s"), ["study"]),
+        (("only",), ["study"]),
+        ((".", "deeper"), ["study"]),
+    ],
+)
+def test_sub_folders_of_nifti_are_subjects_unless_they_are_named_by_level(
+    tmp_path: Path, folders: tuple[str, ...], studies: list[str]
+) -> None:
+    study = tmp_path / "study"
+    for folder in folders:
+        (study / folder).mkdir(parents=True, exist_ok=True)
+        write_nifti(study / folder / "tag_1.nii", example_cine())
+    found = find_studies(study)
+    assert [path.name for path in found.paths] == studies
+    assert ("sub-folders of images are taken for studies" in found.note) == (len(studies) > 1)
+
+
+def test_what_lies_beside_and_below_subjects_is_told(tmp_path: Path) -> None:
+    for folder in ("sub-01/ses-1", "sub-01/ses-2", "sub-02"):
         (tmp_path / folder).mkdir(parents=True)
         write_nifti(tmp_path / folder / "tag_1.nii", example_cine())
-    (tmp_path / "cohort" / "participants.tsv").touch()
-    found = find_studies(tmp_path / "cohort")
-    assert [path.name for path in found.paths] == ["sub-01", "sub-02"]
-    assert "participants.tsv" in found.note
-    for folder in ("heart", "one", "cohort/sub-01"):
-        assert find_studies(tmp_path / folder).paths == (tmp_path / folder,)
+    (tmp_path / "participants.tsv").touch()
+    note = find_studies(tmp_path).note
+    assert "sub-01: all images below are taken for one heart" in note
+    assert "1 files or folders beside its studies are left out (participants.tsv)" in note
 
 
 def test_anything_else_is_one_study(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def test_a_heart_that_turns_the_other_way_has_its_twist_with_the_other_sign() ->
     assert_allclose(other.peak_untwist_rate_deg_per_s, -usual.peak_untwist_rate_deg_per_s)
 
 
+def test_late_drift_is_no_twist() -> None:
+    """As where tags have faded."""
+    course = 3 * contraction(TIMES_MS)
+    drifting = course - 7 * np.clip((TIMES_MS - ES_MS - 150) / (TIMES_MS[-1] - ES_MS - 150), 0, 1)
+    twist = twist_between(np.zeros(len(course)), drifting, TIMES_MS, 35.0, (33.0, 27.0), ed_ms=10.0, es_ms=ES_MS)
+    assert drifting.min() < -3.5
+    assert_allclose(twist.peak_twist_deg, 3, rtol=0.05)
+    assert_allclose(twist.time_to_peak_ms, ES_MS, atol=15)
+
+
 def test_twist_peaks_after_ed_as_strain_does() -> None:
     course = contraction(TIMES_MS)
     late_ms = ES_MS + 100

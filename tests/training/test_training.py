@@ -123,6 +123,12 @@ def test_a_run_that_goes_on_elsewhere_keeps_its_best_checkpoint(tmp_path: Path) 
     """Its folder was moved, and what it does then is no better."""
     settings = config(tmp_path, steps=1, validate_every=1, learning_rate=1e-9, out=str(tmp_path / "first"))
     train(settings)
+    # A copy of a run's own checkpoint, wherever it lies, knows the best one that is there.
+    own = tmp_path / "first" / "checkpoints"
+    snapshot, found = tmp_path / "snapshot.ckpt", (own / "best.ckpt").read_bytes()
+    snapshot.write_bytes((own / "last.ckpt").read_bytes())
+    assert train(settings, resume=snapshot).is_file()
+    assert (own / "best.ckpt").read_bytes() == found
     (tmp_path / "first").rename(tmp_path / "moved")
     best, last = (tmp_path / "moved" / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     weights = train(replace(settings, out=str(tmp_path / "other")), resume=last)

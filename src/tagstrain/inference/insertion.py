@@ -48,11 +48,12 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
         return
     if given_px is not None:
         yield "The anterior RV insertion was given by the user"
-        if not is_side_known(cine.affine):
-            yield (
-                "The image does not say from which side it is seen: the order of the segments and the sign of rotation "
-                "are those of a view from the apex"
-            )
+    if insertion.is_reliable and not is_side_known(cine.affine):
+        yield (
+            "The image does not say from which side it is seen: the order of the segments and the sign of rotation "
+            "are those of a view from the apex"
+        )
+    if given_px is not None:
         distance_mm = float(np.hypot(*(np.subtract(given_px, insertion.point_px) * cine.spacing_xy_mm)))
         if distance_mm > _FAR_FROM_WALL_MM:
             yield (

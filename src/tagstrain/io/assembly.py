@@ -161,20 +161,23 @@ def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing 
 
 
 def with_spacing(
-    affine: NDArray[np.float64], spacing: PixelSpacing, name: str
+    affine: NDArray[np.float64], spacing: PixelSpacing, stored: PixelSpacing | None, name: str
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """A map ``(4, 4)`` from pixels to patient coordinates whose steps are those of the pixel spacing, and what is said
     where they were others.
 
     Parameters
     ----------
+    stored
+        Spacing that the file states besides, which may have been replaced: steps that agree with it are not told again.
     name
         What the format calls the spacing, for the message.
     """
     steps_mm = np.linalg.norm(affine[:3, :2], axis=0)
     wanted_mm = np.array([spacing.column_mm, spacing.row_mm])
     scaled = affine @ np.diag([*(wanted_mm / steps_mm), 1.0, 1.0])
-    if np.allclose(steps_mm, wanted_mm, rtol=0.01):
+    known_mm = [wanted_mm] + ([] if stored is None else [np.array([stored.column_mm, stored.row_mm])])
+    if any(np.allclose(steps_mm, known, rtol=0.01) for known in known_mm):
         return scaled, ()
     return scaled, (
         f"the position in the file has pixels of {steps_mm[1]:g} x {steps_mm[0]:g} mm, {name} of "

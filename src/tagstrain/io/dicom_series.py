@@ -13,6 +13,8 @@ from tagstrain.geometry.orientation import slice_normal
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.slice_levels import level_from_description
 
+UNEVEN = 1.5
+"""Longest over shortest time from image to image beyond which two acquisitions lie between each other by chance."""
 SAME_PLANE_MM = 0.5
 SAME_SLICE_MM = 1.0
 MIN_CROSSING_DEG = 60.0
@@ -195,8 +197,9 @@ def _split_by_depth(headers: Sequence[DicomHeader], normal: NDArray[np.float64])
 def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
     """Split a plane imaged several times over in one series, where that gives every part distinct trigger times.
 
-    Where all trigger times are distinct anyway, parts count that cover the same time: scanners also number the segments
-    of one acquisition.
+    Scanners also number the segments of one acquisition: where all trigger times are distinct anyway, parts count that
+    have other tags, or that cover the same time and are whole by the number of images announced or, without one, by an
+    uneven time from each image to the next.
     """
     is_one_clock = _has_distinct_times(headers)
     for attribute in ("tag_angle_deg", "acquisition_number", "temporal_position"):
@@ -205,16 +208,23 @@ def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...
             by_value.setdefault(getattr(header, attribute), []).append(header)
         parts = list(by_value.values())
         is_split = len(parts) > 1 and all(len(part) > 1 and _has_distinct_times(part) for part in parts)
-        if is_split and (not is_one_clock or (None not in by_value and _cover_the_same_time(parts))):
+        are_other_tags = attribute == "tag_angle_deg" and None not in by_value
+        if is_split and (not is_one_clock or are_other_tags or (None not in by_value and _are_whole(parts))):
             return [tuple(part) for part in parts]
     return [tuple(headers)]
 
 
-def _cover_the_same_time(parts: Sequence[Sequence[DicomHeader]]) -> bool:
-    """Whether parts, every image of which has a trigger time, overlap by more than half of the shortest."""
+def _are_whole(parts: Sequence[Sequence[DicomHeader]]) -> bool:
+    """Whether parts, every image of which has a trigger time, are acquisitions and not the segments of one."""
     times = [[header.trigger_time_ms or 0.0 for header in part] for part in parts]
     overlap_ms = min(map(max, times)) - max(map(min, times))
-    return overlap_ms > min(max(part) - min(part) for part in times) / 2
+    if overlap_ms <= min(max(part) - min(part) for part in times) / 2:
+        return False
+    announced = {header.n_expected for part in parts for header in part}
+    if None not in announced:
+        return all({header.n_expected for header in part} == {len(part)} for part in parts)
+    intervals_ms = np.diff(np.sort(np.concatenate(times)))
+    return bool(intervals_ms.max() > UNEVEN * intervals_ms.min())
 
 
 def _has_distinct_times(headers: Sequence[DicomHeader]) -> bool:

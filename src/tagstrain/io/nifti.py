@@ -173,9 +173,8 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
         affine = None
         told += ("the position in the header spans no plane: it was not used",)
     elif affine is not None:
-        affine, told_of_steps = with_spacing(
-            affine, PixelSpacing(spacing.row_mm / mm, spacing.column_mm / mm), "pixdim" if given is None else GIVEN
-        )
+        in_mm = affine * np.array([[mm], [mm], [mm], [1.0]])
+        affine, told_of_steps = with_spacing(in_mm, spacing, stored, "pixdim" if given is None else GIVEN)
         told += told_of_steps
     level = level_from_file_name(nifti_stem(path))
     n_slices = shape[2] if len(shape) == 4 else 1
@@ -187,7 +186,7 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
             level=level if level and n_slices == 1 else SliceLevel.UNKNOWN,
             timing=timing,
             pixel_spacing=spacing,
-            affine=None if affine is None else _slice_affine(affine, mm, z),
+            affine=None if affine is None else _slice_affine(affine, z),
             warnings=(*told, *timing.warnings, ED_ASSUMED),
         )
         for z in range(n_slices)
@@ -214,12 +213,11 @@ def _check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], pixel
     check_cine_size(path, (shape[0], shape[1], shape[-1]))
 
 
-def _slice_affine(affine: NDArray[np.float64], mm: float, z: int) -> NDArray[np.float64]:
+def _slice_affine(affine: NDArray[np.float64], z: int) -> NDArray[np.float64]:
     """Map from ``(column, row, 0, 1)`` of slice ``z`` to LPS [mm]."""
-    scaled = affine * np.array([[mm], [mm], [mm], [1.0]])
     to_slice = np.eye(4)
     to_slice[2, 3] = z
-    return np.asarray(_LPS_FROM_RAS @ scaled @ to_slice)
+    return np.asarray(_LPS_FROM_RAS @ affine @ to_slice)
 
 
 def _name_slices(slices: Sequence[NiftiSlice | UnreadableSlice]) -> tuple[SliceSource, ...]:

@@ -85,9 +85,8 @@ class NpzSlice:
             affine = _affine(arrays) if is_ours else None
         spacing, warnings = resolve_spacing(self.path, stored_spacing, self.given_spacing, f"array {spacing_name}")
         if affine is not None and affine.shape == (4, 4):
-            affine, told = with_spacing(
-                affine, spacing, f"array {spacing_name}" if self.given_spacing is None else GIVEN
-            )
+            name = f"array {spacing_name}" if self.given_spacing is None else GIVEN
+            affine, told = with_spacing(affine, spacing, stored_spacing, name)
             warnings += told
         if times_ms is None:
             times_ms, warning = nominal_times(len(frames))

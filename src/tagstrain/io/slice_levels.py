@@ -20,6 +20,7 @@ PARALLEL = 0.99
 """Least cosine between the normals of slices of one stack."""
 
 _UK_BIOBANK = re.compile(r"^cine_tagging_3sl_SAX_b([123])s?$", re.IGNORECASE)
+_WORDS = {**{level.value: level for level in LEVELS}, "base": SliceLevel.BASAL, "apex": SliceLevel.APICAL}
 _CONVERTED = re.compile(r"^tag_([123])$", re.IGNORECASE)
 
 
@@ -30,13 +31,12 @@ def level_from_description(description: str) -> SliceLevel | None:
 
 
 def level_from_file_name(stem: str) -> SliceLevel | None:
-    """Level that the name of a converted file gives: ``tag_1`` to ``tag_3`` or the level's own name."""
+    """Level that the name of a converted file gives: ``tag_1`` to ``tag_3``, the level's own name, base or apex."""
     match = _CONVERTED.match(stem)
     if match:
         return LEVELS[int(match[1]) - 1]
-    words = re.split(r"[^a-z]+", stem.lower())
-    named = [level for level in LEVELS if level.value in words]
-    return named[0] if len(named) == 1 else None
+    named = {_WORDS[word] for word in re.split(r"[^a-z]+", stem.lower()) if word in _WORDS}
+    return named.pop() if len(named) == 1 else None
 
 
 def levels_from_position(

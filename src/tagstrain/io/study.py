@@ -21,7 +21,7 @@ from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
 from tagstrain.io.npz import read_npz_study
 from tagstrain.io.npz_arrays import is_npz
-from tagstrain.io.slice_levels import level_from_file_name
+from tagstrain.io.slice_levels import level_from_description, level_from_file_name
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -96,24 +96,44 @@ def find_studies(path: Path) -> FoundStudies:
     studies = [entry for entry in entries if entry.suffix.lower() == _ZIP_SUFFIX and entry.is_file()]
     if studies and any(_is_image(entry) for entry in entries):
         return FoundStudies((path,), "")
-    studies = studies or split_folder(path) or _subjects(path, entries)
+    studies = studies or split_folder(path)
+    subjects = [] if studies else _subjects(path, entries)
+    studies = studies or subjects
     if not studies:
         return FoundStudies((path,), "")
+    notes = []
+    if subjects:
+        notes.append(f"{path.name}: its {len(subjects)} sub-folders of images are taken for studies of their own")
+        mixed = [folder.name for folder in subjects if _subjects(folder, sorted(folder.glob("*")))]
+        if mixed:
+            notes.append(f"{_some(mixed)}: all images below are taken for one heart; give their sub-folders otherwise")
     used = {place for study in studies for place in (study, *study.parents)}
     others = [entry.name for entry in entries if entry not in used]
-    note = f"{path.name}: {len(others)} files or folders beside its studies are left out ({', '.join(others[:3])}"
-    return FoundStudies(tuple(studies), f"{note}{', ...' if len(others) > 3 else ''})" if others else "")
+    if others:
+        notes.append(f"{path.name}: {len(others)} files or folders beside its studies are left out ({_some(others)})")
+    return FoundStudies(tuple(studies), "; ".join(notes))
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _subjects(path: Path, entries: Sequence[Path]) -> list[Path]:
-    """Sub-folders with NIfTI or NumPy files, which do not say whose they are; none where there are no two, where DICOM
-    lies among them, or where they are named by the levels of one heart's slices."""
+    """Sub-folders with NIfTI or NumPy files, which do not say whose they are; a single one is looked into.
+
+    None where an image lies directly in the folder, where DICOM lies in one of them, or where they are named by the
+    levels of one heart's slices.
+    """
     if any(_is_image(entry) for entry in entries):
         return []
     folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
     files = {folder: [file for file in folder.rglob("*") if file.is_file()] for folder in folders}
     with_images = [folder for folder in folders if any(_is_array_name(file) for file in files[folder])]
-    if len(with_images) < 2 or all(level_from_file_name(folder.name) for folder in with_images):
+    if len(with_images) < 2:
+        return _subjects(with_images[0], sorted(with_images[0].glob("*"))) if with_images else []
+    levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in with_images]
+    if None not in levels and len(set(levels)) == len(levels):
         return []
     has_dicom = any(starts_as_dicom(file) for folder in folders for file in files[folder])
     return [] if has_dicom else with_images

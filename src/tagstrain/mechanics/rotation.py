@@ -12,6 +12,9 @@ from tagstrain.mechanics.heart_frame import RingMotion
 from tagstrain.mechanics.regions import counterclockwise_sign
 from tagstrain.mechanics.smoothing import smooth_curve
 
+LATE_TWIST_MS = 100.0
+"""Twist may peak this long after end-systole; later, what tags that have faded seem to do is not the heart's turn."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Twist:
@@ -30,7 +33,7 @@ class Twist:
     shear_angle_deg: NDArray[np.float64]
     """Circumferential-longitudinal shear angle of the epicardium, shape ``(time,)``; NaN as `torsion_deg_per_cm`."""
     peak_twist_deg: float
-    """The largest by size, with its sign."""
+    """The largest in the direction in which the ventricle turns in systole, with its sign."""
     peak_torsion_deg_per_cm: float
     """Torsion at the peak of the twist; NaN as `torsion_deg_per_cm`."""
     time_to_peak_ms: float
@@ -51,6 +54,7 @@ def twist_between(
     distance_mm: float | None,
     epicardial_radius_mm: tuple[float, float],
     ed_ms: float = -np.inf,
+    es_ms: float = np.inf,
 ) -> Twist:
     """Twist and torsion from the rotation of two slices.
 
@@ -66,6 +70,8 @@ def twist_between(
         Mean epicardial radius at ED of the basal and of the apical slice, for the shear angle.
     ed_ms
         End-diastole, from which on the peak is looked for, as that of strain is.
+    es_ms
+        End-systole: the way that the ventricle turns is the one of its largest twist until `LATE_TWIST_MS` later.
 
     References
     ----------
@@ -78,9 +84,12 @@ def twist_between(
     curve = smooth_curve(twist_deg, frame_times_ms)
     peak_deg = time_ms = untwist = np.nan
     if curve is not None and curve.times_ms[-1] >= ed_ms:
-        peak = int(np.argmax(np.where(curve.times_ms >= ed_ms, np.abs(curve.values), -np.inf)))
+        is_from_ed = curve.times_ms >= ed_ms
+        is_early = is_from_ed & (curve.times_ms <= max(es_ms, ed_ms) + LATE_TWIST_MS)
+        way = math.copysign(1, curve.values[np.argmax(np.where(is_early, np.abs(curve.values), -1.0))])
+        peak = int(np.argmax(np.where(is_from_ed, way * curve.values, -np.inf)))
         peak_deg, time_ms = float(curve.values[peak]), float(curve.times_ms[peak])
-        fastest = peak + int(np.argmin(math.copysign(1, peak_deg) * curve.rates_per_s[peak:]))
+        fastest = peak + int(np.argmin(way * curve.rates_per_s[peak:]))
         untwist = float(curve.rates_per_s[fastest]) if fastest < len(curve.times_ms) - 1 else np.nan
     return Twist(
         frame_times_ms=np.asarray(frame_times_ms, np.float64),

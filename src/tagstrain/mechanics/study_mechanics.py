@@ -168,6 +168,7 @@ def _twist(
         distance_mm,
         (basal.epicardial_radius_mm, apical.epicardial_radius_mm),
         phases.ed_ms,
+        phases.es_ms,
     )
     return twist, ""
 

@@ -37,7 +37,8 @@ CONVENTIONS = {
     "end_systole": "of the ventricle's mean circumferential strain, for every slice alike; of the slice's own where "
     "there is no ventricle",
     "segment": "AHA segment, Cerqueira et al., Circulation 2002;105:539-542; in mechanics.csv 'reliable' says whether "
-    "the insertion of the right ventricle, where they start, is known well enough in every slice that it needs",
+    "the insertion of the right ventricle, where they start, and the side from which the image is seen are known well "
+    "enough in every slice that it needs",
     "rotation": "mean of all rings, counter-clockwise as seen from the apex is positive; twist is apical less basal",
     "missing": "null; empty in the table",
 }

@@ -24,7 +24,7 @@ from tagstrain.training.wall_files import ed_grid, from_positive_x, placer_examp
 
 FRAMES_PER_EXAMPLE = 20
 HELD_BACK = 5
-"""One row in so many, the last ones of every file, is never trained on; of fewer rows in all, none is spared."""
+"""One row in so many, the last ones of every file, is never trained on; see `_divided` for smaller files."""
 _Row = tuple[Path, int]
 
 

@@ -81,7 +81,10 @@ class _Batches(L.LightningDataModule):
 
 
 class _Checkpoint(ModelCheckpoint):
-    """Knows what was best so far in a run that goes on in another folder, too, to which `train` has copied it."""
+    """Knows what was best so far in a run that goes on in another folder, too, to which `train` has brought it."""
+
+    was_brought = False
+    """Whether the best checkpoint of the run to go on from lies in this one's folder, whatever folder that run had."""
 
     @property
     def state_key(self) -> str:
@@ -90,9 +93,11 @@ class _Checkpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
+        if not best.is_file():
+            return
         if state_dict["dirpath"] == self.dirpath:
             super().load_state_dict(state_dict)
-        elif best.is_file():
+        elif self.was_brought:
             paths = {name: str(best) for name in ("best_model_path", "kth_best_model_path")}
             ranked = {str(best): state_dict["best_model_score"]}
             super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": ranked})
@@ -177,24 +182,22 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
             raise InputError(
                 config.init, "holds a network of another size", "Give weights that this version exported"
             ) from error
-    if resume is not None:
-        _bring_best(resume.parent, Path(config.out) / "checkpoints")
     best = fit(module, config, MONITORED[config.task], resume)
     return export(config, best, config.weights_path, start)
 
 
-def _bring_best(source: Path, folder: Path) -> None:
+def _bring_best(source: Path, folder: Path) -> bool:
     """Copy the best checkpoint so far from the folder of the one to go on from, if it is another than the run's.
 
-    One that an earlier run left there goes: it would pass for this run's.
+    Returns
+    -------
+        Whether it is there now; one of another run may be, where it is not.
     """
-    if source.resolve() == folder.resolve():
-        return
-    best, here = source / "best.ckpt", folder / "best.ckpt"
-    here.unlink(missing_ok=True)
-    if best.is_file():
+    best = source / "best.ckpt"
+    if best.is_file() and source.resolve() != folder.resolve():
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(best, here)
+        shutil.copy2(best, folder / best.name)
+    return best.is_file()
 
 
 def fit(
@@ -216,6 +219,7 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     best = _Checkpoint(out / "checkpoints", "best", monitor=monitored, enable_version_counter=False)
+    best.was_brought = resume is not None and _bring_best(resume.parent, out / "checkpoints")
     # After validation and after `best`, so that a resumed run knows what was best so far.
     last = _Checkpoint(out / "checkpoints", "last", enable_version_counter=False)
     callbacks: list[Callback] = [
