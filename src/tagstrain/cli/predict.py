@@ -66,7 +66,7 @@ def predict(
     from tagstrain.io.atomic import keep_inputs
     from tagstrain.networks.weights import stored_settings
 
-    keep_inputs(output, input_file, *filter(None, (weights,)))
+    keep_inputs(output, input_file, weights)
     with options_not_input():
         stored_settings(network.value, weights)
 

@@ -52,7 +52,7 @@ def track(
     Rows that fail are NaN and have quality_failed = 1. Where landmarks were placed, quality_grade is 2 for good, 1 for
     usable, 0 for slices to be rejected, and NaN for those that cannot be graded.
     """
-    keep_inputs(output, input_file, *filter(None, (localizer_weights, tracker_weights, placer_weights)))
+    keep_inputs(output, input_file, localizer_weights, tracker_weights, placer_weights)
     for name, weights in (("--placer-weights", placer_weights), ("--localizer-weights", localizer_weights)):
         if given_ed and weights is not None:
             raise typer.BadParameter("has no use with --given-ed; leave one of them out", param_hint=name)

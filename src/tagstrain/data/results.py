@@ -41,13 +41,8 @@ class Box(NamedTuple):
 
     def within(self, n_rows: int, n_columns: int) -> Box:
         """The same box cut at the image's borders, 0 and the number of rows or columns, as the predecessor did."""
-        high_x, high_y = float(n_columns), float(n_rows)
-        return Box(
-            min(max(self.x1, 0.0), high_x),
-            min(max(self.y1, 0.0), high_y),
-            min(max(self.x2, 0.0), high_x),
-            min(max(self.y2, 0.0), high_y),
-        )
+        high = np.array([n_columns, n_rows, n_columns, n_rows], np.float64)
+        return Box(*np.clip(self, 0.0, high).tolist())
 
     def iou(self, other: Box) -> float:
         """Intersection over union, 0 for boxes that do not meet or have no area."""

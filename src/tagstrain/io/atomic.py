@@ -14,8 +14,8 @@ from tagstrain.errors import OutputError
 _UNIQUE_DIGITS = 12
 
 
-def keep_inputs(output: Path, *inputs: Path) -> None:
-    """Refuse to replace what a command reads, whatever is to be overwritten.
+def keep_inputs(output: Path, *inputs: Path | None) -> None:
+    """Refuse to replace what a command reads, whatever is to be overwritten; inputs that were not given are None.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def keep_inputs(output: Path, *inputs: Path) -> None:
         If the output is one of the inputs, by whatever name.
     """
     for path in inputs:
-        if output.exists() and path.exists() and output.samefile(path):
+        if path is not None and output.exists() and path.exists() and output.samefile(path):
             raise OutputError(f"{output}: is the input itself. Choose another output")
 
 

@@ -99,6 +99,12 @@ def root_mean_square(vectors: NDArray[np.floating]) -> Array:
     return np.asarray(np.sqrt(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)))
 
 
+def largest_known(values: NDArray[np.floating]) -> float:
+    """Largest of all known values; NaN where none is known."""
+    known = values[np.isfinite(values)]
+    return float(known.max()) if known.size else float("nan")
+
+
 def rms_known(values: NDArray[np.floating]) -> float:
     """Root mean square of all known values; NaN where none is known."""
     known = values[np.isfinite(values)]

@@ -15,6 +15,7 @@ from tagstrain.quality.motion_field import (
     cell_area_spread,
     folded_share,
     jump_mm,
+    largest_known,
     rms_known,
     roughness_mm,
     wall_area_ratio,
@@ -154,14 +155,14 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         border_spread_mm=float("nan") if spread_mm is None else rms_known(spread_mm),
         strain_roughness=_strain_roughness(points_mm, ed),
         strain_gradient_per_mm=_strain_gradient_per_mm(points_mm, ed),
-        wall_area_change=_largest(np.abs(wall_area_ratio(points_mm, ed) - 1)),
-        cell_area_spread=_largest(cell_area_spread(points_mm, ed)),
-        folded_share=_largest(folded_share(points_mm, ed)),
-        roughness_mm=_largest(roughness_mm(points_mm, ed)),
-        jump_mm=_largest(jumps_mm),
+        wall_area_change=largest_known(np.abs(wall_area_ratio(points_mm, ed) - 1)),
+        cell_area_spread=largest_known(cell_area_spread(points_mm, ed)),
+        folded_share=largest_known(folded_share(points_mm, ed)),
+        roughness_mm=largest_known(roughness_mm(points_mm, ed)),
+        jump_mm=largest_known(jumps_mm),
         jump_frame=int(np.nanargmax(jumps_mm)) + 1 if np.isfinite(jumps_mm).any() else ed,
-        largest_stretch=_largest(strain.circumferential_midwall),
-        peak_shortening=float(np.maximum(_largest(-strain.circumferential_midwall), 0.0)) + 0.0,
+        largest_stretch=largest_known(strain.circumferential_midwall),
+        peak_shortening=float(np.maximum(largest_known(-strain.circumferential_midwall), 0.0)) + 0.0,  # never -0.0
         largest_gap=float(intervals_ms.max() / np.median(intervals_ms)),
         cavity_radius_mm=shape.cavity_radius_mm,
         wall_thickness_mm=shape.thickness_mm,
@@ -169,12 +170,6 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         localizer_overlap=localizer_overlap(result, localizer),
         border_distance_mm=border_distance_mm(cine, landmarks),
     )
-
-
-def _largest(values: NDArray[np.float64]) -> float:
-    """Largest value of any frame; NaN where none is known."""
-    known = values[np.isfinite(values)]
-    return float(known.max()) if known.size else float("nan")
 
 
 def _strain_gradient_per_mm(points_mm: NDArray[np.float64], ed_frame: int) -> float:

@@ -11,6 +11,7 @@ from tagstrain.data import SliceResult
 from tagstrain.inference.interfaces import Localizer, Placer, Tracker
 from tagstrain.quality.error_model import Calibration, Interval, load_calibration
 from tagstrain.quality.flaws import Grade, find_flaws
+from tagstrain.quality.motion_field import largest_known
 from tagstrain.quality.signals import Signals, measure_signals
 
 
@@ -91,8 +92,7 @@ def judge(
     for flaw in find_flaws(signals, result):
         reasons.append(flaw.reason)
         grade = worse(grade, flaw.best_grade)
-    midwall = result.strain.circumferential_midwall[np.isfinite(result.strain.circumferential_midwall)]
-    peak = float(midwall.min()) if midwall.size else float("nan")
+    peak = -largest_known(-result.strain.circumferential_midwall)
     return SliceQuality(
         grade,
         tuple(reasons),

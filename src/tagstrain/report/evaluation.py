@@ -184,9 +184,10 @@ class _Tally:
         predicted_ed, true_ed = predicted_mm[ed_frame], true_mm[ed_frame]
         shift = best_spoke_rotation(predicted_ed, true_ed).n_spokes
         self._rotated.add(end_point_errors(np.roll(predicted_ed, -shift, axis=0), true_ed))
-        true = _grid_curves(true_mm, ed_frame)
-        if es_frame is None and np.count_nonzero(~np.isnan(true["circumferential_mean"])) > 1:
-            es_frame = end_systolic_frame(true["circumferential_mean"][:, None])
+        if es_frame is None:
+            shortening = _grid_curves(true_mm, ed_frame)["circumferential_mean"]
+            if np.count_nonzero(~np.isnan(shortening)) > 1:
+                es_frame = end_systolic_frame(shortening[:, None])
         # Means over the same landmarks, or a perfect prediction of a part of them would be wrong.
         is_known = (np.isfinite(true_mm) & np.isfinite(predicted_mm)).all(axis=-1, keepdims=True)
         true = _grid_curves(np.where(is_known, true_mm, np.nan), ed_frame)

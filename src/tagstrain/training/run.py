@@ -163,8 +163,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     # Before the run's folder is made, or a worker finds out that they are missing.
     if resume is not None:
         check_checkpoint(resume, module)
-    if config.data:
-        file_examples(config)
+    rows = file_examples(config) if config.data else None
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)
     start = None
@@ -182,7 +181,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
             raise InputError(
                 config.init, "holds a network of another size", "Give weights that this version exported"
             ) from error
-    best = fit(module, config, MONITORED[config.task], resume)
+    best = fit(module, config, MONITORED[config.task], resume, rows)
     return export(config, best, config.weights_path, start)
 
 
