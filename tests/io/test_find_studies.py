@@ -70,6 +70,16 @@ def test_sub_folders_of_nifti_are_subjects_unless_they_are_named_by_level(
     assert ("sub-folders of images are taken for studies" in found.note) == (len(studies) > 1)
 
 
+def test_nifti_beside_dicom_makes_no_subjects(tmp_path: Path) -> None:
+    """A study with its converted copies: it is read as DICOM, as a folder of both is."""
+    write_study(tmp_path / "dicom")
+    for name in ("basal_only", "all"):
+        (tmp_path / "converted" / name).mkdir(parents=True)
+        write_nifti(tmp_path / "converted" / name / "tag_1.nii", example_cine())
+    assert find_studies(tmp_path).paths == (tmp_path,)
+    assert read_study(tmp_path).format == "dicom"
+
+
 def test_what_lies_beside_and_below_subjects_is_told(tmp_path: Path) -> None:
     for folder in ("sub-01/ses-1", "sub-01/ses-2", "sub-02"):
         (tmp_path / folder).mkdir(parents=True)

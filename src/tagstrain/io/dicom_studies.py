@@ -38,7 +38,7 @@ def split_folder(folder: Path) -> list[Path]:
     if n_distinct < 2 or n_distinct < sum(map(len, studies)) or sum(map(bool, studies)) < 2:
         return []
     # A sub-folder whose images are all damaged is a study too: one that fails, not one that is passed over.
-    return [entry for entry, found in zip(below, studies, strict=True) if found or _holds_dicom(entry)]
+    return [entry for entry, found in zip(below, studies, strict=True) if found or holds_dicom(entry)]
 
 
 def check_one_study(path: Path, headers: Sequence[DicomHeader], keep_ids: bool) -> str:
@@ -84,6 +84,6 @@ def _first_image(folder: Path, names: Sequence[str]) -> DicomHeader | None:
     return next((header for header in headers if isinstance(header, DicomHeader)), None)
 
 
-def _holds_dicom(folder: Path) -> bool:
+def holds_dicom(folder: Path) -> bool:
     """Whether any file below a folder starts as DICOM does."""
     return any(starts_as_dicom(file) for file in folder.rglob("*") if file.is_file())

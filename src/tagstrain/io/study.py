@@ -14,7 +14,7 @@ from tagstrain.errors import InputError
 from tagstrain.io.assembly import given_spacing, safe_name
 from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zip
 from tagstrain.io.dicom_files import is_dicom, starts_as_dicom
-from tagstrain.io.dicom_studies import split_folder
+from tagstrain.io.dicom_studies import holds_dicom, split_folder
 from tagstrain.io.hdf5 import read_hdf5_study
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
 from tagstrain.io.nifti_times import sidecar_path
@@ -97,14 +97,14 @@ def find_studies(path: Path) -> FoundStudies:
     if studies and any(_is_image(entry) for entry in entries):
         return FoundStudies((path,), "")
     studies = studies or split_folder(path)
-    subjects = [] if studies else _subjects(path, entries)
+    subjects = [] if studies else _subjects(path)
     studies = studies or subjects
     if not studies:
         return FoundStudies((path,), "")
     notes = []
     if subjects:
         notes.append(f"{path.name}: its {len(subjects)} sub-folders of images are taken for studies of their own")
-        mixed = [folder.name for folder in subjects if _subjects(folder, sorted(folder.glob("*")))]
+        mixed = [folder.name for folder in subjects if _image_folders(folder)]
         if mixed:
             notes.append(f"{_some(mixed)}: all images below are taken for one heart; give their sub-folders otherwise")
     used = {place for study in studies for place in (study, *study.parents)}
@@ -119,24 +119,27 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _subjects(path: Path, entries: Sequence[Path]) -> list[Path]:
-    """Sub-folders with NIfTI or NumPy files, which do not say whose they are; a single one is looked into.
+def _subjects(path: Path) -> list[Path]:
+    """Sub-folders with NIfTI or NumPy files, which do not say whose they are; none where DICOM lies anywhere."""
+    folders = _image_folders(path)
+    return [] if folders and holds_dicom(path) else folders
 
-    None where an image lies directly in the folder, where DICOM lies in one of them, or where they are named by the
-    levels of one heart's slices.
+
+def _image_folders(path: Path) -> list[Path]:
+    """Sub-folders with NIfTI or NumPy files, where there are several; a single one is looked into.
+
+    None where an image lies directly in the folder, or where they are named by the levels of one heart's slices.
     """
+    entries = sorted(path.glob("*"))
     if any(_is_image(entry) for entry in entries):
         return []
     folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
-    files = {folder: [file for file in folder.rglob("*") if file.is_file()] for folder in folders}
-    with_images = [folder for folder in folders if any(_is_array_name(file) for file in files[folder])]
-    if len(with_images) < 2:
-        return _subjects(with_images[0], sorted(with_images[0].glob("*"))) if with_images else []
-    levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in with_images]
-    if None not in levels and len(set(levels)) == len(levels):
-        return []
-    has_dicom = any(starts_as_dicom(file) for folder in folders for file in files[folder])
-    return [] if has_dicom else with_images
+    folders = [folder for folder in folders if any(_is_array_file(file) for file in folder.rglob("*"))]
+    if len(folders) < 2:
+        return _image_folders(folders[0]) if folders else []
+    levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in folders]
+    is_one_heart = None not in levels and len(set(levels)) == len(levels)
+    return [] if is_one_heart else folders
 
 
 def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
@@ -179,12 +182,12 @@ def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_
 
 def _is_image(path: Path) -> bool:
     """Whether a file is an image by its start (DICOM) or its name."""
-    return path.is_file() and (_is_array_name(path) or starts_as_dicom(path))
+    return _is_array_file(path) or (path.is_file() and starts_as_dicom(path))
 
 
-def _is_array_name(path: Path) -> bool:
-    """Whether a file is named as NIfTI or NumPy files are."""
-    return is_nifti_name(path) or path.suffix.lower() == NPZ_SUFFIX
+def _is_array_file(path: Path) -> bool:
+    """Whether this is a file that is named as NIfTI or NumPy files are."""
+    return (is_nifti_name(path) or path.suffix.lower() == NPZ_SUFFIX) and path.is_file()
 
 
 def _is_nifti(path: Path, start: bytes) -> bool:
