@@ -118,7 +118,7 @@ def test_an_unknown_preset_is_refused_before_the_cohort_is_read(
 ) -> None:
     arguments = ["adapt", "--data", str(tmp_path / "nope.h5"), "--preset", "nope", *FEW]
     assert run(arguments) == ExitCode.ERROR
-    assert "preset: expected one of default, ukb, got 'nope'" in capsys.readouterr().err
+    assert "preset: expected one of default, ukb, cspamm, got 'nope'" in capsys.readouterr().err
 
 
 def test_weights_that_are_none_are_a_usage_error(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.simulation.scenes import quiet_scene, square_view
 
+from tagstrain.simulation.config import SimulatorConfig
 from tagstrain.simulation.render import render
-from tagstrain.simulation.scene import Scene, stack_scenes
+from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 from tagstrain.simulation.tags import (
+    complementary_magnetization,
     faded,
     fading_rate_per_ms,
     mean_tag_magnetization,
@@ -107,6 +109,71 @@ def test_mean_of_the_tags_is_that_of_their_pixels(sharpness: float) -> None:
     zero = torch.zeros(1, 1)
     tags = tag_magnetization(places, zero + 6.0, zero, torch.zeros(1, 1, 2), depth[:, None], sharp[:, None])
     assert float(mean_tag_magnetization(depth[:, None], sharp[:, None])) == pytest.approx(float(tags.mean()), rel=1e-3)
+
+
+@given(
+    spacing_mm=st.floats(8, 20),
+    angle_rad=st.floats(0, math.pi),
+    phases_rad=st.tuples(st.floats(0, 6), st.floats(0, 6)),
+    depths=st.tuples(st.floats(0.5, 1.25), st.sampled_from([0.0, 0.8])),
+    sharpness=st.floats(0.7, 1.9),
+)
+@settings(max_examples=40, deadline=None)
+def test_complementary_tags_are_images_subtracted_from_each_other(
+    spacing_mm: float,
+    angle_rad: float,
+    phases_rad: tuple[float, float],
+    depths: tuple[float, float],
+    sharpness: float,
+) -> None:
+    """Two images with lines, four with a grid, their tags half a period apart along either direction."""
+    places = torch.rand(1, 200, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 60
+    depth = torch.tensor(depths, dtype=torch.float64).view(1, 1, 2)
+    one = torch.ones(1, 1, dtype=torch.float64)
+
+    def tagged(*shifted: int) -> torch.Tensor:
+        phase = torch.tensor(phases_rad, dtype=torch.float64) + math.pi * torch.tensor(shifted, dtype=torch.float64)
+        return tag_magnetization(places, spacing_mm * one, angle_rad * one, phase.view(1, 1, 2), depth, sharpness * one)
+
+    expected = tagged(0, 0) - tagged(1, 0)
+    if depths[1]:
+        expected = expected - tagged(0, 1) + tagged(1, 1)
+    phase = torch.tensor(phases_rad, dtype=torch.float64).view(1, 1, 2)
+    found = complementary_magnetization(places, spacing_mm * one, angle_rad * one, phase, depth, sharpness * one)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+
+
+def test_complementary_tags_keep_their_contrast_and_lie_half_a_spacing_apart() -> None:
+    scene = quiet_scene(spacing_mm=12.0, angle_deg=0.0, lines=True, still=True, plain_blood=True)
+    scene = replace(scene, tags=replace(scene.tags, complementary=torch.tensor(1.0)))
+    cines = render(stack_scenes([scene]), square_view(80.0, 160), [0, 10])
+    y, x = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
+    heart = torch.hypot(x - 79.5, y - 79.5) * 0.5 < 27
+    early, late = cines.frames[0].double()[:, heart]
+    elapsed_ms = float(scene.acquisition.frame_times_ms[10] - scene.acquisition.frame_times_ms[0])
+    tags = scene.tags
+    rate = float(fading_rate_per_ms(tags.t1_ms[6], tags.flip_angle_rad, tags.repetition_ms))
+    # In magnitude as all noise-free signal: darker by the same factor everywhere.
+    torch.testing.assert_close(late, early * math.exp(-rate * elapsed_ms), atol=0.01 * float(early.max()), rtol=0)
+    row = cines.frames[0, 0, 80, 30:130].double()
+    spectrum = torch.fft.rfft(row - row.mean(), n=4096).abs()
+    assert 0.5 * 4096 / int(spectrum.argmax()) == pytest.approx(6.0, rel=0.03)
+
+
+def test_what_leaves_the_slice_turns_dark_between_complementary_tags() -> None:
+    scene = _of_one_tissue()
+    scene = replace(scene, tags=replace(scene.tags, spacing_mm=torch.tensor(8.0), complementary=torch.tensor(1.0)))
+    cavity, wall = _levels(scene, (0.0, 11.0), (18.0, 27.0))
+    assert cavity.mean() < 0.01 * wall.mean()
+
+
+def test_complementary_tags_change_nothing_else_of_a_scene() -> None:
+    plain, complementary = (sample_scenes(SimulatorConfig(complementary_probability=p), 3, seed=5) for p in (0.0, 1.0))
+    for a, b in zip(plain, complementary, strict=True):
+        assert float(a.tags.complementary) == 0
+        assert float(b.tags.complementary) == 1
+        as_plain = replace(b, tags=replace(b.tags, complementary=a.tags.complementary))
+        assert as_plain.to_record() == a.to_record()
 
 
 def _levels(scene: Scene, *rings_mm: tuple[float, float]) -> list[torch.Tensor]:

@@ -53,6 +53,8 @@ class SimulatorConfig:
     diagonal_tag_probability: float = 0.7
     """Scenes whose tags lie near 45 degrees to the image axes; the others have any angle."""
     line_tag_probability: float = 0.06
+    complementary_probability: float = 0.0
+    """Scenes of complementary SPAMM, whose dark lines lie half a tag spacing apart (`complementary_magnetization`)."""
     blood_mixing: Range = (0.0, 0.0)
     """Share of the blood that was tagged too, elsewhere, when it takes the place of blood that was tagged here: mixed,
     it is as bright as tagged muscle in the mean, and not as what was never tagged."""
@@ -100,5 +102,9 @@ PRESETS: dict[str, SimulatorConfig] = {
         line_tag_probability=0.0,
         frame_interval_ms=(38.0, 42.0),
         snr=(12.0, 35.0),
+    ),
+    # Lines 4 to 10 mm apart, most of them 5.5 to 7, as in the default.
+    "cspamm": replace(
+        SimulatorConfig(), complementary_probability=1.0, tag_spacing_mm=(8.0, 20.0), common_spacing_mm=(11.0, 14.0)
     ),
 }

@@ -15,7 +15,12 @@ from tagstrain.simulation.acquisition import acquire, coil_shading
 from tagstrain.simulation.anatomy import TissueMaps, smooth_fields, tissue_maps
 from tagstrain.simulation.motion import HeartMotion, wall_radii
 from tagstrain.simulation.scene import Scene
-from tagstrain.simulation.tags import faded, mean_tag_magnetization, tag_magnetization
+from tagstrain.simulation.tags import (
+    complementary_magnetization,
+    faded,
+    mean_tag_magnetization,
+    tag_magnetization,
+)
 
 SHADING_MM = 40.0
 
@@ -223,11 +228,17 @@ def _magnetization(
     steady = steady + blood * washed_out * tags.inflow[:, None] * (1 - steady)
     depth = tags.depth[:, None, :] * (1 - lost * washed_out)[..., None]
     sharpness = tags.sharpness[:, None]
-    tagged = tag_magnetization(
-        places_ed_mm, tags.spacing_mm[:, None], tags.angle_rad[:, None], tags.phase_rad[:, None], depth, sharpness
-    )
+    grid = tags.spacing_mm[:, None], tags.angle_rad[:, None], tags.phase_rad[:, None]
+    tagged = tag_magnetization(places_ed_mm, *grid, depth, sharpness)
     # What was tagged in another place takes over: as bright as the tags are in the mean.
     mixed = (lost - blood * (1 - tags.blood_mixing[:, None])) / lost.clamp_min(1e-6)
     excess = mean_tag_magnetization(depth, sharpness) - mean_tag_magnetization(tags.depth[:, None, :], sharpness)
-    tagged = tags.prepared_magnetization[:, None] * (tagged - mixed * excess)
-    return density * faded(tagged, steady, rate, time_ms)
+    prepared = tags.prepared_magnetization[:, None]
+    signal = faded(prepared * (tagged - mixed * excess), steady, rate, time_ms)
+    is_complementary = tags.complementary[:, None] > 0
+    if is_complementary.any():
+        # Whatever takes the place of what was tagged here is the same in all images that are subtracted, or mixed.
+        left = complementary_magnetization(places_ed_mm, *grid, tags.depth[:, None, :], sharpness)
+        left = left * (1 - lost * washed_out)
+        signal = torch.where(is_complementary, faded(prepared * left, torch.zeros_like(steady), rate, time_ms), signal)
+    return density * signal

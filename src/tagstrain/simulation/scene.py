@@ -131,6 +131,8 @@ class TagScene:
     """Depth of each direction's modulation, ``2 sin(flip)**2``; 1 nulls the tag line, 0 is no tag."""
     sharpness: torch.Tensor
     """1 is the sinusoid of 1-1 SPAMM; above 1 the dark lines are narrower."""
+    complementary: torch.Tensor
+    """1 where images with tags half a period apart are subtracted from each other (complementary SPAMM), else 0."""
     prepared_magnetization: torch.Tensor
     flip_angle_rad: torch.Tensor
     repetition_ms: torch.Tensor
@@ -267,10 +269,11 @@ def sample_scene(config: SimulatorConfig, rng: np.random.Generator) -> Scene:
     loss = scene.motion.inner_loss
     if dice.happens(config.solid_wall_probability):
         inside["exchange_share"] = loss = torch.zeros(())
+    complementary = torch.tensor(dice.happens(config.complementary_probability))
     return replace(
         scene,
         anatomy=replace(anatomy, **inside),
-        tags=replace(scene.tags, blood_mixing=mixing),
+        tags=replace(scene.tags, blood_mixing=mixing, complementary=complementary),
         motion=replace(scene.motion, inner_loss=loss, inner_loss_extent=extent),
     )
 
@@ -402,6 +405,7 @@ def _sample_tags(config: SimulatorConfig, dice: _Dice) -> TagScene:
         phase_rad=dice.angle(2),
         depth=torch.stack([depth, depth * dice.between(0.8, 1.0) * second]),
         sharpness=dice.between(0.7, 1.9),
+        complementary=torch.zeros(()),
         prepared_magnetization=dice.between(0.6, 1.0),
         flip_angle_rad=dice.between(math.radians(5), math.radians(15)),
         repetition_ms=dice.between(4, 11),
