@@ -31,11 +31,11 @@ from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.io import read_study
 from tagstrain.io.landmark_file import LandmarkFile
 from tagstrain.networks import preprocessing
-from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet, contours_of
+from tagstrain.networks.placer import CHANNEL_GROUPS, PLACER_CHANNELS, PlacerNet, contours_of
 from tagstrain.networks.weights import load_weights
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch
-from tagstrain.training.placer_examples import CHANNEL_GROUPS, PlacerExamples
+from tagstrain.training.placer_examples import PlacerExamples
 from tagstrain.training.placer_module import PlacerTraining, landmarks_between, placement_rmse_mm, size_and_place
 from tagstrain.training.wall_files import placer_example
 

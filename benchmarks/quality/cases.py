@@ -16,11 +16,11 @@ from benchmarks.accuracy.second_case import draw_case
 from benchmarks.accuracy.settings import SETTINGS
 from benchmarks.quality.corruption import spoiled_case
 from benchmarks.quality.shown_cine import ShownCine, show, show_second
-from tagstrain.data import LandmarkTracks, PixelSpacing, SliceResult, TaggedCine
+from tagstrain.data import UNKNOWN_DOUBT, GreyDoubt, LandmarkTracks, PixelSpacing, SliceResult, TaggedCine
 from tagstrain.data.results import Box, Localization
 from tagstrain.errors import TagstrainError
 from tagstrain.inference.analyze import analyze_slice
-from tagstrain.inference.interfaces import Placement
+from tagstrain.inference.interfaces import Placement, grey_doubt
 from tagstrain.inference.models import Models, load_models
 from tagstrain.inference.strain import slice_strain
 from tagstrain.quality.second_opinion import place_again, track_back
@@ -57,6 +57,8 @@ class Case:
     """The last frame's landmarks tracked back to ED (`track_back`), ``(time, spoke, ring, 2)``."""
     repeated: Placement | None
     """The wall placed once more (`place_again`); None where that failed."""
+    grey_doubt: GreyDoubt
+    """How far that wall moves when the placer is shown less."""
     seen_box: Box
     """Where the localizer sees the left ventricle, whatever box or wall was given."""
     true_tracks_px: Array
@@ -140,6 +142,7 @@ def _record(result: SliceResult, shown: ShownCine, models: Models) -> dict[str, 
         "seen_box": result.seen_box or models.localizer.localize(cine).box,
         "repeated_px": np.empty(0) if repeated is None else repeated.wall_px,
         "border_spread_mm": np.empty(0) if repeated is None else repeated.border_spread_mm,
+        "grey_doubt": grey_doubt(cine, repeated, models.placer),
         "true_tracks_px": shown.true_tracks_px(points_px[0]).reshape(shape),
         "true_landmarks_px": shown.true_landmarks_px(),
     }
@@ -151,7 +154,8 @@ def load_case(key: CaseKey, work: Path) -> Case:
         setting, severity = str(kept["setting"]), str(kept["severity"])
         if "points_px" not in kept:
             nothing = np.empty((0, 0, 0, 2))
-            return Case(key, setting, severity, None, nothing, None, Box(*[np.nan] * 4), nothing, nothing)
+            unknown = None, UNKNOWN_DOUBT, Box(*[np.nan] * 4)
+            return Case(key, setting, severity, None, nothing, *unknown, nothing, nothing)
         spacing = PixelSpacing(float(kept["pixel_mm"]), float(kept["pixel_mm"]))
         cine = TaggedCine(kept["frames"].astype(np.float32), kept["times_ms"], spacing)
         landmarks = LandmarkTracks(kept["points_px"], kept["sigma_px"], first_view_px=kept["first_view_px"])
@@ -160,6 +164,6 @@ def load_case(key: CaseKey, work: Path) -> Case:
         placed_spread_mm = kept["placed_spread_mm"] if kept["placed_spread_mm"].size else None
         result = SliceResult(cine, localization, landmarks, strain, border_spread_mm=placed_spread_mm)
         again = Placement(kept["repeated_px"], None, kept["border_spread_mm"]) if kept["repeated_px"].size else None
-        seen_box = Box(*kept["seen_box"].tolist())
+        said = again, GreyDoubt(*kept["grey_doubt"].tolist()), Box(*kept["seen_box"].tolist())
         truth = (kept["true_tracks_px"], kept["true_landmarks_px"])
-        return Case(key, setting, severity, result, kept["backward_px"], again, seen_box, *truth)
+        return Case(key, setting, severity, result, kept["backward_px"], *said, *truth)

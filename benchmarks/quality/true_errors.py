@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,9 @@ def judge_case(case: Case) -> Judged | None:
         return None
     recorded = _Recorded(case.backward_px, case.repeated, case.seen_box)
     signals = measure_signals(result, recorded, recorded, recorded)
+    # What the placer saw is not kept, so that it cannot be asked again.
+    without_grey_mm, by_motion_mm = case.grey_doubt
+    signals = replace(signals, without_grey_mm=without_grey_mm, by_motion_mm=by_motion_mm)
     return Judged(case.key.set_name, case.setting, case.severity, result, signals, _true_errors(case, result))
 
 

@@ -9,8 +9,7 @@ import torch
 
 from benchmarks.placer_controls import VARIANTS, Sighted, errors_of, row, trivial
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
-from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet
-from tagstrain.training.placer_examples import CHANNEL_GROUPS
+from tagstrain.networks.placer import CHANNEL_GROUPS, PLACER_CHANNELS, PlacerNet
 
 CENTER_PX = torch.tensor([70.0, 58.0])
 

@@ -14,7 +14,7 @@ from tagstrain.cli.main import run
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--preset", "nope"], ExitCode.ERROR, "preset: expected one of default, ukb, got 'nope'"),
+        (["--preset", "nope"], ExitCode.ERROR, "preset: expected one of default, ukb, cspamm, got 'nope'"),
         (["--device", "gpu"], ExitCode.ERROR, "device: expected one of auto, cpu, cuda, got 'gpu'"),
         (["--device", "cuda"], ExitCode.ERROR, "PyTorch sees no CUDA GPU here"),
         (

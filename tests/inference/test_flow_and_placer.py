@@ -25,7 +25,7 @@ from tagstrain.inference.interfaces import Placement, quick_variant, track_place
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
-from tagstrain.networks.placer import PLACER_CHANNELS, PlacerNet
+from tagstrain.networks.placer import CHANNEL_GROUPS, GREY_LEVELS, PERSISTENCE, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.symmetry import unturn_images, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo
 
@@ -347,3 +347,55 @@ def test_wall_is_found_from_a_box_that_is_off(
     first = landmarks_mm[0, 6] - center_mm
     assert first[0] > 0
     assert abs(first[1]) < 1
+
+
+class Shown(PlacerNet):
+    """Finds a wall in the middle of the crop, and remembers what it was shown last."""
+
+    channels: torch.Tensor
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        self.channels = channels
+        nodes = channels.shape[-1]
+        steps = torch.arange(nodes) - (nodes - 1) / 2
+        distance = torch.hypot(steps[:, None], steps).expand(len(channels), -1, -1)
+        return torch.stack([0.2 * nodes - distance, 0.4 * nodes - distance], dim=1)
+
+
+def test_a_network_is_not_shown_what_is_left_out() -> None:
+    cine = cine_of(np.stack([tagged(96, 96)] * 4), PixelSpacing(1.0, 1.0))
+    box = Localization(Box(20.0, 20.0, 76.0, 76.0), None)
+    network = Shown()
+    placer = MotionPlacer(network, INFO, FlowTracker(Shrinks(), INFO))
+    placer.place(cine, box)
+    everything = network.channels.clone()
+    placement = replace(placer, left_out=(GREY_LEVELS, PERSISTENCE)).place(cine, box)
+    assert placement.sight is not None
+    torch.testing.assert_close(placement.sight.channels, everything)
+    for name, group in CHANNEL_GROUPS.items():
+        shown = network.channels[:, group]
+        assert everything[:, group].abs().max() > 0
+        expected = torch.zeros_like(shown) if name in (GREY_LEVELS, PERSISTENCE) else everything[:, group]
+        torch.testing.assert_close(shown, expected)
+
+
+def test_less_is_read_from_what_was_seen() -> None:
+    """Without grey levels, then without how far tags persist either, in the crop in which the wall was found."""
+
+    class ByChannels(Shown):
+        """Sees the more of the crop as wall, the fewer channels it is shown."""
+
+        def forward(self, channels: torch.Tensor) -> torch.Tensor:
+            n_shown = (channels.abs().amax(dim=(0, 2, 3)) > 0).sum()
+            return super().forward(channels) - 0.5 * n_shown
+
+    cine = cine_of(np.stack([tagged(96, 96)] * 4), PixelSpacing(1.0, 1.0))
+    network = ByChannels()
+    placer = MotionPlacer(network, INFO, FlowTracker(Shrinks(), INFO))
+    placement = placer.place(cine, Localization(Box(20.0, 20.0, 76.0, 76.0), None))
+    assert placement.sight is not None
+    walls = [placement.wall_px, *placer.read_less(placement.sight)]
+    radii = [np.linalg.norm(wall[:, -1] - wall[:, -1].mean(axis=0), axis=-1).mean() for wall in walls]
+    # Five channels of grey levels, three of persistence; half a node, or one crop pixel, for each.
+    grown = np.diff(radii) / placement.sight.crop.scale_xy[0]
+    np.testing.assert_allclose(grown, [5.0, 3.0], atol=0.3)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
-from beating_annulus import CENTER_PX, FixedLocalizer, FixedPlacer, ScalingTracker, beating_slice, contraction, measured
+from beating_annulus import (
+    CENTER_PX,
+    FixedLocalizer,
+    FixedPlacer,
+    ScalingTracker,
+    beating_slice,
+    contraction,
+    measured,
+    wall_px,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +24,7 @@ from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult, TaggedCine
 from tagstrain.data.landmarks import MIDWALL_RING
 from tagstrain.errors import LocalizationError, TrackingError
+from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import DEFAULT_TRACKER, load_models
 from tagstrain.quality import Grade, SliceQuality, assess
 from tagstrain.quality.error_model import Calibration, ErrorModel, ErrorPart, IntervalRange, evidence, load_calibration
@@ -21,7 +32,11 @@ from tagstrain.quality.signals import Signals, measure_signals
 from tagstrain.quality.slice_quality import judge, worse
 from tagstrain.quality.wall_shape import border_distance_mm, wall_shape
 
+if TYPE_CHECKING:
+    from tagstrain.inference.motion_sight import MotionSight
+
 SEEN = (FixedPlacer(), FixedLocalizer())
+SIGHT = cast("MotionSight", object())
 CALIBRATION = Calibration(
     tracker="flow",
     weights={},
@@ -229,6 +244,46 @@ def test_every_flaw_is_said_and_limits_the_grade(signal: str, value: float, grad
     quality = judged(beating_slice(), **{signal: value})
     assert any(words in reason for reason in quality.reasons), quality.reasons
     assert quality.grade == grade
+
+
+@pytest.mark.parametrize(
+    ("without_grey_px", "by_motion_px", "grade"), [(3.0, 3.5, "usable"), (3.0, 6.0, "good"), (1.0, 1.2, "good")]
+)
+def test_grey_levels_that_contradict_the_motion_are_said(
+    without_grey_px: float, by_motion_px: float, grade: str
+) -> None:
+    """The wall moves along x when the placer is not shown them, and stays there when it is shown still less."""
+
+    class Doubting(FixedPlacer):
+        def place(self, cine: TaggedCine, localization: Localization) -> Placement:
+            return super().place(cine, localization)._replace(sight=SIGHT)
+
+        def read_less(self, sight: object) -> tuple[np.ndarray, np.ndarray]:
+            assert sight is SIGHT
+            without_grey, by_motion = (wall_px() + np.array([px, 0]) for px in (without_grey_px, by_motion_px))
+            return without_grey, by_motion
+
+    result = replace(beating_slice(), border_spread_mm=np.full((2, 24), 0.5))  # placed
+    quality = assess(result, ScalingTracker(), Doubting(), FixedLocalizer(), CALIBRATION)
+    pixel_mm = result.cine.pixel_spacing.column_mm
+    assert quality.signals.without_grey_mm == pytest.approx(without_grey_px * pixel_mm)
+    assert quality.signals.by_motion_mm == pytest.approx((by_motion_px - without_grey_px) * pixel_mm)
+    assert quality.grade == grade
+    said = f"the wall is placed {without_grey_px * pixel_mm:.1f} mm elsewhere"
+    assert any("contradict the motion" in reason and said in reason for reason in quality.reasons) == (grade != "good")
+
+
+def test_grey_levels_have_no_say_in_a_wall_that_was_given() -> None:
+    given = replace(beating_slice(), border_spread_mm=None)
+    assert given.is_wall_given
+    doubted = {"without_grey_mm": 3.0, "by_motion_mm": 0.5}
+    assert judged(given, **doubted).grade is Grade.GOOD
+    placed = replace(given, border_spread_mm=np.full((2, 24), 0.5))
+    assert judged(placed, **doubted).grade is Grade.USABLE
+
+
+def test_a_placer_that_cannot_say_is_not_doubted() -> None:
+    assert np.isnan(measure_signals(beating_slice(), ScalingTracker(), *SEEN).without_grey_mm)
 
 
 def test_what_a_tracker_that_was_never_calibrated_followed_is_not_graded() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import Insertion, LandmarkTracks, Localization, PointTracks, TaggedCine
+from tagstrain.data import UNKNOWN_DOUBT, GreyDoubt, Insertion, LandmarkTracks, Localization, PointTracks, TaggedCine
 
 if TYPE_CHECKING:  # it loads torch
     from tagstrain.inference.motion_sight import MotionSight
@@ -42,6 +42,24 @@ class Placer(Protocol):
     def place(self, cine: TaggedCine, localization: Localization) -> Placement:
         """Find the wall in and around a box."""
         ...
+
+
+@runtime_checkable
+class ReadsLess(Protocol):
+    """A placer that can say what it would read from less of what it saw."""
+
+    def read_less(self, sight: MotionSight) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Landmarks ``(spoke, ring, 2)`` [px] without grey levels, and without how far tags persist either."""
+        ...
+
+
+def grey_doubt(cine: TaggedCine, placement: Placement | None, placer: Placer) -> GreyDoubt:
+    """What a placer says of a wall that it placed when it is asked once more of what it saw."""
+    if placement is None or placement.sight is None or not isinstance(placer, ReadsLess):
+        return UNKNOWN_DOUBT
+    walls_px = [placement.wall_px, *placer.read_less(placement.sight)]
+    steps_mm = np.diff(walls_px, axis=0) * cine.spacing_xy_mm
+    return GreyDoubt(*np.linalg.norm(steps_mm, axis=-1).mean(axis=(1, 2)).tolist())
 
 
 class InsertionFinder(Protocol):

@@ -21,6 +21,15 @@ N_MOMENTS = 3
 N_VECTOR_CHANNELS = 2 * N_MOMENTS
 N_ROTATION_CHANNELS = N_MOMENTS
 PLACER_CHANNELS = N_VECTOR_CHANNELS + N_ROTATION_CHANNELS + 3 * N_MOMENTS + 10
+PERSISTENCE, GREY_LEVELS = "persistence", "grey levels"
+CHANNEL_GROUPS = {
+    "motion": slice(0, N_VECTOR_CHANNELS),
+    "strain": slice(N_VECTOR_CHANNELS, PLACER_CHANNELS - 10),
+    PERSISTENCE: slice(PLACER_CHANNELS - 10, PLACER_CHANNELS - 7),
+    GREY_LEVELS: slice(PLACER_CHANNELS - 7, PLACER_CHANNELS - 2),
+    "doubt": slice(PLACER_CHANNELS - 2, PLACER_CHANNELS),
+}
+"""Channels that tell of the same, and that training leaves out together now and then: zero in their place."""
 _FOURIER_ORDER = 4
 
 

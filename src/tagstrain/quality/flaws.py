@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagstrain.data import SliceResult
+from tagstrain.data import GreyDoubt, SliceResult
 from tagstrain.inference.odd_frames import odd_frames
 from tagstrain.quality.signals import Signals
 
@@ -60,7 +60,7 @@ def find_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     """Everything that is out of the ordinary, whatever error is expected from it."""
     yield from _tag_flaws(signals, result)
     yield from _motion_flaws(signals, result)
-    yield from _wall_flaws(signals)
+    yield from _wall_flaws(signals, result)
 
 
 def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
@@ -148,7 +148,7 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
         )
 
 
-def _wall_flaws(signals: Signals) -> Iterator[Flaw]:
+def _wall_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     """Whether the wall is that of a heart, and all of it in the image."""
     for name, value_mm, (low_mm, high_mm) in (
         ("cavity's radius", signals.cavity_radius_mm, CAVITY_RADIUS_MM),
@@ -164,6 +164,12 @@ def _wall_flaws(signals: Signals) -> Iterator[Flaw]:
     if signals.repeat_wall_mm > LARGEST_REPEAT_WALL_MM:
         yield Flaw(
             f"placed once more, from every other frame, the wall lies {signals.repeat_wall_mm:.1f} mm elsewhere",
+            Grade.USABLE,
+        )
+    if GreyDoubt(signals.without_grey_mm, signals.by_motion_mm).is_misled and not result.is_wall_given:
+        yield Flaw(
+            "grey levels contradict the motion, as in images of another kind than placing has learned from: without "
+            f"them the wall is placed {signals.without_grey_mm:.1f} mm elsewhere",
             Grade.USABLE,
         )
     if signals.localizer_overlap < LEAST_LOCALIZER_OVERLAP:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import SliceResult
 from tagstrain.data.landmarks import MIDWALL_RING
-from tagstrain.inference.interfaces import Localizer, Placer, Tracker
+from tagstrain.inference.interfaces import Localizer, Placer, Tracker, grey_doubt
 from tagstrain.mechanics.strain import circumferential_strain
 from tagstrain.quality.motion_field import (
     cell_area_spread,
@@ -74,6 +74,10 @@ class Signals:
     (`wall_distance_mm`)."""
     border_spread_mm: float
     """How blurred the placer saw endocardium and epicardium then, RMS along all spokes; NaN if it does not say."""
+    without_grey_mm: float
+    """How far that wall moves when the placer is not shown grey levels (`GreyDoubt`); NaN if it cannot say."""
+    by_motion_mm: float
+    """How far it moves from there when the placer is not shown how far tags persist either."""
     strain_roughness: float
     """Difference of mid-wall circumferential strain from the mean of that beside it on the ring, RMS."""
     strain_gradient_per_mm: float
@@ -133,6 +137,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
     by_view = agreement(result, first_view(landmarks))
     on_the_way_back = agreement(result, back)
     spread_mm = None if again is None else again.border_spread_mm
+    doubt = grey_doubt(cine, again, placer)
     first, end = sorted((ed, strain.es_frame))
     rises = tags.share - np.minimum.accumulate(tags.share)
     return Signals(
@@ -153,6 +158,8 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         back_regional_difference=on_the_way_back.regional,
         repeat_wall_mm=wall_distance_mm(result, again),
         border_spread_mm=float("nan") if spread_mm is None else rms_known(spread_mm),
+        without_grey_mm=doubt.without_grey_mm,
+        by_motion_mm=doubt.by_motion_mm,
         strain_roughness=_strain_roughness(points_mm, ed),
         strain_gradient_per_mm=_strain_gradient_per_mm(points_mm, ed),
         wall_area_change=largest_known(np.abs(wall_area_ratio(points_mm, ed) - 1)),

@@ -200,6 +200,7 @@ def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, 
         view.grid_mm(), scene.acquisition, smooth_fields(generators, size, view.pixel_mm, slow)[:, 0]
     )
     points = view.grid_mm().reshape(n, -1, 2)
+    has_complementary = bool((scene.tags.complementary > 0).any())  # asked once: a GPU would stop for it
     images = []
     for frame in frames:
         time = times[:, frame : frame + 1]
@@ -210,8 +211,8 @@ def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, 
         background = _sampled(maps.background, map_view, background_ed)
         share = heart[:, 5].clamp(0, 1)
         magnetization = torch.lerp(
-            _magnetization(scene, background, background_ed, time),
-            _magnetization(scene, heart[:, :5], heart_ed, time),
+            _magnetization(scene, background, background_ed, time, has_complementary),
+            _magnetization(scene, heart[:, :5], heart_ed, time, has_complementary),
             share,
         )
         images.append(magnetization.view(n, size, size) * shading)
@@ -219,9 +220,16 @@ def _signal(scene: Scene, view: View, motion: HeartMotion, times: torch.Tensor, 
 
 
 def _magnetization(
-    scene: Scene, properties: torch.Tensor, places_ed_mm: torch.Tensor, time_ms: torch.Tensor
+    scene: Scene,
+    properties: torch.Tensor,
+    places_ed_mm: torch.Tensor,
+    time_ms: torch.Tensor,
+    has_complementary: bool,
 ) -> torch.Tensor:
-    """Signal ``(scene, point)`` of tissue ``(scene, channel, point)`` that was at ``places_ed_mm`` when tagged."""
+    """Signal ``(scene, point)`` of tissue ``(scene, channel, point)`` that was at ``places_ed_mm`` when tagged.
+
+    ``has_complementary`` says whether the tags of any scene are complementary.
+    """
     tags = scene.tags
     density, steady, rate, blood, lost = properties.unbind(dim=1)
     washed_out = 1 - torch.exp(-((time_ms / tags.wash_out_ms[:, None]) ** 2))
@@ -235,10 +243,10 @@ def _magnetization(
     excess = mean_tag_magnetization(depth, sharpness) - mean_tag_magnetization(tags.depth[:, None, :], sharpness)
     prepared = tags.prepared_magnetization[:, None]
     signal = faded(prepared * (tagged - mixed * excess), steady, rate, time_ms)
-    is_complementary = tags.complementary[:, None] > 0
-    if is_complementary.any():
+    if has_complementary:
         # Whatever takes the place of what was tagged here is the same in all images that are subtracted, or mixed.
         left = complementary_magnetization(places_ed_mm, *grid, tags.depth[:, None, :], sharpness)
         left = left * (1 - lost * washed_out)
-        signal = torch.where(is_complementary, faded(prepared * left, torch.zeros_like(steady), rate, time_ms), signal)
+        left = faded(prepared * left, torch.zeros_like(steady), rate, time_ms)
+        signal = torch.where(tags.complementary[:, None] > 0, left, signal)
     return density * signal

@@ -13,21 +13,19 @@ import torch.nn.functional as F
 
 from tagstrain.networks import preprocessing
 from tagstrain.networks.flow import FlowNet
-from tagstrain.networks.placer import N_ROTATION_CHANNELS, N_VECTOR_CHANNELS, PLACER_CHANNELS, placer_channels
+from tagstrain.networks.placer import (
+    CHANNEL_GROUPS,
+    N_ROTATION_CHANNELS,
+    N_VECTOR_CHANNELS,
+    PLACER_CHANNELS,
+    placer_channels,
+)
 from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
 from tagstrain.training.examples import VIEWS, Batch, drawn_crop_mm, real_hearts
 
-CHANNEL_GROUPS = {
-    "motion": slice(0, N_VECTOR_CHANNELS),
-    "strain": slice(N_VECTOR_CHANNELS, PLACER_CHANNELS - 10),
-    "persistence": slice(PLACER_CHANNELS - 10, PLACER_CHANNELS - 7),
-    "grey levels": slice(PLACER_CHANNELS - 7, PLACER_CHANNELS - 2),
-    "doubt": slice(PLACER_CHANNELS - 2, PLACER_CHANNELS),
-}
-"""Channels that tell of the same, and that training leaves out together now and then."""
 _SPREAD_GAIN = 0.5
 
 
