@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tagstrain.data import FollowedSlice, LandmarkTracks, PixelSpacing, TaggedCine
+from tagstrain.data import FollowedSlice, GreyDoubt, LandmarkTracks, PixelSpacing, TaggedCine
 from tagstrain.networks.flow import FIELD_STRIDE, Flow
 from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import sample_scenes, stack_scenes
-from tagstrain.training import placer_adaptation, tracker_adaptation
-from tagstrain.training.adaptation import Adaptation, save_adaptations
+from tagstrain.training import tracker_adaptation
+from tagstrain.training.adaptation import Adaptation, _mix, save_adaptations
 from tagstrain.training.config import TrainingConfig
-from tagstrain.training.placer_adaptation import CROPS_PER_SLICE, CohortWalls, PlacerAdaptation, adapt_placer
+from tagstrain.training.placer_adaptation import (
+    CROPS_PER_SLICE,
+    CohortWalls,
+    PlacerAdaptation,
+    PlacerConsistency,
+    adapt_placer,
+    taught,
+)
 from tagstrain.training.stream import TrainingBatches
 from tagstrain.training.tracker_adaptation import (
     CohortExamples,
@@ -195,6 +203,19 @@ def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[Fol
     assert record["n_slices"] == 2
 
 
+def test_agreement_with_oneself_that_leaves_the_teacher_is_not_exported(
+    tmp_path: Path, followed: list[FollowedSlice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Views agree better and better, ever further from where the teacher sees the points."""
+    steps = iter(range(1, 100))
+    monkeypatch.setattr(
+        tracker_adaptation, "consistency", lambda *_: TrackerConsistency(9 - (k := next(steps) / 10), 0.0, k / 2, 1.0)
+    )
+    result = adapt_tracker(settings(tmp_path), followed, tmp_path / "tracker.safetensors")
+    assert result.after.inconsistency_mm < result.before.inconsistency_mm
+    assert result.weights is None
+
+
 @pytest.mark.usefixtures("ever_better")
 def test_guard_refuses_a_tracker_that_forgets(tmp_path: Path, followed: list[FollowedSlice]) -> None:
     """The cohort may praise it: what got worse on simulated cines is not exported."""
@@ -204,6 +225,46 @@ def test_guard_refuses_a_tracker_that_forgets(tmp_path: Path, followed: list[Fol
     assert result.weights is None
     assert not weights.exists()
     assert not result.to_record()["exported"]
+
+
+class Dial(torch.nn.Module):
+    """A network of one weight, which says how much of it is adapted."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = torch.nn.Parameter(torch.tensor(share))
+        self.register_buffer("n_seen", torch.tensor(7))
+
+
+class Weighed:
+    """Agrees better the more of it is adapted, and forgets beyond a share."""
+
+    def __init__(self, largest_share: float) -> None:
+        self.network = Dial(1.0)
+        self.largest_share = largest_share
+
+    def consistency(self) -> PlacerConsistency:
+        return PlacerConsistency(1 - self.network.share.item(), 0.0)
+
+    def simulated_rmse_mm(self, _: object) -> float:
+        return self.network.share.item()
+
+    def keeps_what_it_could(self, _: PlacerConsistency, simulated_rmse_mm: float) -> bool:
+        return simulated_rmse_mm <= self.largest_share
+
+
+@pytest.mark.parametrize(
+    ("largest_share", "share"), [(1.0, 1.0), (0.9, 0.875), (0.4, 0.375), (0.07, 0.0625), (0.05, 0.0), (-1.0, 0.0)]
+)
+def test_as_much_is_adapted_as_the_guard_lets_pass(largest_share: float, share: float) -> None:
+    module = Weighed(largest_share)
+    kept, found, simulated_mm = _mix(module, Dial(0.0).state_dict(), {})  # type: ignore[arg-type]
+    assert kept == share
+    assert module.network.share.item() == pytest.approx(share)
+    assert module.network.n_seen.item() == 7
+    measured = share or 0.0625  # the smallest that was tried
+    assert simulated_mm == pytest.approx(measured)
+    assert found.inconsistency_mm == pytest.approx((1 - measured) / 2)
 
 
 def placing(tmp_path: Path, **changes: object) -> TrainingConfig:
@@ -229,6 +290,31 @@ def test_walls_are_drawn_where_the_heart_is_seen(tmp_path: Path, followed: list[
         assert module.consistency().teacher_mm < 2
 
 
+@pytest.mark.parametrize(
+    ("doubt", "n_known", "is_misled"),
+    [
+        (GreyDoubt(3.0, 0.4), 5, True),
+        (GreyDoubt(1.5, 0.1), 5, False),  # they say the same
+        (GreyDoubt(3.0, 2.0), 5, False),  # motion does not know
+        (GreyDoubt(3.0, 0.4), 3, False),  # too few to tell
+    ],
+)
+def test_grey_levels_that_contradict_all_else_teach_nothing(
+    followed: list[FollowedSlice], doubt: GreyDoubt, n_known: int, is_misled: bool
+) -> None:
+    """In `n_known` of seven slices; in one of the others no crops agree at all."""
+    one = followed[0]
+    assert one.wall_px is not None
+    known = replace(one, wall_without_grey_px=one.wall_px + 1.0, grey_doubt=doubt)
+    teaching, left_out = taught([known] * n_known + [one] * (6 - n_known) + [replace(one, wall_px=None)])
+    if is_misled:
+        assert left_out == ("grey levels",)
+        assert [each.wall_px is known.wall_without_grey_px for each in teaching] == [True] * n_known
+    else:
+        assert left_out == ()
+        assert [each.wall_px is one.wall_px for each in teaching] == [True] * 6
+
+
 def test_a_placer_agrees_with_crops_that_are_equal(tmp_path: Path, followed: list[FollowedSlice]) -> None:
     """Equal crops differ in nothing, however far what is placed lies from the teacher."""
     module = PlacerAdaptation(placing(tmp_path), CohortWalls(followed[:1], placing(tmp_path))).eval()
@@ -249,18 +335,22 @@ def test_an_adapted_placer_loads_and_one_that_forgets_is_refused(
     tmp_path: Path, followed: list[FollowedSlice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     praise = iter(range(100, 0, -1))
-    monkeypatch.setattr(
-        PlacerAdaptation, "consistency", lambda _: placer_adaptation.PlacerConsistency(float(next(praise)), 0.0)
-    )
+    monkeypatch.setattr(PlacerAdaptation, "consistency", lambda _: PlacerConsistency(float(next(praise)), 0.0))
     weights = tmp_path / "placer.safetensors"
-    result = adapt_placer(placing(tmp_path), followed, weights)
+    doubt = GreyDoubt(3.0, 0.4)
+    misled = [replace(each, wall_without_grey_px=each.wall_px, grey_doubt=doubt) for each in 2 * followed]
+    result = adapt_placer(placing(tmp_path), misled, weights)
     assert result.weights == weights
     assert result.to_record()["after"]["teacher_mm"] == 0
+    assert result.to_record()["teacher_left_out"] == ["grey levels"]
+    assert result.to_record()["share"] == 1
     assert load_weights("placer", weights)[1].settings["adapted_from"] == load_weights("placer")[1].sha256
     other = tmp_path / "other.safetensors"
     refused = adapt_placer(placing(tmp_path, learning_rate=0.05), followed, other)
     assert refused.simulated_rmse_mm_after > 1.03 * refused.simulated_rmse_mm_before
     assert refused.weights is None
+    assert refused.to_record()["share"] == 0
+    assert refused.to_record()["teacher_left_out"] == []
     assert not other.exists()
 
 

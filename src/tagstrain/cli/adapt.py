@@ -35,15 +35,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "validate_every": 20,
     },
     "placer": {
-        "steps": 120,
+        "steps": 360,
         "batch_size": 16,
         "replay": 4,
         "learning_rate": 3e-4,
         "warmup_steps": 10,
         "weight_decay": 1e-3,
-        "ema_decay": 0.95,
+        "ema_decay": 0.97,
         "validation_scenes": 48,
-        "validate_every": 20,
+        "validate_every": 40,
     },
 }
 """Settings of each network's run, in the order in which they adapt: the placer reads the motion that the adapted
@@ -70,7 +70,7 @@ def adapt(
     max_slices: Annotated[int, typer.Option(min=MIN_SLICES, help="Slices to learn from at most.")] = 400,
     pixel_spacing_mm: PixelSpacingOption = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.  [default: 100, placer 120]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.  [default: 100, placer 360]")] = None,
     batch_size: Annotated[int | None, typer.Option(min=4, help="Cines per step.  [default: 4, placer 16]")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate.  [default: 1e-4, placer 3e-4]")
@@ -78,7 +78,9 @@ def adapt(
     validation_scenes: Annotated[
         int | None, typer.Option(min=1, help="Simulated cines that guard against forgetting.  [default: 32, placer 48]")
     ] = None,
-    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.  [default: 20]")] = None,
+    validate_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between validations.  [default: 20, placer 40]")
+    ] = None,
     device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.AUTO,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make batches; 0 makes them in this one.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
@@ -141,7 +143,7 @@ def adapt(
 def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path, quiet: bool) -> None:
     """One network after the other; the record is written after each."""
     from tagstrain.training.adaptation import save_adaptations
-    from tagstrain.training.placer_adaptation import adapt_placer
+    from tagstrain.training.placer_adaptation import adapt_placer, taught
     from tagstrain.training.tracker_adaptation import adapt_tracker
 
     record = out / "adaptation.json"
@@ -154,9 +156,13 @@ def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path
         if config.task == "tracker":
             done.append(adapt_tracker(config, slices, weights))
         else:
-            n_walls = sum(each.wall_px is not None for each in slices)
+            teaching, left_out = taught(slices)
+            n_walls = len(teaching)
             if n_walls < MIN_SLICES:
-                print_warning(f"placing agrees with itself on {n_walls} slices, {MIN_SLICES} are needed: placer kept")
+                how = " without grey levels, which contradict all else" if left_out else ""
+                print_warning(
+                    f"placing agrees with itself on {n_walls} slices{how}, {MIN_SLICES} are needed: placer kept"
+                )
                 continue
             adapted = next((each.weights for each in done if each.weights), None)
             done.append(
@@ -213,16 +219,20 @@ def _follow(
 
 
 def _report(result: Adaptation, quiet: bool) -> None:
-    """Say what the cohort and the simulator think of the best step."""
+    """Say what the cohort and the simulator think of what was learned."""
     before, after = (list(each._asdict().values()) for each in (result.before, result.after))
     lines = [
         f"{result.network}: {result.n_slices} slices, measured on {result.n_held_out} of them",
+        *(
+            f"{group} contradict all else in these slices: its teacher was not shown them"
+            for group in result.teacher_left_out
+        ),
         *(
             f"{name}: {was:.3f} -> {now:.3f}"
             for name, was, now in zip(result.before.labels, before, after, strict=True)
         ),
         f"simulated cines: {result.simulated_rmse_mm_before:.3f} -> {result.simulated_rmse_mm_after:.3f} mm RMSE",
-        f"Weights: {result.weights}"
+        f"Weights: {result.weights}, {result.share:.0%} of them adapted, the rest as before"
         if result.weights
         else f"Nothing was better without forgetting: no weights written, keep the {result.network} as it is.",
     ]

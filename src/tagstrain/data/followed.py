@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data.cine import TaggedCine
+from tagstrain.data.grey_doubt import UNKNOWN_DOUBT, GreyDoubt
 from tagstrain.data.landmarks import LandmarkTracks
 
 
@@ -26,6 +27,10 @@ class FollowedSlice:
     """Known everywhere; ``sigma_px`` says how far the teacher is to be trusted."""
     wall_px: NDArray[np.float64] | None = None
     """Landmarks at ED ``(spoke, ring, 2)`` on which placing from several crops agrees; None where it does not."""
+    wall_without_grey_px: NDArray[np.float64] | None = None
+    """The same, by a placer that is shown no grey levels."""
+    grey_doubt: GreyDoubt = UNKNOWN_DOUBT
+    """How far the wall moves when the placer is shown less."""
 
     def __post_init__(self) -> None:
         if self.cine.ed_frame or self.tracks.ed_frame:

@@ -24,15 +24,13 @@ from tagstrain.geometry.polygon import grid_between
 from tagstrain.inference.analyze import Models, analyze_slices
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.harp import HarpTracker
-from tagstrain.inference.interfaces import Placer
+from tagstrain.inference.interfaces import Placement, Placer, grey_doubt
 from tagstrain.inference.odd_frames import kept_frames
+from tagstrain.inference.placer import WITHOUT_GREY, MotionPlacer
 from tagstrain.networks.symmetry import N_SYMMETRIES
 
-PHASE_AGREEMENT_MM = 1.0
-"""Distance from the learned tracks up to which phase tracking counts as right about the same tag line, and standard
-deviation up to which it counts as having seen the point at all.
-
-Well below half of the narrowest tag spacing in use, 4 mm: beyond that it may follow the next line."""
+PHASE_SIGMA_MM = 1.0
+"""Standard deviation up to which phase tracking counts as having seen a point."""
 MARGIN = 0.9
 """Surroundings that are kept on every side, over the extent of the wall: training crops reach no further."""
 
@@ -61,13 +59,23 @@ def follow_cohort(study: Study, models: Models) -> Iterator[FollowedSlice | Slic
     ------
         What was followed, or why a slice is left out.
     """
+    placer = models.placer
+    without_grey = replace(placer, left_out=WITHOUT_GREY) if isinstance(placer, MotionPlacer) else None
     for outcome in analyze_slices(study, models):
-        yield outcome if isinstance(outcome, SliceFailure) else followed_slice(outcome, models.placer)
+        yield outcome if isinstance(outcome, SliceFailure) else followed_slice(outcome, placer, without_grey)
 
 
-def followed_slice(result: SliceResult, placer: Placer) -> FollowedSlice | SliceFailure:
-    """Turn a result into what can be learned from: from ED on, cut to the heart, corrected by phase tracking, with the
-    wall on which a placer agrees with itself from several crops."""
+def followed_slice(result: SliceResult, placer: Placer, without_grey: Placer | None) -> FollowedSlice | SliceFailure:
+    """Turn a result into what can be learned from: from ED on, cut to the heart, doubted where phase tracking sees it
+    elsewhere, with the walls on which a placer agrees with itself from several crops.
+
+    Parameters
+    ----------
+    placer
+        What placed the wall of the result.
+    without_grey
+        The same, not shown grey levels; None where there is no such placer.
+    """
     kept = _frames_from_ed(result.cine)
     if len(kept) < 2:
         return SliceFailure(result.cine.name, "has no frame after ED")
@@ -75,11 +83,21 @@ def followed_slice(result: SliceResult, placer: Placer) -> FollowedSlice | Slice
     points_px, sigma_px = result.landmarks.points_px[kept], result.landmarks.sigma_px[kept]
     if not np.isfinite(points_px).all():
         return SliceFailure(result.cine.name, "part of the wall lies outside the image")
-    tracks = _checked_by_phase(cine, LandmarkTracks(points_px, sigma_px))
+    tracks = _doubted_by_phase(cine, LandmarkTracks(points_px, sigma_px))
+    box = Box.around(points_px[0].reshape(-1, 2))
     wall_px = agreed_wall(cine, points_px[0], placer)
-    cut, origin_xy = _around_heart(cine, points_px)
-    in_cut_px = None if wall_px is None else wall_px - origin_xy
-    return FollowedSlice(cut, replace(tracks, points_px=tracks.points_px - origin_xy), in_cut_px)
+    without_grey_px = None
+    if without_grey is not None and (seen := _placed(cine, box, without_grey)) is not None:
+        without_grey_px = agreed_wall(cine, seen.wall_px, without_grey)
+    walls_px = [each[None] for each in (wall_px, without_grey_px) if each is not None]
+    cut, origin_xy = _around_heart(cine, np.concatenate([points_px, *walls_px]))
+    return FollowedSlice(
+        cut,
+        replace(tracks, points_px=tracks.points_px - origin_xy),
+        None if wall_px is None else wall_px - origin_xy,
+        None if without_grey_px is None else without_grey_px - origin_xy,
+        grey_doubt(cine, _placed(cine, box, placer), placer),
+    )
 
 
 def agreed_wall(cine: TaggedCine, wall_px: NDArray[np.float64], placer: Placer) -> NDArray[np.float64] | None:
@@ -88,18 +106,17 @@ def agreed_wall(cine: TaggedCine, wall_px: NDArray[np.float64], placer: Placer) 
     Parameters
     ----------
     wall_px
-        What was placed from the localizer's box; it has its say too.
+        What the placer placed first, around which the crops lie; it has its say too.
     """
     box = Box.around(wall_px.reshape(-1, 2))
     side_px, center_px = np.array([box.x2 - box.x1, box.y2 - box.y1]), np.array(box.center_xy)
     walls_px = [wall_px]
     for shift_x, shift_y, size in _OTHER_BOXES:
         middle, half_px = center_px + np.array([shift_x, shift_y]) * side_px, size * side_px / 2
-        other = Box(*(middle - half_px).tolist(), *(middle + half_px).tolist())
-        try:
-            walls_px.append(placer.place(cine, Localization(other, None)).wall_px)
-        except TagstrainError:
+        other = _placed(cine, Box(*(middle - half_px).tolist(), *(middle + half_px).tolist()), placer)
+        if other is None:
             return None
+        walls_px.append(other.wall_px)
     agreed_px = np.median(walls_px, axis=0)
     apart_mm = np.linalg.norm((np.array(walls_px) - agreed_px) * cine.spacing_xy_mm, axis=-1).mean(axis=(1, 2))
     if np.median(apart_mm) > WALL_AGREED_MM:
@@ -109,6 +126,14 @@ def agreed_wall(cine: TaggedCine, wall_px: NDArray[np.float64], placer: Placer) 
     except ValueError:  # no contours that one can learn from
         return None
     return agreed_px
+
+
+def _placed(cine: TaggedCine, box: Box, placer: Placer) -> Placement | None:
+    """The wall in and around a box; None if none is found."""
+    try:
+        return placer.place(cine, Localization(box, None))
+    except TagstrainError:
+        return None
 
 
 def _frames_from_ed(cine: TaggedCine) -> NDArray[np.intp]:
@@ -123,8 +148,8 @@ def _cut_to(cine: TaggedCine, frames: NDArray[np.intp]) -> TaggedCine:
     return replace(cine, ed_frame=0, source_series=None, affine=None, source="", name="slice", **kept)
 
 
-def _checked_by_phase(cine: TaggedCine, tracks: LandmarkTracks) -> LandmarkTracks:
-    """Half-way to the phase-tracked place where both mean the same tag line; less sure by how far they are apart.
+def _doubted_by_phase(cine: TaggedCine, tracks: LandmarkTracks) -> LandmarkTracks:
+    """Less sure by how far phase tracking sees the points elsewhere, which moves none of them: it errs more.
 
     Phase tracking has no say where tags have faded, nor with line tags: motion along them it takes for none.
     """
@@ -133,15 +158,9 @@ def _checked_by_phase(cine: TaggedCine, tracks: LandmarkTracks) -> LandmarkTrack
         by_phase = HarpTracker().track(cine, points_px[0].reshape(-1, 2))
     except TagsNotFoundError:
         return tracks
-    off_px = by_phase.points_px.reshape(points_px.shape) - points_px
-    seen = by_phase.sigma_px.reshape(points_px.shape[:-1]) * cine.pixel_mm < PHASE_AGREEMENT_MM
-    agree = seen & (np.linalg.norm(off_px * cine.spacing_xy_mm, axis=-1) < PHASE_AGREEMENT_MM)
-    apart_px = np.where(seen, np.linalg.norm(off_px, axis=-1), 0.0)
-    return replace(
-        tracks,
-        points_px=points_px + np.where(agree[..., None], off_px / 2, 0.0),
-        sigma_px=np.hypot(tracks.sigma_px, apart_px),
-    )
+    apart_px = np.linalg.norm(by_phase.points_px.reshape(points_px.shape) - points_px, axis=-1)
+    seen = by_phase.sigma_px.reshape(apart_px.shape) * cine.pixel_mm < PHASE_SIGMA_MM
+    return replace(tracks, sigma_px=np.hypot(tracks.sigma_px, np.where(seen, apart_px, 0.0)))
 
 
 def _around_heart(cine: TaggedCine, points_px: NDArray[np.float64]) -> tuple[TaggedCine, NDArray[np.float64]]:

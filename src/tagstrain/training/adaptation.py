@@ -2,14 +2,15 @@
 
 A teacher says what is seen in the cohort, a student learns to say the same from less (self-training with noisy
 students: Xie et al., CVPR 2020, doi:10.1109/CVPR42600.2020.01070). Every batch holds simulated cines too, so that it
-does not forget. The best step is that with which the cohort agrees best, among those that keep what they could.
+does not forget. The best step is that with which the cohort agrees best; as much of it is mixed into the weights that
+it started from as the guard lets pass (Wortsman et al., CVPR 2022, doi:10.1109/CVPR52688.2022.00780).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,14 +22,16 @@ from tagstrain import __version__
 from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch, NetworkTraining
-from tagstrain.training.run import VALIDATION_BATCH, fit, validation_set
+from tagstrain.training.run import VALIDATION_BATCH, fit, mixed, validation_set
 from tagstrain.training.stream import RowExamples
 
 MAX_SIMULATED_LOSS = 0.03
 """Share by which the error on simulated cines may rise."""
 HELD_OUT_SHARE = 0.25
-_REFUSED = 1e6
-"""Stands for a broken guard where the least is looked for; not infinite, which would end the run."""
+SHARE_STEPS = 4
+"""Halvings between what the guard let pass of the adapted weights and what it did not, if it does not let pass all."""
+_BROKEN = 1e6
+"""Stands for what is no number where the least is looked for; not infinite, which would end the run."""
 
 Slice = TypeVar("Slice")
 
@@ -44,6 +47,11 @@ class Consistency(Protocol):
     @property
     def inconsistency_mm(self) -> float:
         """What the best step has least of."""
+        ...
+
+    @property
+    def teacher_mm(self) -> float:
+        """To where the teacher sees what is asked for; it knows most, and is not to be left."""
         ...
 
     def _asdict(self) -> dict[str, Any]: ...
@@ -65,8 +73,9 @@ class Adapting(NetworkTraining):
         raise NotImplementedError
 
     def keeps_what_it_could(self, found: Consistency, simulated_rmse_mm: float) -> bool:
-        """The guard."""
-        return simulated_rmse_mm <= (1 + MAX_SIMULATED_LOSS) * self.simulated_rmse_mm_before
+        """The guard: no worse on simulated cines, and no further from the teacher."""
+        remembers = simulated_rmse_mm <= (1 + MAX_SIMULATED_LOSS) * self.simulated_rmse_mm_before
+        return remembers and found.teacher_mm <= self.before.teacher_mm
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
@@ -74,12 +83,11 @@ class Adapting(NetworkTraining):
             self._found = self.consistency()
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val_adaptation``: what the cohort says, if the guard holds."""
+        """Log ``val_adaptation``: what the cohort says."""
         found = self._found
         assert found is not None
-        simulated_mm = float(self.trainer.callback_metrics["val_rmse_mm"])
-        refused = not self.keeps_what_it_could(found, simulated_mm)
-        self.log("val_adaptation", _REFUSED if refused else found.inconsistency_mm, prog_bar=True)
+        is_number = math.isfinite(found.inconsistency_mm)
+        self.log("val_adaptation", found.inconsistency_mm if is_number else _BROKEN, prog_bar=True)
         self.log_dict({f"val_{name}": value for name, value in found._asdict().items()})
 
     @torch.no_grad()
@@ -102,9 +110,13 @@ class Adaptation:
     n_held_out: int
     before: Consistency
     after: Consistency
-    """Of the best step, exported or not."""
+    """Of the best step as far as it was mixed in, exported or not."""
     simulated_rmse_mm_before: float
     simulated_rmse_mm_after: float
+    share: float = 0.0
+    """Share of what was learned in the weights that are exported, the rest being those before; 0 if none are."""
+    teacher_left_out: tuple[str, ...] = ()
+    """Groups of channels that the placer's teacher was not shown, since they mislead in this cohort."""
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON; None stands for what a network that broke down gave no number for."""
@@ -112,6 +124,8 @@ class Adaptation:
             "exported": self.weights is not None,
             "n_slices": self.n_slices,
             "n_held_out": self.n_held_out,
+            "share": self.share,
+            "teacher_left_out": list(self.teacher_left_out),
             "before": _measures(self.before, self.simulated_rmse_mm_before),
             "after": _measures(self.after, self.simulated_rmse_mm_after),
         }
@@ -170,9 +184,8 @@ def adapt(
     checkpoint = fit(module, config, "val_adaptation", rows=rows)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
     module.eval()
-    after, simulated_after = module.consistency(), module.simulated_rmse_mm(validation)
-    keeps = module.keeps_what_it_could(after, simulated_after)
-    better = keeps and after.inconsistency_mm < module.before.inconsistency_mm
+    share, after, simulated_after = _mix(module, start.state_dict(), validation)
+    better = share > 0 and after.inconsistency_mm < module.before.inconsistency_mm
     if better:
         settings = {**info.settings, "adapted_from": info.sha256}
         save_weights(weights, info.name, module.network, __version__, settings)
@@ -185,4 +198,33 @@ def adapt(
         after=after,
         simulated_rmse_mm_before=module.simulated_rmse_mm_before,
         simulated_rmse_mm_after=simulated_after,
+        share=share if better else 0.0,
     )
+
+
+def _mix(module: Adapting, start: Mapping[str, torch.Tensor], validation: Batch) -> tuple[float, Consistency, float]:
+    """Leave the network with as much of what it learned as the guard lets pass, to a sixteenth, the rest as before.
+
+    Returns
+    -------
+        The share, and what the cohort and simulated cines say of it; of the smallest one tried where the share is 0.
+    """
+    learned = {name: weight.clone() for name, weight in module.network.state_dict().items()}
+
+    def measured(share: float) -> tuple[Consistency, float]:
+        module.network.load_state_dict(mixed(learned, start, 1 - share))
+        return module.consistency(), module.simulated_rmse_mm(validation)
+
+    found = measured(1.0)
+    if module.keeps_what_it_could(*found):
+        return 1.0, *found
+    kept, refused, best = 0.0, 1.0, found
+    for _ in range(SHARE_STEPS):
+        share = (kept + refused) / 2
+        found = measured(share)
+        if module.keeps_what_it_could(*found):
+            kept, best = share, found
+        else:
+            refused, best = share, best if kept else found
+    module.network.load_state_dict(mixed(learned, start, 1 - kept))
+    return kept, *best

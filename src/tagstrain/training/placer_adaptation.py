@@ -1,22 +1,25 @@
 """Fine-tuning of the placer on cines without labels: `adapt_placer`.
 
 The teacher is the placer as it comes, asked from several crops: the wall on which they agree
-(`tagstrain.inference.teacher`). The student sees one crop that is off, turned, mirrored and disturbed, groups of its
-channels left out, and has to answer the same.
+(`tagstrain.inference.teacher`). Where another scanner's grey levels mislead it, it is not shown them: motion crosses
+from simulation to other images where grey levels do not (`taught`). The student sees one crop that is off, turned,
+mirrored and disturbed, groups of its channels left out, and has to answer the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from tagstrain.data import FollowedSlice
+from tagstrain.data import FollowedSlice, GreyDoubt
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.io.landmark_file import LandmarkRow
+from tagstrain.networks.placer import GREY_LEVELS
 from tagstrain.training.adaptation import Adaptation, Adapting, adapt, divided
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import Batch
@@ -25,6 +28,8 @@ from tagstrain.training.placer_module import PlacerTraining, placement_rmse_mm
 from tagstrain.training.wall_files import placer_example
 
 CROPS_PER_SLICE = 4
+MIN_COMPARED = 4
+"""Slices that have to be known with and without grey levels before these are doubted."""
 
 
 class PlacerConsistency(NamedTuple):
@@ -117,7 +122,20 @@ def adapt_placer(config: TrainingConfig, slices: Sequence[FollowedSlice], weight
     config
         Of the task ``"placer"``; its ``tracker_weights`` are those of the tracker that the placer will work with.
     """
-    agreed = [each for each in slices if each.wall_px is not None]
+    agreed, left_out = taught(slices)
     learned, held_out = divided(agreed, config.seed)
     module = PlacerAdaptation(config, CohortWalls(held_out, config))
-    return adapt(module, config, CohortWalls(learned, config), (len(agreed), len(held_out)), weights)
+    outcome = adapt(module, config, CohortWalls(learned, config), (len(agreed), len(held_out)), weights)
+    return replace(outcome, teacher_left_out=left_out)
+
+
+def taught(slices: Sequence[FollowedSlice]) -> tuple[list[FollowedSlice], tuple[str, ...]]:
+    """The slices that teach a wall, each with the wall that it teaches, and what its teacher was not shown.
+
+    Grey levels are left out where they contradict all else in the median of the cohort (`GreyDoubt`).
+    """
+    known = [each.grey_doubt for each in slices if np.isfinite(each.grey_doubt).all()]
+    is_misled = len(known) >= MIN_COMPARED and GreyDoubt(*np.median(known, axis=0)).is_misled
+    if is_misled:
+        slices = [replace(each, wall_px=each.wall_without_grey_px) for each in slices]
+    return [each for each in slices if each.wall_px is not None], (GREY_LEVELS,) if is_misled else ()

@@ -261,11 +261,18 @@ def export(
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
     assert start is not None or config.init is None, "the run's settings name weights to start from"
     if start is not None:
-        with torch.no_grad():
-            for name, weight in module.network.state_dict().items():
-                if weight.is_floating_point():
-                    weight.lerp_(start[name], config.start_share)
+        module.network.load_state_dict(mixed(module.network.state_dict(), start, config.start_share))
     settings = {"network": module.network_settings, "preprocessing": "tagstrain"}
     save_weights(path, module.weights_name, module.network, __version__, settings, config.eight_bits)
     logger.info("wrote %s", path)
     return path
+
+
+def mixed(
+    learned: Mapping[str, torch.Tensor], start: Mapping[str, torch.Tensor], start_share: float
+) -> dict[str, torch.Tensor]:
+    """Weights of a network with a share of those that it started from; what is no fraction is as learned."""
+    return {
+        name: torch.lerp(weight, start[name].to(weight), start_share) if weight.is_floating_point() else weight
+        for name, weight in learned.items()
+    }

@@ -1,7 +1,7 @@
 """Fine-tuning of the tracker on cines without labels: `adapt_tracker`.
 
-The teacher is the tracker as it comes, averaged over the eight symmetries of the square and corrected by phase
-tracking (`tagstrain.inference.teacher`); the student sees one turned, mirrored, disturbed view and has to answer the
+The teacher is the tracker as it comes, averaged over the eight symmetries of the square, less sure where phase tracking
+disagrees (`tagstrain.inference.teacher`); the student sees one turned, mirrored, disturbed view and has to answer the
 same, while the tags that it carries back to ED have to fit those at ED.
 """
 
@@ -114,7 +114,7 @@ class TrackerAdaptation(Adapting, TrackerTraining):
         return rmse_mm(landmark_motion(self.network(batch["images"], batch["times_ms"]), batch), batch)
 
     def keeps_what_it_could(self, found: Consistency, simulated_rmse_mm: float) -> bool:
-        """The guard: no worse on simulated cines, and no worse at following the tags."""
+        """The guard, and no worse at following the tags."""
         assert isinstance(found, TrackerConsistency)
         assert isinstance(self.before, TrackerConsistency)
         follows = found.tag_agreement >= self.before.tag_agreement - MAX_AGREEMENT_LOSS
