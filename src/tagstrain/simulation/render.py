@@ -241,12 +241,12 @@ def _magnetization(
     # What was tagged in another place takes over: as bright as the tags are in the mean.
     mixed = (lost - blood * (1 - tags.blood_mixing[:, None])) / lost.clamp_min(1e-6)
     excess = mean_tag_magnetization(depth, sharpness) - mean_tag_magnetization(tags.depth[:, None, :], sharpness)
-    prepared = tags.prepared_magnetization[:, None]
-    signal = faded(prepared * (tagged - mixed * excess), steady, rate, time_ms)
+    tagged = tagged - mixed * excess
     if has_complementary:
-        # Whatever takes the place of what was tagged here is the same in all images that are subtracted, or mixed.
+        # What takes the place of what was tagged here is the same in all images that are subtracted, or mixed.
+        # So is what all fades towards.
         left = complementary_magnetization(places_ed_mm, *grid, tags.depth[:, None, :], sharpness)
-        left = left * (1 - lost * washed_out)
-        left = faded(prepared * left, torch.zeros_like(steady), rate, time_ms)
-        signal = torch.where(tags.complementary[:, None] > 0, left, signal)
-    return density * signal
+        is_complementary = tags.complementary[:, None] > 0
+        tagged = torch.where(is_complementary, left * (1 - lost * washed_out), tagged)
+        steady = torch.where(is_complementary, 0.0, steady)
+    return density * faded(tags.prepared_magnetization[:, None] * tagged, steady, rate, time_ms)

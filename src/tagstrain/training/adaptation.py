@@ -225,6 +225,6 @@ def _mix(module: Adapting, start: Mapping[str, torch.Tensor], validation: Batch)
         if module.keeps_what_it_could(*found):
             kept, best = share, found
         else:
-            refused, best = share, best if kept else found
+            refused = share
     module.network.load_state_dict(mixed(learned, start, 1 - kept))
-    return kept, *best
+    return kept, *(best if kept else found)
