@@ -227,6 +227,8 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("closure_mm", 9.0, "usable", "miss their start by 9.0 mm"),
         ("jump_mm", 7.0, "usable", "jumps by 7.0 mm"),
         ("largest_gap", 4.0, "usable", "4.0 times the usual"),
+        ("unknown_share", 0.1, "usable", "10 % of the landmarks are not known"),
+        ("unknown_share", 0.6, "reject", "60 % of the landmarks are not known"),
         ("folded_share", 0.2, "reject", "20 % of the wall is turned inside out"),
         ("largest_stretch", 0.2, "usable", "stretches by 20 %"),
         ("wall_area_change", 0.6, "usable", "area changes by 60 %"),
@@ -385,6 +387,17 @@ def test_landmarks_that_are_not_known_leave_a_judgment() -> None:
     quality = assess(measured(full.cine, points), ScalingTracker(), *SEEN, CALIBRATION)
     assert np.isfinite(quality.predicted_circumferential_error)
     assert quality.signals.folded_share == 0
+
+
+def test_landmarks_that_are_lost_on_the_way_do_not_make_a_slice_look_better() -> None:
+    full = beating_slice()
+    points = full.landmarks.points_px.copy()
+    points[5, :8] = np.nan
+    quality = assess(measured(full.cine, points), ScalingTracker(), *SEEN, CALIBRATION)
+    assert quality.signals.unknown_share == pytest.approx(8 / 24)
+    assert quality.grade is Grade.USABLE
+    said = f"33 % of the landmarks are not known at {full.cine.frame_times_ms[5]:.0f} ms"
+    assert any(said in reason for reason in quality.reasons)
 
 
 def test_worse_of_two_grades() -> None:

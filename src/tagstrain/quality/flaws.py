@@ -18,6 +18,9 @@ LARGEST_JUMP_MM, JUMP_INTERVAL_MS = 0.77, 40.0
 """Of frames up to so far apart; how far a smooth motion bends away grows with the square of the interval."""
 LARGEST_GAP = 2.5
 LARGEST_FOLDED_SHARE = 0.02
+LARGEST_UNKNOWN_SHARE = 0.5
+"""Of landmarks in one frame. What is known alone looks better than the whole would: where landmarks are lost, they are
+lost because something is wrong with them."""
 LARGEST_AREA_CHANGE = 0.35
 LARGEST_STRETCH = 0.06
 LARGEST_AXIS_RATIO = 1.5
@@ -123,6 +126,12 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     if signals.largest_gap > LARGEST_GAP:
         yield Flaw(
             f"frames are missing: the longest interval is {signals.largest_gap:.1f} times the usual", Grade.USABLE
+        )
+    if signals.unknown_share > 0:
+        yield Flaw(
+            f"{100 * signals.unknown_share:.0f} % of the landmarks are not known at "
+            f"{times_ms[signals.unknown_frame]:.0f} ms: what is measured there is of the others",
+            Grade.REJECT if signals.unknown_share > LARGEST_UNKNOWN_SHARE else Grade.USABLE,
         )
     if signals.folded_share > LARGEST_FOLDED_SHARE:
         yield Flaw(

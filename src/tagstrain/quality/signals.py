@@ -96,6 +96,10 @@ class Signals:
     usual interval beside a gap (`motion_field.jump_mm`)."""
     jump_frame: int
     """That frame."""
+    unknown_share: float
+    """Largest share of landmarks in any frame of which nobody says where they are."""
+    unknown_frame: int
+    """That frame."""
     largest_stretch: float
     """Largest circumferential strain, mid-wall, of any frame: a beating ring shortens."""
     peak_shortening: float
@@ -139,6 +143,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
     spread_mm = None if again is None else again.border_spread_mm
     doubt = grey_doubt(cine, again, placer)
     first, end = sorted((ed, strain.es_frame))
+    unknown = 1 - np.isfinite(points_mm).all(axis=-1).mean(axis=(1, 2))
     rises = tags.share - np.minimum.accumulate(tags.share)
     return Signals(
         n_tag_directions=tags.n_directions,
@@ -168,6 +173,8 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         roughness_mm=largest_known(roughness_mm(points_mm, ed)),
         jump_mm=largest_known(jumps_mm),
         jump_frame=int(np.nanargmax(jumps_mm)) + 1 if np.isfinite(jumps_mm).any() else ed,
+        unknown_share=float(unknown.max()),
+        unknown_frame=int(unknown.argmax()),
         largest_stretch=largest_known(strain.circumferential_midwall),
         peak_shortening=float(np.maximum(largest_known(-strain.circumferential_midwall), 0.0)) + 0.0,  # never -0.0
         largest_gap=float(intervals_ms.max() / np.median(intervals_ms)),
