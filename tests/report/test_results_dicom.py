@@ -57,6 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert writer.add(MID) == []
     assert writer.add(ELSEWHERE) == []
     writer.fail(SliceFailure("apical", "No left ventricle found."))
+    writer.warn("slice levels may be mixed up")
     writer.close()
     return path
 
@@ -116,6 +117,7 @@ def test_report_says_where_with_what_and_on_which_images(folder: Path) -> None:
     assert texts[0] == "Research software: not for diagnostic use."
     assert "Slice mid: times assumed." in texts
     assert "Slice apical was not measured: No left ventricle found." in texts
+    assert "Study: slice levels may be mixed up." in texts
     (weights,) = hd.sr.utils.find_content_items(mid[0], name=standard.DCM.AlgorithmParameters)
     assert weights.TextValue == "tracker weights 4 sha256:ab"
 

@@ -238,6 +238,7 @@ class AnalysisRun:
                 self.progress.advance(task)
             for doubt in order.doubts():
                 writer.warn(doubt)
+                exports.warn(doubt)
                 self._warn(f"{study.key}: {doubt}")
 
     def _write_function(self, folder: Path, key: str) -> None:

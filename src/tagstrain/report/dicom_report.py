@@ -95,6 +95,10 @@ class StrainReport:
         """Say that a slice was not measured."""
         self._comments.append(f"Slice {failure.name} was not measured: {failure.reason}")
 
+    def warn(self, warning: str) -> None:
+        """Say what a reader of all slices together should know."""
+        self._comments.append(f"Study: {warning}.")
+
     def write(self, path: Path) -> None:
         """Write the document; nothing is written without a single slice."""
         if self._first is None:

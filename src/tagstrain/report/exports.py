@@ -52,6 +52,10 @@ class ExportWriter(Protocol):
         """Take note of a slice that could not be analyzed."""
         ...
 
+    def warn(self, warning: str) -> None:
+        """Take note of a warning about the study as a whole."""
+        ...
+
     def close(self) -> None:
         """Finish the files."""
         ...
@@ -100,6 +104,11 @@ class StudyExports:
         """Take note of a slice that could not be analyzed."""
         for writer in self._writers:
             writer.fail(failure)
+
+    def warn(self, warning: str) -> None:
+        """Take note of a warning about the study as a whole."""
+        for writer in self._writers:
+            writer.warn(warning)
 
 
 def _open(form: ExportFormat, folder: Path, study: Study, source: str, models: Models) -> ExportWriter:

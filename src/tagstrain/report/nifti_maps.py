@@ -62,6 +62,9 @@ class NiftiMaps:
     def fail(self, failure: SliceFailure) -> None:
         """A slice that could not be analyzed has no maps."""
 
+    def warn(self, warning: str) -> None:
+        """There is no file of the study as a whole."""
+
     def close(self) -> None:
         """Every file is complete as soon as its slice was added."""
 

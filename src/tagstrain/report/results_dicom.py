@@ -46,6 +46,10 @@ class ResultsDicom:
         """Note that a slice could not be analyzed."""
         self._report.fail(failure)
 
+    def warn(self, warning: str) -> None:
+        """Note what concerns the study as a whole."""
+        self._report.warn(warning)
+
     def close(self) -> None:
         """Write the report, which holds all slices."""
         self._report.write(self._folder / "strain_report.dcm")

@@ -39,6 +39,9 @@ class StrainParquet:
     def fail(self, failure: SliceFailure) -> None:
         """A slice that could not be analyzed has no rows."""
 
+    def warn(self, warning: str) -> None:
+        """The study as a whole has no row."""
+
     def close(self) -> None:
         """Finish the file."""
         self._writer.close()
