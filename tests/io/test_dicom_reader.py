@@ -380,3 +380,16 @@ def test_no_attribute_of_the_patient_reaches_names_messages_or_logs(
     assert secret not in " ".join(told)
     assert caplog.text == ""  # pydicom would quote the number that is none
     assert len(told) > 6
+
+
+def test_one_seed_makes_the_same_bytes_of_the_same_cines_and_another_study_of_others(tmp_path: Path) -> None:
+    first, again, other = (
+        write_study(tmp_path / name, [example_cine(seed=number)])
+        for name, number in (("first", 1), ("again", 1), ("other", 2))
+    )
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    for path, elsewhere in zip(first, other, strict=True):
+        here, there = dcmread(path), dcmread(elsewhere)
+        assert here.PatientID == there.PatientID
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+            assert here[name].value != there[name].value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def write_dicom_study(
     Parameters
     ----------
     seed
-        Makes the unique identifiers: same seed and cines, same bytes.
+        Names the patient, and makes the unique identifiers together with the pixels: same seed and cines, same bytes;
+        other cines, other identifiers.
     series_descriptions
         One per cine; ``cine_tagging_3sl_SAX_b1s`` (basal), ``b2s``, ``b3s`` unless given.
 
@@ -54,13 +56,15 @@ def write_dicom_study(
         series_descriptions = [f"cine_tagging_3sl_SAX_b{_series_index(cine, k)}s" for k, cine in enumerate(cines)]
     if len(series_descriptions) != len(cines):
         raise ValueError(f"series_descriptions: expected {len(cines)}, got {len(series_descriptions)}")
+    identity = _identity(cines, seed)
     names: list[str] = []
     with disk_told(folder), atomic_folder(folder, overwrite) as temporary:
         for k, (cine, description) in enumerate(zip(cines, series_descriptions, strict=True)):
             affine = cine.affine if cine.affine is not None else _default_affine(cine, k)
             stored, slope, intercept = _to_uint16(cine.frames)
             for t in range(cine.n_frames):
-                dataset = _frame_dataset(cine, t, affine, stored[t], seed, k)
+                dataset = _frame_dataset(cine, t, affine, stored[t], identity, k)
+                dataset.PatientID = f"tagstrain-{seed}"
                 dataset.SeriesDescription = description
                 if (slope, intercept) != (1.0, 0.0):
                     dataset.RescaleSlope, dataset.RescaleIntercept = _decimal(slope), _decimal(intercept)
@@ -68,6 +72,14 @@ def write_dicom_study(
                 names.append(f"IM_{k + 1:02d}_{t + 1:04d}.dcm")
                 dataset.save_as(temporary / names[-1], enforce_file_format=True)
     return [folder / name for name in names]
+
+
+def _identity(cines: Sequence[TaggedCine], seed: int) -> tuple[str, ...]:
+    """What the unique identifiers are made from."""
+    pixels = hashlib.sha256()
+    for cine in cines:
+        pixels.update(cine.frames.tobytes())
+    return "tagstrain", str(seed), pixels.hexdigest()
 
 
 def _series_index(cine: TaggedCine, place: int) -> int:
@@ -104,14 +116,19 @@ def _to_uint16(frames: NDArray[np.float32]) -> tuple[NDArray[np.uint16], float, 
 
 
 def _frame_dataset(
-    cine: TaggedCine, t: int, affine: NDArray[np.float64], pixels: NDArray[np.uint16], seed: int, place: int
+    cine: TaggedCine,
+    t: int,
+    affine: NDArray[np.float64],
+    pixels: NDArray[np.uint16],
+    identity: tuple[str, ...],
+    place: int,
 ) -> FileDataset:
     """Data set of one frame, all attributes of MR Image Storage that a reader needs."""
-    study_uid = generate_uid(entropy_srcs=["tagstrain", str(seed)])
-    series_uid = generate_uid(entropy_srcs=["tagstrain", str(seed), f"series {place}"])
+    study_uid = generate_uid(entropy_srcs=[*identity])
+    series_uid = generate_uid(entropy_srcs=[*identity, f"series {place}"])
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["tagstrain", str(seed), f"series {place} frame {t}"])
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[*identity, f"series {place} frame {t}"])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = generate_uid(entropy_srcs=["tagstrain"])
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
@@ -119,12 +136,11 @@ def _frame_dataset(
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID = study_uid
     dataset.SeriesInstanceUID = series_uid
-    dataset.FrameOfReferenceUID = generate_uid(entropy_srcs=["tagstrain", str(seed), "frame of reference"])
+    dataset.FrameOfReferenceUID = generate_uid(entropy_srcs=[*identity, "frame of reference"])
     for empty in ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"):
         setattr(dataset, empty, "")
     for empty in ("ReferringPhysicianName", "StudyID", "PositionReferenceIndicator", "PatientPosition", "EchoTime"):
         setattr(dataset, empty, None)
-    dataset.PatientID = f"tagstrain-{seed}"
     dataset.Modality, dataset.Manufacturer = "MR", "tagstrain"
     dataset.ImageType = ["DERIVED", "PRIMARY", "M"]
     dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = "GR", "SP", "CG"
