@@ -249,3 +249,14 @@ def test_crops_that_do_not_agree_teach_no_wall() -> None:
     result = slice_result()
     wall_px = result.landmarks.points_px[ED_FRAME]
     assert agreed_wall(result.cine, wall_px, Off(wall_px, (4.0, -4.0, 8.0, -8.0))) is None
+
+
+def test_tracks_are_handed_on_the_same_without_walls() -> None:
+    result = slice_result()
+    handed_on, _ = followed(result)
+    alone = followed_slice(result, None, None)
+    assert isinstance(alone, FollowedSlice)
+    assert alone.wall_px is None
+    assert alone.wall_without_grey_px is None
+    np.testing.assert_array_equal(alone.tracks.points_px, handed_on.tracks.points_px)
+    np.testing.assert_array_equal(alone.cine.frames, handed_on.cine.frames)

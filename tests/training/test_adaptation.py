@@ -203,14 +203,21 @@ def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[Fol
     assert record["n_slices"] == 2
 
 
-def test_agreement_with_oneself_that_leaves_the_teacher_is_not_exported(
-    tmp_path: Path, followed: list[FollowedSlice], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("changes_mm", [(-1.0, 0.0, 0.5), (0.3, -1.0, 0.0)], ids=["leaves the teacher", "views differ"])
+def test_agreement_that_is_bought_elsewhere_is_not_exported(
+    changes_mm: tuple[float, float, float],
+    tmp_path: Path,
+    followed: list[FollowedSlice],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Views agree better and better, ever further from where the teacher sees the points."""
+    """Better and better in the mean of all distances, and in one of them worse and worse."""
     steps = iter(range(1, 100))
-    monkeypatch.setattr(
-        tracker_adaptation, "consistency", lambda *_: TrackerConsistency(9 - (k := next(steps) / 10), 0.0, k / 2, 1.0)
-    )
+
+    def found(*_: object) -> TrackerConsistency:
+        k = next(steps)
+        return TrackerConsistency(*(9 + k / 10 * change for change in changes_mm), 1.0)
+
+    monkeypatch.setattr(tracker_adaptation, "consistency", found)
     result = adapt_tracker(settings(tmp_path), followed, tmp_path / "tracker.safetensors")
     assert result.after.inconsistency_mm < result.before.inconsistency_mm
     assert result.weights is None

@@ -129,7 +129,7 @@ def adapt(
         for task, start in starts.items():
             stored_settings(task, start)
     models = teaching_models(load_models(device=device.value, tracker_weights=init, placer_weights=placer_init))
-    slices, n_unreadable = _follow(data, models, pixel_spacing_mm, max_slices, quiet)
+    slices, n_unreadable = _follow(data, models, "placer" in tasks, pixel_spacing_mm, max_slices, quiet)
     if n_unreadable and not slices:
         finish(ExitCode.UNREADABLE)
     if len(slices) < MIN_SLICES:
@@ -178,7 +178,12 @@ def _weights(out: Path, task: Task) -> Path:
 
 
 def _follow(
-    data: list[Path], models: Models, pixel_spacing_mm: tuple[float, float] | None, max_slices: int, quiet: bool
+    data: list[Path],
+    models: Models,
+    with_walls: bool,
+    pixel_spacing_mm: tuple[float, float] | None,
+    max_slices: int,
+    quiet: bool,
 ) -> tuple[list[FollowedSlice], int]:
     """Read the cohort and have its slices followed; what cannot be used is said and left out.
 
@@ -206,7 +211,7 @@ def _follow(
                 n_unreadable += 1
                 continue
             task = progress.add_task(study.key, total=len(study.slices))
-            for outcome in follow_cohort(study, models):
+            for outcome in follow_cohort(study, models, with_walls):
                 progress.advance(task)
                 if isinstance(outcome, SliceFailure):
                     print_warning(f"{study.key}, {outcome.name}: left out: {outcome.reason}")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data import (
+    UNKNOWN_DOUBT,
     Box,
     FollowedSlice,
     LandmarkTracks,
@@ -47,32 +48,36 @@ def teaching_models(models: Models) -> Models:
     return replace(models, tracker=replace(models.tracker, symmetries=tuple(range(N_SYMMETRIES))), insertion=None)
 
 
-def follow_cohort(study: Study, models: Models) -> Iterator[FollowedSlice | SliceFailure]:
+def follow_cohort(study: Study, models: Models, with_walls: bool = True) -> Iterator[FollowedSlice | SliceFailure]:
     """Localize, place and follow every slice of a study that is fit to learn from, one in memory at a time.
 
     Parameters
     ----------
     models
         From `teaching_models`.
+    with_walls
+        Whether walls are to be taught; placing them from several crops takes longer than all else.
 
     Yields
     ------
         What was followed, or why a slice is left out.
     """
-    placer = models.placer
+    placer = models.placer if with_walls else None
     without_grey = replace(placer, left_out=WITHOUT_GREY) if isinstance(placer, MotionPlacer) else None
     for outcome in analyze_slices(study, models):
         yield outcome if isinstance(outcome, SliceFailure) else followed_slice(outcome, placer, without_grey)
 
 
-def followed_slice(result: SliceResult, placer: Placer, without_grey: Placer | None) -> FollowedSlice | SliceFailure:
+def followed_slice(
+    result: SliceResult, placer: Placer | None, without_grey: Placer | None
+) -> FollowedSlice | SliceFailure:
     """Turn a result into what can be learned from: from ED on, cut to the heart, doubted where phase tracking sees it
     elsewhere, with the walls on which a placer agrees with itself from several crops.
 
     Parameters
     ----------
     placer
-        What placed the wall of the result.
+        What placed the wall of the result; None where no walls are to be taught.
     without_grey
         The same, not shown grey levels; None where there is no such placer.
     """
@@ -85,7 +90,10 @@ def followed_slice(result: SliceResult, placer: Placer, without_grey: Placer | N
         return SliceFailure(result.cine.name, "part of the wall lies outside the image")
     tracks = _doubted_by_phase(cine, LandmarkTracks(points_px, sigma_px))
     box = Box.around(points_px[0].reshape(-1, 2))
-    wall_px = agreed_wall(cine, points_px[0], placer)
+    wall_px, doubt = None, UNKNOWN_DOUBT
+    if placer is not None:
+        wall_px = agreed_wall(cine, points_px[0], placer)
+        doubt = grey_doubt(cine, _placed(cine, box, placer), placer)
     without_grey_px = None
     if without_grey is not None and (seen := _placed(cine, box, without_grey)) is not None:
         without_grey_px = agreed_wall(cine, seen.wall_px, without_grey)
@@ -96,7 +104,7 @@ def followed_slice(result: SliceResult, placer: Placer, without_grey: Placer | N
         replace(tracks, points_px=tracks.points_px - origin_xy),
         None if wall_px is None else wall_px - origin_xy,
         None if without_grey_px is None else without_grey_px - origin_xy,
-        grey_doubt(cine, _placed(cine, box, placer), placer),
+        doubt,
     )
 
 

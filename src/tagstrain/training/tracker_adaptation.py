@@ -114,11 +114,15 @@ class TrackerAdaptation(Adapting, TrackerTraining):
         return rmse_mm(landmark_motion(self.network(batch["images"], batch["times_ms"]), batch), batch)
 
     def keeps_what_it_could(self, found: Consistency, simulated_rmse_mm: float) -> bool:
-        """The guard, and no worse at following the tags."""
+        """The guard, no worse at following the tags, and no less of one mind with itself.
+
+        A tracker whose views differ more was seen to follow worse, however much better its way back fitted.
+        """
         assert isinstance(found, TrackerConsistency)
         assert isinstance(self.before, TrackerConsistency)
         follows = found.tag_agreement >= self.before.tag_agreement - MAX_AGREEMENT_LOSS
-        return follows and super().keeps_what_it_could(found, simulated_rmse_mm)
+        is_steady = found.views_mm <= self.before.views_mm
+        return follows and is_steady and super().keeps_what_it_could(found, simulated_rmse_mm)
 
 
 def photometric_loss(flow: Flow, batch: Batch) -> torch.Tensor:
