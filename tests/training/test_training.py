@@ -401,6 +401,7 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"start_share": 0.5},
         {"task": "tracker", "keep_following": True},
         {"init": "shipped", "keep_following": True},
+        {"task": "tracker", "init": "shipped", "keep_following": True, "eight_bits": True},
         {"preset": "nope"},
         {"device": "gpu"},
         {"ema_decay": 1.0},

@@ -115,6 +115,10 @@ class TrainingConfig:
             raise ValueError(
                 "keep_following: expected the task tracker, weights to start from (init) and refinements to train"
             )
+        if self.keep_following and self.eight_bits:
+            raise ValueError(
+                "eight_bits: expected not to be asked for with keep_following, which leaves a part as it is"
+            )
 
     @property
     def init_path(self) -> Path | None:
