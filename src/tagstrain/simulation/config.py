@@ -49,12 +49,12 @@ class SimulatorConfig:
     # tags
     tag_spacing_mm: Range = (4.0, 10.0)
     common_spacing_mm: Range = (5.5, 7.0)
-    """Half of all scenes draw their spacing from here, where protocols cluster."""
+    """Half of all scenes draw their spacing, from dark line to dark line, from here, where protocols cluster."""
     diagonal_tag_probability: float = 0.7
     """Scenes whose tags lie near 45 degrees to the image axes; the others have any angle."""
     line_tag_probability: float = 0.06
     complementary_probability: float = 0.0
-    """Scenes of complementary SPAMM, whose dark lines lie half a tag spacing apart (`complementary_magnetization`)."""
+    """Scenes of complementary SPAMM, tagged at twice their dark lines' spacing (`complementary_magnetization`)."""
     blood_mixing: Range = (0.0, 0.0)
     """Share of the blood that was tagged too, elsewhere, when it takes the place of blood that was tagged here: mixed,
     it is as bright as tagged muscle in the mean, and not as what was never tagged."""
@@ -103,8 +103,5 @@ PRESETS: dict[str, SimulatorConfig] = {
         frame_interval_ms=(38.0, 42.0),
         snr=(12.0, 35.0),
     ),
-    # Lines 4 to 10 mm apart, most of them 5.5 to 7, as in the default.
-    "cspamm": replace(
-        SimulatorConfig(), complementary_probability=1.0, tag_spacing_mm=(8.0, 20.0), common_spacing_mm=(11.0, 14.0)
-    ),
+    "cspamm": replace(SimulatorConfig(), complementary_probability=1.0),
 }

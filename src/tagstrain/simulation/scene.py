@@ -269,11 +269,13 @@ def sample_scene(config: SimulatorConfig, rng: np.random.Generator) -> Scene:
     loss = scene.motion.inner_loss
     if dice.happens(config.solid_wall_probability):
         inside["exchange_share"] = loss = torch.zeros(())
-    complementary = torch.tensor(dice.happens(config.complementary_probability))
+    tags = replace(scene.tags, blood_mixing=mixing)
+    if dice.happens(config.complementary_probability):
+        tags = replace(tags, complementary=torch.ones(()), spacing_mm=2 * tags.spacing_mm)
     return replace(
         scene,
         anatomy=replace(anatomy, **inside),
-        tags=replace(scene.tags, blood_mixing=mixing, complementary=complementary),
+        tags=tags,
         motion=replace(scene.motion, inner_loss=loss, inner_loss_extent=extent),
     )
 
