@@ -17,10 +17,12 @@ import pytest
 from test_analyze_command import files_in, write_rows
 
 import tagstrain
+from pipeline_fakes import make_cine
 from tagstrain.cli.exits import Terminated
 from tagstrain.cli.main import run
 from tagstrain.data import SliceResult
 from tagstrain.inference.models import Models
+from tagstrain.io import write_dicom_study
 from tagstrain.quality import SliceQuality
 from tagstrain.report.results import StudyWriter
 
@@ -112,6 +114,51 @@ def test_an_interruption_keeps_what_is_done(
     record = record_in(out)
     assert (record["exit_code"], record["n_studies"]) == (130, 3)
     assert [(study["input"], study["status"]) for study in record["studies"]] == [("first.h5", "done")]
+
+
+@pytest.mark.parametrize(("failing", "code", "left"), [({2}, 3, ["first", "third"]), ({1, 2, 3}, 1, [])])
+def test_a_study_that_the_program_fails_does_not_stop_the_others(
+    failing: set[int],
+    code: int,
+    left: list[str],
+    analyze: Callable[..., int],
+    out: Path,
+    cohort: list[Path],
+    writing: Writing,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def give_out() -> None:
+        if writing.n_written in failing:
+            raise RuntimeError("out of memory")
+
+    writing.at_each = give_out
+    assert analyze(*cohort) == code
+    told = "second.h5: internal error (RuntimeError); run.log says where"
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert "RuntimeError: out of memory" in (out / "run.log").read_text()
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == left
+    studies = {study["input"]: study for study in record_in(out)["studies"]}
+    assert studies["second.h5"]["status"] == "internal error"
+    assert studies["second.h5"]["folder"] is None
+    writing.at_each = None
+    assert analyze(*cohort, "--resume") == 0
+    assert writing.n_written == 3 + len(failing)
+    assert sorted(inputs_by_folder(out)) == ["first", "second", "third"]
+
+
+def test_results_written_into_their_input_are_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study"
+    files = write_dicom_study(study, [make_cine(n_frames=3)], seed=1)
+    monkeypatch.chdir(study)
+    for more in ([], ["--resume"], ["--overwrite"]):
+        assert run(["analyze", ".", "-o", "results", "--no-figures", "--export", "dicom", *more]) == 0
+        assert [path.name for path in (study / "results").iterdir() if path.is_dir()] == ["study"]
+        assert "skipped" not in capsys.readouterr().err
+    (told,) = record_in(study / "results")["studies"]
+    assert told["skipped"] == []
+    assert len(files) > 1
 
 
 def test_resuming_analyzes_the_rest_alone(

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tagstrain.cli.earlier_run import EarlierRun, is_done, is_from
 from tagstrain.cli.exits import CommandExit, ExitCode, code_of_interruption, options_not_input
-from tagstrain.cli.results_folder import RUN_LOG, RUN_RECORD
+from tagstrain.cli.results_folder import RUN_LOG
 from tagstrain.cli.run_record import RunRecord, StudyRecord
 from tagstrain.cli.tables import SliceTable
 from tagstrain.data import SliceFailure, SliceResult, Study
@@ -25,6 +25,7 @@ from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices
 from tagstrain.io import atomic_folder, read_study
 from tagstrain.io.contours import ANY_SLICE
 from tagstrain.io.fingerprint import input_sha256
+from tagstrain.io.input_folder import RUN_RECORD
 from tagstrain.quality import Grade, SliceOrder, SliceQuality, assess
 from tagstrain.report.exports import ExportFormat, StudyExports
 from tagstrain.report.results import StudyWriter
@@ -75,7 +76,14 @@ class AnalysisRun:
             if not (self.root / RUN_RECORD).exists():  # from here on the folder is known as ours
                 self.record.write(self.root / RUN_RECORD)
             for path, outcome, folder in self._waiting(inputs):
-                self._add(path, outcome, partial(self._folder_for, folder))
+                try:
+                    self._add(path, outcome, partial(self._folder_for, folder))
+                except (TagstrainError, OSError):
+                    raise
+                except Exception as error:  # a mistake in the program must not stop the studies beside this one
+                    if self.record.n_studies == 1:
+                        raise
+                    self._fail(outcome, error)
                 self._save()
             if self.record.exit_code is ExitCode.UNREADABLE:
                 raise CommandExit(ExitCode.UNREADABLE)
@@ -90,6 +98,14 @@ class AnalysisRun:
             if self.record.studies:
                 self._stop_early(ExitCode.ERROR, self._how_far())
             raise
+
+    def _fail(self, outcome: StudyRecord, error: Exception) -> None:
+        """Say and record that the program failed a study."""
+        _log.exception("%s: internal error", outcome.input)
+        outcome.error = f"internal error ({type(error).__name__}); {RUN_LOG} says where"
+        outcome.is_internal_error, outcome.folder = True, None
+        self.print_error(f"{outcome.input}: {outcome.error}")
+        self.record.studies.append(outcome)
 
     def _how_far(self) -> str:
         """How many studies are done, in words."""

@@ -16,13 +16,14 @@ from tagstrain.cli.earlier_run import EarlierRun
 from tagstrain.cli.exits import finish, options_not_input
 from tagstrain.cli.messages import print_error, print_warning
 from tagstrain.cli.options import KeepIdsOption, PixelSpacingOption, PreprocessingOption, WeightsOption
-from tagstrain.cli.results_folder import RUN_RECORD, results_folder, written_files
+from tagstrain.cli.results_folder import results_folder, written_files
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.cli.tables import MAX_ROWS, timings_table
 from tagstrain.data import Box, Point
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
 from tagstrain.io.contours import read_contours
+from tagstrain.io.input_folder import RUN_RECORD
 from tagstrain.io.study import find_studies
 from tagstrain.report.exports import ExportFormat, require_export_packages
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from tagstrain.errors import OutputError
 from tagstrain.io import prepare_folder, remove_leftovers
 from tagstrain.io.atomic import disk_told
+from tagstrain.io.input_folder import RUN_RECORD
 from tagstrain.io.lock import lock
 
-RUN_RECORD = "run.json"
 RUN_LOG = "run.log"
 
 
@@ -20,8 +20,8 @@ RUN_LOG = "run.log"
 def results_folder(output: Path, may_hold_results: bool) -> Iterator[None]:
     """Open a folder for the results of a run, and copy what the package logs to `RUN_LOG` in it, after what is there.
 
-    What a killed run left half-written is removed. A folder that held nothing is left as it was if no study was
-    written to it.
+    What a killed run left half-written is removed. A folder that held nothing is left as it was if the run ends by an
+    error before a study was written to it.
 
     Raises
     ------
@@ -43,9 +43,10 @@ def results_folder(output: Path, may_hold_results: bool) -> Iterator[None]:
                 if is_alone:
                     remove_leftovers(output)
                 yield
-            finally:
+            except BaseException:
                 if is_empty:
                     _remove_run_files(output, is_made)
+                raise
 
 
 def written_files(output: Path, folders: Sequence[str]) -> list[str]:

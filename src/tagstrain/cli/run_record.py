@@ -32,6 +32,8 @@ class StudyStatus(StrEnum):
     SOME_SLICES_FAILED = "some slices failed"
     ALL_SLICES_FAILED = "all slices failed"
     UNREADABLE = "unreadable"
+    INTERNAL_ERROR = "internal error"
+    """A mistake in the program, or a machine that gave out; nothing of the study is written."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class StudyRecord:
     folder: str | None = None
     """Folder of its results in OUT; None where it could not be read."""
     error: str | None = None
+    is_internal_error: bool = False
+    """Whether the input is not to blame for it."""
     n_slices: int = 0
     failures: list[SliceFailure] = field(default_factory=list)
     skipped: tuple[str, ...] = ()
@@ -55,7 +59,7 @@ class StudyRecord:
     def status(self) -> StudyStatus:
         """How it went."""
         if self.error is not None:
-            return StudyStatus.UNREADABLE
+            return StudyStatus.INTERNAL_ERROR if self.is_internal_error else StudyStatus.UNREADABLE
         if not self.failures:
             return StudyStatus.DONE
         return StudyStatus.ALL_SLICES_FAILED if len(self.failures) == self.n_slices else StudyStatus.SOME_SLICES_FAILED
@@ -101,10 +105,12 @@ class RunRecord:
 
     @property
     def exit_code(self) -> ExitCode:
-        """Unreadable if nothing could be read, else whether everything was analysed."""
+        """Unreadable if nothing could be read, an error if the program failed the rest, else whether all is done."""
         statuses = {study.status for study in self.studies}
         if statuses <= {StudyStatus.UNREADABLE}:
             return ExitCode.UNREADABLE
+        if statuses <= {StudyStatus.UNREADABLE, StudyStatus.INTERNAL_ERROR}:
+            return ExitCode.ERROR
         return ExitCode.DONE if statuses == {StudyStatus.DONE} else ExitCode.SOME_FAILED
 
     @property

@@ -19,6 +19,7 @@ from tagstrain.io.dicom_series import FrameGroup, drop_repeats, split_slices
 from tagstrain.io.dicom_studies import check_one_study
 from tagstrain.io.dicom_tagging import tagged_slices
 from tagstrain.io.dicom_timing import OrderedSlice, order_frames
+from tagstrain.io.input_folder import files_below
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
     LEVELS,
@@ -80,9 +81,8 @@ def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None =
     InputError
         If no slice of it can be used, or the slices are of several patients or DICOM studies.
     """
-    files = sorted(file for file in path.rglob("*") if file.is_file())
     key = safe_name(path.resolve().name)
-    return _build_study(path, file_headers(files), pixel_spacing_mm, keep_ids, key)
+    return _build_study(path, file_headers(files_below(path)), pixel_spacing_mm, keep_ids, key)
 
 
 def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tagstrain.errors import InputError
 from tagstrain.io.dicom_files import file_headers, starts_as_dicom
 from tagstrain.io.dicom_header import DicomHeader
+from tagstrain.io.input_folder import files_below, folders_in
 
 DOUBT = "some slices name neither patient nor DICOM study: make sure that all are of one patient"
 
@@ -19,10 +19,9 @@ def split_folder(folder: Path) -> list[Path]:
     It is split only where no image lies directly in it and no study in two sub-folders; a single sub-folder is looked
     into. One header per folder is read, the first: what is mixed within a folder is for `check_one_study` to refuse.
     """
-    if _first_image(folder, [entry.name for entry in folder.glob("*") if entry.is_file()]) is not None:
+    if _first_image(sorted(entry for entry in folder.glob("*") if entry.is_file())) is not None:
         return []
-    # Links are not followed, here as by the reader: they can lead anywhere, and back.
-    below = sorted(entry for entry in folder.glob("*") if entry.is_dir() and not entry.is_symlink())
+    below = folders_in(folder)
     if len(below) == 1:  # as on a medium, with its list beside the one folder of all images
         return split_folder(below[0])
     images = [_images_below(entry) for entry in below]
@@ -74,16 +73,17 @@ def check_one_study(path: Path, headers: Sequence[DicomHeader], keep_ids: bool) 
 
 def _images_below(folder: Path) -> list[DicomHeader]:
     """The first image of every folder, at any depth."""
-    found = (_first_image(Path(place), names) for place, _, names in os.walk(folder))
-    return [image for image in found if image is not None]
+    by_folder: dict[Path, list[Path]] = {}
+    for file in files_below(folder):
+        by_folder.setdefault(file.parent, []).append(file)
+    return [image for image in map(_first_image, by_folder.values()) if image is not None]
 
 
-def _first_image(folder: Path, names: Sequence[str]) -> DicomHeader | None:
-    """The first MR image that can be read directly in a folder."""
-    headers = file_headers(folder / name for name in sorted(names))
-    return next((header for header in headers if isinstance(header, DicomHeader)), None)
+def _first_image(files: Iterable[Path]) -> DicomHeader | None:
+    """The first MR image that can be read."""
+    return next((header for header in file_headers(files) if isinstance(header, DicomHeader)), None)
 
 
 def holds_dicom(folder: Path) -> bool:
     """Whether any file below a folder starts as DICOM does."""
-    return any(starts_as_dicom(file) for file in folder.rglob("*") if file.is_file())
+    return any(map(starts_as_dicom, files_below(folder)))

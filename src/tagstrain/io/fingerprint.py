@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from tagstrain.io.dicom_files import is_dicom
+from tagstrain.io.input_folder import files_below
 
 _PIECE_BYTES = 1024**2
 _START_BYTES = 16 * 1024
@@ -15,6 +16,8 @@ _START_BYTES = 16 * 1024
 def input_sha256(path: Path) -> str | None:
     """SHA-256 of a file's bytes, or of the names, sizes and bytes of a folder's files; of DICOM in it, how it starts.
 
+    Results that were written into the folder do not count.
+
     Returns
     -------
         Hexadecimal digits; None where there is nothing that can be read.
@@ -22,7 +25,7 @@ def input_sha256(path: Path) -> str | None:
     try:
         if path.is_dir():
             known = hashlib.sha256()
-            for file in sorted(_files_in(path)):
+            for file in files_below(path):
                 known.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\n".encode())
                 with file.open("rb") as stream:
                     start = stream.read(_START_BYTES)
@@ -34,8 +37,3 @@ def input_sha256(path: Path) -> str | None:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return None
-
-
-def _files_in(folder: Path) -> list[Path]:
-    """Files at any depth."""
-    return [file for file in folder.rglob("*") if file.is_file()]

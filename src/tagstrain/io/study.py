@@ -16,6 +16,7 @@ from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zi
 from tagstrain.io.dicom_files import is_dicom, starts_as_dicom
 from tagstrain.io.dicom_studies import holds_dicom, split_folder
 from tagstrain.io.hdf5 import read_hdf5_study
+from tagstrain.io.input_folder import files_below, folders_in
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
 from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
@@ -130,11 +131,9 @@ def _image_folders(path: Path) -> list[Path]:
 
     None where an image lies directly in the folder, or where they are named by the levels of one heart's slices.
     """
-    entries = sorted(path.glob("*"))
-    if any(_is_image(entry) for entry in entries):
+    if any(_is_image(entry) for entry in path.glob("*")):
         return []
-    folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
-    folders = [folder for folder in folders if any(_is_array_file(file) for file in folder.rglob("*"))]
+    folders = [folder for folder in folders_in(path) if any(map(_is_array_file, files_below(folder)))]
     if len(folders) < 2:
         return _image_folders(folders[0]) if folders else []
     levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in folders]
@@ -167,7 +166,7 @@ def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] |
 
 def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
     """Read a folder of DICOM files or, where there are none, of NIfTI files, else of NumPy files."""
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = files_below(path)
     nifti = [file for file in files if is_nifti_name(file)]
     npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
     if not (nifti or npz) or any(starts_as_dicom(file) for file in files):

@@ -1,0 +1,34 @@
+"""What lies in an input folder, without results that were written into it: `files_below`, `folders_in`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+RUN_RECORD = "run.json"
+"""File by which a folder of results is known."""
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files at any depth, in the order of their paths. Links to folders are not followed: they can lead back."""
+    found: list[Path] = []
+    for place, names, files in os.walk(folder):
+        names[:] = [name for name in names if not _holds_results(Path(place) / name)]
+        found += [Path(place) / name for name in files]
+    return sorted(file for file in found if file.is_file())
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders directly in a folder, in the order of their names, without links."""
+    entries = sorted(entry for entry in folder.glob("*") if entry.is_dir() and not entry.is_symlink())
+    return [entry for entry in entries if not _holds_results(entry)]
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether results of ours lie in a folder: exports among them would be taken for images."""
+    try:
+        record = json.loads((folder / RUN_RECORD).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("software") == "tagstrain"
