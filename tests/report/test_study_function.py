@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from saved_results import short_axis_slices, still
 from tagstrain.data import SliceLevel, SliceResult
 from tagstrain.inference.mechanics import ventricle_mechanics
+from tagstrain.inference.strain import slice_strain
 from tagstrain.quality import Grade
 from tagstrain.report.study_function import study_function
 
@@ -76,3 +78,64 @@ def test_slices_that_know_their_place_are_a_ventricle_without_the_others() -> No
     assert function.ventricle is not None
     assert len(function.ventricle.slices) == 2
     assert list(function.left_out) == ["row_2"]
+
+
+def across(result: SliceResult, name: str) -> SliceResult:
+    """The slice as if it had been seen in a long axis: its plane turned by a right angle about the image's rows."""
+    affine = result.cine.affine
+    assert affine is not None
+    turned = affine.copy()
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    turned[:3, 1] = np.linalg.norm(affine[:3, 1]) * normal / np.linalg.norm(normal)
+    turned[:3, 2] = -affine[:3, 1]
+    return replace(result, cine=replace(result.cine, name=name, level=SliceLevel.UNKNOWN, affine=turned))
+
+
+def test_a_long_axis_is_no_part_of_the_ventricle() -> None:
+    basal, mid, apical = short_axis_slices(6)
+    alone = study_function([basal, mid, apical], {})
+    function = study_function([basal, mid, across(still(mid), "slice_4"), apical], {})
+    assert set(function.left_out) == {"slice_4"}
+    assert "long axis" in function.left_out["slice_4"]
+    assert alone.ventricle is not None
+    assert function.ventricle is not None
+    assert_allclose(function.ventricle.circumferential.global_mean, alone.ventricle.circumferential.global_mean)
+
+
+def test_of_two_planes_that_cross_nobody_knows_which_is_the_short_axis() -> None:
+    _, mid, _ = short_axis_slices(6)
+    unknown = replace(mid, cine=replace(mid.cine, name="slice_1", level=SliceLevel.UNKNOWN))
+    function = study_function([unknown, across(mid, "slice_2")], {})
+    assert function.ventricle is None
+    assert set(function.left_out) == {"slice_1", "slice_2"}
+    assert set(study_function([mid, across(mid, "slice_2")], {}).left_out) == {"slice_2"}
+
+
+def cut_off(result: SliceResult, n_frames: int) -> SliceResult:
+    """The slice as if the rest of its frames had been lost."""
+    times_ms = result.cine.frame_times_ms[:n_frames]
+    cine = replace(result.cine, frames=result.cine.frames[:n_frames], frame_times_ms=times_ms)
+    landmarks = replace(
+        result.landmarks, points_px=result.landmarks.points_px[:n_frames], sigma_px=result.landmarks.sigma_px[:n_frames]
+    )
+    return replace(result, cine=cine, landmarks=landmarks, strain=slice_strain(landmarks, cine.spacing_xy_mm, times_ms))
+
+
+def test_a_slice_whose_frames_end_early_does_not_end_the_curves_of_the_others() -> None:
+    basal, mid, apical = short_axis_slices(24)
+    whole = study_function([basal, mid, apical], {})
+    es = mid.strain.es_frame
+    function = study_function([basal, mid, cut_off(apical, es // 2)], {})
+    ends_ms = apical.cine.frame_times_ms[es // 2 - 1]
+    assert function.left_out == {"apical": f"its frames end at {ends_ms:.0f} ms, before the end-systole of the others"}
+    assert whole.ventricle is not None
+    assert function.ventricle is not None
+    assert function.ventricle.phases.es_ms == pytest.approx(whole.ventricle.phases.es_ms, abs=40)
+    assert len(function.ventricle.frame_times_ms) == len(whole.ventricle.frame_times_ms)
+
+
+def test_slices_that_all_end_in_systole_are_a_ventricle() -> None:
+    slices = [cut_off(each, each.strain.es_frame // 2) for each in short_axis_slices(24)]
+    function = study_function(slices, {})
+    assert not function.left_out
+    assert function.ventricle is not None

@@ -51,7 +51,7 @@ def levels_from_position(
     -------
         Indices in order, and the level of each slice in the order given; None where not known.
     """
-    stack = _largest_stack(affines)
+    stack = largest_stack(affines)
     order, is_certain = order_towards_apex([affines[k] for k in stack])
     ordered = [stack[k] for k in order]
     levels: list[SliceLevel | None] = [None] * len(affines)
@@ -84,7 +84,7 @@ def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[l
     return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and is_certain
 
 
-def _largest_stack(affines: Sequence[NDArray[np.float64] | None]) -> list[int]:
+def largest_stack(affines: Sequence[NDArray[np.float64] | None]) -> list[int]:
     """Indices of the largest set of parallel slices, those without a position left out; all where none has one."""
     normals = {k: slice_normal(affine) for k, affine in enumerate(affines) if affine is not None}
     stacks = [[k for k, other in normals.items() if abs(float(n @ other)) > PARALLEL] for n in normals.values()]

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tagstrain.data import SliceLevel, SliceResult
+from tagstrain.geometry.orientation import slice_normal
 from tagstrain.inference.mechanics import slice_motion, ventricle_mechanics
+from tagstrain.io.slice_levels import PARALLEL, largest_stack
 from tagstrain.mechanics.slice_mechanics import SliceMechanics, slice_mechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.quality import Grade
 
 REJECTED = f"quality {Grade.REJECT}"
 UNPLACED = "slices of unknown level are not taken together"
+ACROSS = "its level is not known and its plane lies across the others, as that of a long axis"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,6 +42,8 @@ def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) 
     """Measure a study's slices, and the ventricle without those that are to be rejected or may not be of it.
 
     Of slices that know neither level nor place, as rows of an HDF5 file, nobody can say that they are of one ventricle.
+    Planes across the stack are no short axis. A slice whose frames end before the end-systole of the others would end
+    the curves of all of them there.
 
     Parameters
     ----------
@@ -61,8 +68,37 @@ def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) 
 
 def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> Iterator[tuple[str, str]]:
     """Name of every slice that may not stand for the ventricle, and why."""
+    across = _across(results)
+    taken = []
     for result in results:
         if len(results) > 1 and result.cine.level is SliceLevel.UNKNOWN and result.cine.affine is None:
             yield result.name, UNPLACED
+        elif result.name in across:
+            yield result.name, ACROSS
         elif grades.get(result.name) is Grade.REJECT:
             yield result.name, REJECTED
+        else:
+            taken.append(result)
+    for result in taken:
+        others_ms = [_es_ms(other) for other in taken if other is not result]
+        times_ms = result.cine.frame_times_ms
+        if others_ms and times_ms[-1] + np.median(np.diff(times_ms)) < np.median(others_ms):
+            yield result.name, f"its frames end at {times_ms[-1]:.0f} ms, before the end-systole of the others"
+
+
+def _es_ms(result: SliceResult) -> float:
+    """When the slice is at end-systole by itself, or its frames end before."""
+    return float(result.strain.frame_times_ms[result.strain.es_frame])
+
+
+def _across(results: Sequence[SliceResult]) -> set[str]:
+    """Names of the slices of unknown level that are not parallel to those of known level, or to most where none is."""
+    normals = {k: slice_normal(each.cine.affine) for k, each in enumerate(results) if each.cine.affine is not None}
+    unknown = [k for k in normals if results[k].cine.level is SliceLevel.UNKNOWN]
+    known = [k for k in normals if k not in unknown]
+    stack = known or largest_stack([each.cine.affine for each in results])
+    if len(normals) < 2:
+        return set()
+    if len(stack) == 1 and not known:  # none is parallel to any other: nobody knows which is the short axis
+        return {results[k].name for k in unknown}
+    return {results[k].name for k in unknown if abs(float(normals[k] @ normals[stack[0]])) <= PARALLEL}
