@@ -112,7 +112,7 @@ def _summary(assessed: Sequence[_Assessed], test: Sequence[_Assessed]) -> str:
         f"{len(assessed)} slices that nothing was fitted to: rank correlation of expected and true error {ranks} "
         f"(positions / regional circumferential strain / that of the slice), {test_ranks} in the test set alone; "
         f"{_percent(good)} of the {len(good)} graded good have a circumferential error below {GOOD_ERROR}, and the 80 "
-        f"and 95 % intervals hold {coverage} of the true peaks of the {len(kept)} not rejected."
+        f"and 95 % intervals hold {coverage} of the true peaks of the {len(kept)} that have them."
     )
 
 

@@ -400,6 +400,17 @@ def test_landmarks_that_are_lost_on_the_way_do_not_make_a_slice_look_better() ->
     assert any(said in reason for reason in quality.reasons)
 
 
+def test_a_cine_that_ends_while_the_ring_shortens_states_no_interval_of_its_peak() -> None:
+    full = beating_slice()
+    n_frames = full.strain.es_frame
+    cine = replace(full.cine, frames=full.cine.frames[:n_frames], frame_times_ms=full.cine.frame_times_ms[:n_frames])
+    quality = judged(measured(cine, full.landmarks.points_px[:n_frames]))
+    assert any("shortest in the last frame" in reason for reason in quality.reasons)
+    assert quality.grade is Grade.USABLE
+    assert np.isnan(quality.peak_circumferential_interval_95).all()
+    assert np.isfinite(judged(full).peak_circumferential_interval_95).all()
+
+
 def test_worse_of_two_grades() -> None:
     assert worse(Grade.GOOD, Grade.REJECT) is Grade.REJECT
     assert worse(Grade.USABLE, Grade.GOOD) is Grade.USABLE

@@ -66,6 +66,11 @@ def find_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     yield from _wall_flaws(signals, result)
 
 
+def ends_shortening(result: SliceResult) -> bool:
+    """Whether the ring is shortest in the last frame, so that its peak may lie after it."""
+    return result.strain.ed_frame < result.strain.es_frame == len(result.strain.frame_times_ms) - 1
+
+
 def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     """Whether there is a pattern to be followed, and for how long."""
     times_ms = result.strain.frame_times_ms
@@ -123,6 +128,8 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
             "not to be trusted",
             Grade.USABLE,
         )
+    if ends_shortening(result):
+        yield Flaw("the ring is shortest in the last frame: what it reaches after that is not seen", Grade.USABLE)
     if signals.largest_gap > LARGEST_GAP:
         yield Flaw(
             f"frames are missing: the longest interval is {signals.largest_gap:.1f} times the usual", Grade.USABLE

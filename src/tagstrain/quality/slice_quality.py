@@ -10,7 +10,7 @@ import numpy as np
 from tagstrain.data import SliceResult
 from tagstrain.inference.interfaces import Localizer, Placer, Tracker
 from tagstrain.quality.error_model import Calibration, Interval, load_calibration
-from tagstrain.quality.flaws import Grade, find_flaws
+from tagstrain.quality.flaws import Grade, ends_shortening, find_flaws
 from tagstrain.quality.motion_field import largest_known
 from tagstrain.quality.signals import Signals, measure_signals
 
@@ -33,7 +33,8 @@ class SliceQuality:
     """Where the true peak of mid-wall circumferential strain (Green-Lagrange) lies with 80 % probability; the measured
     one need not lie in the middle.
 
-    NaN where no error can be predicted, and for slices to be rejected, for which no interval would hold.
+    NaN where no error can be predicted, where the cine ends before the peak may be reached, and for slices to be
+    rejected, for which no interval would hold.
     """
     peak_circumferential_interval_95: Interval
 
@@ -92,7 +93,7 @@ def judge(
     for flaw in find_flaws(signals, result):
         reasons.append(flaw.reason)
         grade = worse(grade, flaw.best_grade)
-    peak = -largest_known(-result.strain.circumferential_midwall)
+    peak = float("nan") if ends_shortening(result) else -largest_known(-result.strain.circumferential_midwall)
     return SliceQuality(
         grade,
         tuple(reasons),
