@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline_fakes import FakeTracker, make_cine, scale_at
+from pipeline_fakes import FakePlacer, FakeTracker, make_cine, scale_at
 from tagstrain.cli.main import run
-from tagstrain.data import Box, PointTracks, TaggedCine
+from tagstrain.data import Box, LandmarkTracks, Localization, PointTracks, TaggedCine
 from tagstrain.inference.models import Models
 
 N_FRAMES = 6
@@ -85,6 +86,41 @@ def test_without_given_points_the_landmarks_are_placed(truth: Path, tmp_path: Pa
         np.testing.assert_array_equal(file["quality_grade"][:], [0, np.nan, 0])  # a disc without tags: rejected
         assert np.isnan(file["quality_predicted_error_mm"][:]).all()  # the fake tracker was never calibrated
         np.testing.assert_array_equal(file["es_frame_idx"][:], [3, -1, 3])
+
+
+class AtOnce:
+    """Places and follows in one go, from the frame that it is given as ED."""
+
+    def place_and_track(self, cine: TaggedCine, localization: Localization) -> LandmarkTracks:
+        wall_px = FakePlacer().place(cine, localization).wall_px
+        return LandmarkTracks.from_points(FakeTracker().track(cine, wall_px.reshape(-1, 2)), n_rings=wall_px.shape[1])
+
+
+def test_what_the_analysis_says_and_the_frame_that_it_took_for_ed_reach_the_user(
+    truth: Path,
+    tmp_path: Path,
+    fake_models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with h5py.File(truth, "a") as file:
+        file["ed_frame_idx"][:] = 2
+    models = replace(fake_models, at_once=AtOnce())
+    monkeypatch.setattr("tagstrain.cli.track.load_models", lambda *arguments: models)
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5")]) == 0
+    assert "Frame 0 was taken as end-diastole" in " ".join(capsys.readouterr().err.split())
+    with h5py.File(tmp_path / "pred.h5") as file:
+        np.testing.assert_array_equal(file["ed_frame_idx"][:], 0)
+
+
+def test_a_file_of_many_rows_says_some_of_its_warnings(
+    truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tagstrain.cli.track.MAX_WARNINGS", 0)
+    run(["track", str(truth), "-o", str(tmp_path / "pred.h5")])
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "further warnings are not shown" in printed
+    assert "frame times" not in printed
 
 
 def test_rows_with_fewer_frames_are_padded(truth: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,8 @@ from tagstrain.quality import Grade, assess
 
 GRADE_NUMBERS = {Grade.GOOD: 2.0, Grade.USABLE: 1.0, Grade.UNGRADED: np.nan, Grade.REJECT: 0.0}
 """Grades in the column ``quality_grade``, which holds numbers."""
+MAX_WARNINGS = 20
+"""Printed at most; each names the rows that have it in common."""
 
 
 def track(
@@ -70,6 +74,7 @@ def track(
                 models = load_models(
                     tracker.value, device.value, localizer_weights, tracker_weights, preprocessing, placer_weights
                 )
+            models = replace(models, insertion=None)  # the file has no place for it
             rows = track_placed_rows(input_file, models, AnalysisConfig(min_confidence), pixel_spacing_mm)
         task = progress.add_task(input_file.name, total=None)
         for row in rows:
@@ -84,9 +89,11 @@ def track(
                 print_error(f"{name}, {row.name}: {reason}")
             progress.advance(task)
     if not quiet:
-        for warning, names in warned.items():
+        for warning, names in islice(warned.items(), MAX_WARNINGS):
             others = f" and {len(names) - 1} more" if len(names) > 1 else ""
             print_warning(f"{input_file.name}, {names[0]}{others}: {warning}")
+        if len(warned) > MAX_WARNINGS:
+            print_warning(f"{input_file.name}: {len(warned) - MAX_WARNINGS} further warnings are not shown")
         typer.echo(f"{output}: {n_rows - n_failed} of {n_rows} rows tracked, {n_points} points each")
     finish(ExitCode.SOME_FAILED if n_failed else ExitCode.DONE)
 

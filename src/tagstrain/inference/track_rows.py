@@ -134,7 +134,9 @@ def track_placed_rows(
             tracks=result.landmarks.to_points(),
             box=localization.box,
             confidence=np.nan if localization.confidence is None else localization.confidence,
+            ed_frame=result.landmarks.ed_frame,
             es_frame=result.strain.es_frame,
+            warnings=result.warnings,
             result=result,
         )
 
