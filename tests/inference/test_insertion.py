@@ -168,6 +168,9 @@ def test_the_pipeline_flags_what_is_not_certain_and_keeps_the_strain(fake_models
     assert not doubted.insertion.is_reliable
     (warning,) = set(doubted.warnings) - set(plain.warnings)
     assert "confidence 0.30" in warning
+    assert "rotation and twist may have the other sign" in warning
+    (oriented,) = insertion_warnings(doubted.insertion, replace(make_cine(), affine=AS_DISPLAYED), None)
+    assert "values of the whole slice are not affected" in oriented
     np.testing.assert_array_equal(doubted.strain.circumferential, plain.strain.circumferential)
 
 

@@ -51,7 +51,7 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
     if insertion.is_reliable and not is_side_known(cine.affine):
         yield (
             "The image does not say from which side it is seen: the order of the segments and the sign of rotation "
-            "are those of a view from the apex"
+            "and twist are those of a view from the apex"
         )
     if given_px is not None:
         distance_mm = float(np.hypot(*(np.subtract(given_px, insertion.point_px) * cine.spacing_xy_mm)))
@@ -62,9 +62,14 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
                 "pixels of this slice"
             )
     elif not insertion.is_reliable:
+        else_ = (
+            "values of the whole slice are not affected"
+            if is_side_known(cine.affine)
+            else "and rotation and twist may have the other sign, for the image does not say from which side it is seen"
+        )
         yield (
             f"The anterior RV insertion is not certain (confidence {insertion.confidence:.2f}): values by segment may "
-            "be those of a neighboring one; values of the whole slice are not affected. Give it with --rv-insertion X,Y"
+            f"be those of a neighboring one; {else_}. Give it with --rv-insertion X,Y"
         )
 
 
