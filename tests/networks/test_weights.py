@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tagstrain.errors import InputError
 from tagstrain.networks.localization_unet import LocalizationUNet
@@ -50,6 +51,15 @@ def test_eight_bits_are_within_half_a_step_of_each_channel(tmp_path: Path) -> No
         else:
             assert float(error.float().max()) == 0, key
     assert path.stat().st_size < 4.2e6
+
+
+@pytest.mark.parametrize("settings", ["{", "[]", '{"network": {"depth": 3}}', '{"network": 3}'])
+def test_settings_of_another_version_are_told(tmp_path: Path, settings: str) -> None:
+    path = tmp_path / "w.safetensors"
+    metadata = {"network": "localizer", "version": "9", "settings": settings}
+    save_file(LocalizationCNN().state_dict(), path, metadata=metadata)
+    with pytest.raises(InputError, match="its settings are not those of a network of this version"):
+        load_weights("localizer", path)
 
 
 def test_wrong_files_are_named_and_explained(tmp_path: Path) -> None:

@@ -123,8 +123,12 @@ def load_weights(
     with _opened(file) as opened:
         found, metadata = _metadata(opened, name, file)
         stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no iteration otherwise
-    settings = json.loads(metadata.get("settings", "{}"))
-    network = NETWORKS[name][found](**settings.get("network", {}))
+    try:
+        settings = json.loads(metadata.get("settings", "{}"))
+        network = NETWORKS[name][found](**settings.get("network", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        problem = f"its settings are not those of a network of this version ({error})"
+        raise InputError(file, problem, "Give weights made by this version of tagstrain, or update it") from None
     state = {key: _expanded(stored, key) for key in stored if not key.endswith(_SCALE)}
     try:
         network.load_state_dict(state)
