@@ -26,6 +26,8 @@ def cine() -> TaggedCine:
         ({"frame_times_ms": np.array([0.0, 30.0, 30.0])}, "strictly increasing"),
         ({"pixel_spacing": PixelSpacing(0.0, 1.0)}, "positive lengths"),
         ({"pixel_spacing": PixelSpacing(float("nan"), 1.0)}, "positive lengths"),
+        ({"frames": np.ones((3, 4, 5), np.complex64)}, "expected magnitude images, got complex64"),
+        ({"frame_times_ms": np.array([0, 40, 20], np.uint16)}, "strictly increasing"),
         ({"ed_frame": 3}, "expected 0 to 2, got 3"),
         ({"affine": np.eye(3)}, r"expected shape \(4, 4\)"),
     ],
@@ -33,6 +35,12 @@ def cine() -> TaggedCine:
 def test_impossible_cines_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(cine(), **change)  # type: ignore[arg-type]
+
+
+def test_times_of_any_type_and_a_plain_pair_of_spacings_are_taken() -> None:
+    found = replace(cine(), frame_times_ms=np.array([0, 30, 61], np.uint16), pixel_spacing=(1.0, 2.0))  # type: ignore[arg-type]
+    assert found.frame_times_ms[0] - found.frame_times_ms[1] == -30
+    np.testing.assert_array_equal(found.spacing_xy_mm, [2.0, 1.0])
 
 
 def test_spacing_of_points_is_x_first() -> None:

@@ -67,6 +67,11 @@ class TaggedCine:
     """The archived images, for results that refer to them; None where the pixels did not come from DICOM."""
 
     def __post_init__(self) -> None:
+        # Unsigned times would wrap where they are subtracted.
+        object.__setattr__(self, "frame_times_ms", np.asarray(self.frame_times_ms, np.float64))
+        object.__setattr__(self, "pixel_spacing", PixelSpacing(*self.pixel_spacing))
+        if np.iscomplexobj(self.frames):
+            raise ValueError(f"frames: expected magnitude images, got {self.frames.dtype}")
         if self.frames.ndim != 3 or 0 in self.frames.shape:
             raise ValueError(f"frames: expected shape (time, row, column), got {self.frames.shape}")
         if self.frames.shape[0] < 2:
