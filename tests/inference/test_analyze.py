@@ -90,6 +90,12 @@ def test_a_wall_given_by_the_user_is_tracked_as_it_is(fake_models: Models, named
         assert "place" in other.timings_s
 
 
+def test_walls_of_slices_that_are_not_there_are_refused(fake_models: Models) -> None:
+    wall_px = analyze_slice(make_cine("mid"), fake_models).landmarks.points_px[0]
+    with pytest.raises(TagstrainError, match=r"names midd, which key does not have\. Its slices are mid"):
+        list(analyze_slices(study_of(make_cine("mid")), fake_models, AnalysisConfig(walls={"midd": wall_px})))
+
+
 def test_a_box_or_wall_beyond_the_image_is_refused(fake_models: Models) -> None:
     wall_px = np.random.default_rng(0).uniform(500, 600, (24, 7, 2))
     for config in (AnalysisConfig(box=Box(500, 500, 600, 600)), AnalysisConfig(walls={ANY_SLICE: wall_px})):

@@ -21,9 +21,8 @@ from tagstrain.cli.run_record import RunRecord, StudyRecord
 from tagstrain.cli.tables import SliceTable
 from tagstrain.data import SliceFailure, SliceResult, Study
 from tagstrain.errors import InputError, OutputError, TagstrainError
-from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices
+from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices, check_walls
 from tagstrain.io import atomic_folder, read_study
-from tagstrain.io.contours import ANY_SLICE
 from tagstrain.io.fingerprint import input_sha256
 from tagstrain.io.input_folder import RUN_RECORD
 from tagstrain.quality import Grade, SliceOrder, SliceQuality, assess
@@ -185,7 +184,7 @@ class AnalysisRun:
             self.print_error(str(error))
             self.record.studies.append(outcome)
             return
-        self._check_walls(study)
+        check_walls(study, self.config)
         study = replace(study, key=folder_for(study.key))
         models = self._loaded_models()
         _log.info("%s: %s, %d slices", study.key, study.format, len(study.slices))
@@ -199,16 +198,6 @@ class AnalysisRun:
             self.print_warning(f"{study.key}: skipped {len(study.skipped)} series or files: {told}")
         self._analyze(study, models, outcome)
         self.record.studies.append(outcome)
-
-    def _check_walls(self, study: Study) -> None:
-        """Refuse contours for slices that are not there: a name mistyped would place a wall that the user drew."""
-        names = [source.name for source in study.slices]
-        unknown = sorted(set(self.config.walls or {}) - {ANY_SLICE, *names})
-        if unknown:
-            raise TagstrainError(
-                f"--contours names {', '.join(unknown)}, which {study.key} does not have. "
-                f"Its slices are {', '.join(names)}."
-            )
 
     def _analyze(self, study: Study, models: Models, outcome: StudyRecord) -> None:
         """Analyze a study and write its folder."""

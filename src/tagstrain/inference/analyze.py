@@ -135,13 +135,36 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion, spread_mm, seen_box)
 
 
+def check_walls(study: Study, config: AnalysisConfig | None) -> None:
+    """Refuse contours for slices that are not there: a name mistyped would place a wall that the user drew.
+
+    Raises
+    ------
+    TagstrainError
+        Which names them, and the slices that are there.
+    """
+    names = [source.name for source in study.slices]
+    unknown = sorted(set((config or AnalysisConfig()).walls or {}) - {ANY_SLICE, *names})
+    if unknown:
+        raise TagstrainError(
+            f"AnalysisConfig.walls (--contours) names {', '.join(unknown)}, which {study.key} does not have. "
+            f"Its slices are {', '.join(names)}."
+        )
+
+
 def analyze_slices(
     study: Study, models: Models, config: AnalysisConfig | None = None
 ) -> Iterator[SliceResult | SliceFailure]:
     """Analyse the slices of a study one by one, in order; a slice that fails does not stop the others.
 
     Only one slice is held at a time, so memory does not grow with the study.
+
+    Raises
+    ------
+    TagstrainError
+        If walls are given for slices that are not there (`check_walls`).
     """
+    check_walls(study, config)
     for source in study.slices:
         try:
             start = perf_counter()
@@ -308,6 +331,8 @@ def _warnings(
             f"Frames that do not belong between their neighbors: {', '.join(map(str, odd))}; "
             "they are shifted, ghosted or no image. The flow tracker leaves them out, other trackers do not"
         )
+        if cine.ed_frame in odd:
+            yield f"The ED frame ({cine.ed_frame}) is one of them, and all motion is measured against it"
     points = landmarks.points_px
     n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))
     if n_missing:

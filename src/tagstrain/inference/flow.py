@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.geometry.folding import unfolded
+from tagstrain.inference.given_points import can_be_followed
 from tagstrain.inference.lost_tags import unseen_motion_mm
 from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
 from tagstrain.inference.odd_frames import kept_frames
@@ -25,8 +26,6 @@ MIN_SIDE_MM = 60.0
 """Side of the smallest crop: a few points close together still need to be seen in their surroundings."""
 MAX_EXTENT_MM = 110.0
 """Points further apart are seen in several crops: dilated ventricles in one, with pixels no wider than in training."""
-MAX_OUTSIDE_MM = 10.0
-"""Points further outside of the image than about a tag spacing are not followed: nothing of them is seen."""
 SIGMA_SCALE = 1.13
 """Standard deviation over the network's expected absolute error; 69 % of the errors on 40 simulated cines lie
 within, 68 % on settings held back from training.
@@ -77,7 +76,7 @@ class FlowTracker:
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
 
-        Points that are NaN or lie outside of the image by more than `MAX_OUTSIDE_MM` come back as NaN.
+        Points that cannot be followed (`can_be_followed`) come back as NaN.
         """
         return self.track_on(cine, ed_points_px, None)
 
@@ -87,7 +86,7 @@ class FlowTracker:
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         first_view = tracks.copy()
         sigma = np.full(tracks.shape[:2], np.nan)
-        for part in close_together(points * cine.spacing_xy_mm, np.flatnonzero(_seen_at_ed(points, cine))):
+        for part in close_together(points * cine.spacing_xy_mm, np.flatnonzero(can_be_followed(points, cine))):
             crop = crop_around(points[part], cine)
             views_px, spread_px = self._follow(cine, crop, points[part], sight)
             tracks[:, part] = unfolded(points[part] + views_px.mean(axis=0), points[part])
@@ -208,15 +207,6 @@ def _agreement(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
     pattern = tag_pattern(frames).flatten(0, 1)[:, None]
     carried = warp_back(pattern, flow.displacement_px[:1].flatten(0, 1)).view(frames.shape)
     return preprocessing.blur(tag_agreement(carried), _AGREEMENT_WIDTH_NODES)[:, :, None]
-
-
-def _seen_at_ed(points_px: NDArray[np.float64], cine: TaggedCine) -> NDArray[np.bool_]:
-    """Which ED points ``(point, 2)`` are known and lie in the image, or close to it."""
-    rows, columns = cine.frames.shape[1:]
-    margin = MAX_OUTSIDE_MM / cine.spacing_xy_mm
-    known = np.isfinite(points_px).all(axis=1)
-    within = (points_px >= -0.5 - margin) & (points_px <= np.array([columns, rows]) - 0.5 + margin)
-    return np.asarray(known & within.all(axis=1))
 
 
 def close_together(points_mm: NDArray[np.floating], chosen: NDArray[np.intp]) -> list[NDArray[np.intp]]:

@@ -13,6 +13,7 @@ from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.errors import TagsNotFoundError
 from tagstrain.geometry import CropTransform
 from tagstrain.geometry.tag_spectrum import TagPattern, measure_tags
+from tagstrain.inference.given_points import can_be_followed
 from tagstrain.inference.harmonic_phase import HarmonicFilter, relative_contrast, unwrap_phase
 from tagstrain.inference.motion_fit import LocalPolynomialFit, MotionModel, tissue_around
 
@@ -103,6 +104,8 @@ class HarpTracker:
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
 
+        Points that cannot be followed (`can_be_followed`) come back as NaN.
+
         Raises
         ------
         TagsNotFoundError
@@ -111,7 +114,7 @@ class HarpTracker:
         points = np.asarray(ed_points_px, np.float64)
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         sigma = np.full(tracks.shape[:2], np.nan)
-        known = np.isfinite(points).all(axis=1)
+        known = can_be_followed(points, cine)
         if known.any():
             field = _PhaseField(self.config, cine, points[known])
             tracks[:, known], sigma[:, known] = field.follow(cine)

@@ -81,7 +81,7 @@ class Tracker(Protocol):
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
 
-        NaN points stay NaN. Points may lie anywhere in the image, any number of them.
+        NaN points stay NaN, as do those far outside of the image. Points may lie anywhere else, any number of them.
         """
         ...
 

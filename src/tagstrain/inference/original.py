@@ -13,6 +13,7 @@ from tagstrain.data import Box, LandmarkTracks, Localization, PointTracks, Tagge
 from tagstrain.errors import InputError
 from tagstrain.geometry import CropTransform, OriginalCrop
 from tagstrain.geometry.original_crop import center_offset_xy, centered
+from tagstrain.inference.given_points import can_be_followed
 from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Preprocessing
 from tagstrain.inference.rnncnn import carry_to_points
@@ -126,9 +127,10 @@ class OriginalRnnCnn:
         """Trajectories of any points, which move as the network's landmarks around them do.
 
         The crop is drawn around the points by the predecessor's rule. Raises LocalizationError if they span no area.
+        Points that cannot be followed (`can_be_followed`) come back as NaN.
         """
         points = np.asarray(ed_points_px, np.float64)
-        known = np.flatnonzero(np.isfinite(points).all(axis=-1))
+        known = np.flatnonzero(can_be_followed(points, cine))
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         if known.size:
             rows, columns = cine.frames.shape[1:]

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
 from tagstrain.data import Box, PointTracks, TaggedCine
+from tagstrain.errors import TrackingError
 from tagstrain.geometry import CropTransform
+from tagstrain.inference.given_points import can_be_followed
 from tagstrain.networks import preprocessing
 from tagstrain.networks.rnncnn import INPUT_SIZE, N_LANDMARKS, LandmarkRnnCnn, as_grid
 from tagstrain.networks.symmetry import turn_images, turn_spokes, unturn_points
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 TRACKING_SYMMETRIES = (0, 3, 5, 6)
+LEAST_EXTENT_MM = 30.0
+"""Of points around the smallest wall."""
 SIGMA_FLOOR_MM = 0.5
 SIGMA_SCALE = 2.95
 """Turns the spread between views into a standard deviation that holds 68 % of the errors on simulated cines."""
@@ -54,12 +58,26 @@ class RnnCnn:
         return cls(network, info, device)
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
-        """Trajectories of any points; see the class for how points other than the network's own are handled."""
+        """Trajectories of any points around a wall; see the class for how others than the network's own are handled.
+
+        Points that cannot be followed (`can_be_followed`) come back as NaN.
+
+        Raises
+        ------
+        TrackingError
+            If the points do not span a heart, which the network expects to see whole.
+        """
         points = np.asarray(ed_points_px, np.float64)
-        known = np.flatnonzero(np.isfinite(points).all(axis=-1))
+        known = np.flatnonzero(can_be_followed(points, cine))
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         sigma = np.full(tracks.shape[:-1], np.nan)
         if known.size:
+            extent_mm = float((np.ptp(points[known], axis=0) * cine.spacing_xy_mm).max())
+            if extent_mm < LEAST_EXTENT_MM:
+                raise TrackingError(
+                    f"The RNN-CNN sees hearts as a whole: the points span {extent_mm:.0f} mm, at least "
+                    f"{LEAST_EXTENT_MM:g} mm are expected of points all around a wall. Use --tracker flow or harp"
+                )
             # The network is causal and starts at ED: frames before ED are run backwards in time.
             ed = cine.ed_frame
             for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):

@@ -57,7 +57,7 @@ def standardized(frames: torch.Tensor, valid: torch.Tensor | None = None) -> tor
     mean = (frames * weight).sum(dim=(1, 2, 3), keepdim=True) / count
     deviation = ((frames - mean).abs() * weight).sum(dim=(1, 2, 3), keepdim=True) / count
     # An image without contrast has none to be made of the rounding of its grey levels.
-    least = (_LEAST_CONTRAST * mean.abs()).clamp_min(1e-6)
+    least = (_LEAST_CONTRAST * mean.abs()).clamp_min(torch.finfo(frames.dtype).tiny)
     return ((frames - mean) / torch.maximum(deviation, least)).clamp(-3, 5) * weight
 
 

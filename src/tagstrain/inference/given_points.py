@@ -1,0 +1,23 @@
+"""Which of the points that a tracker is given it can follow: `can_be_followed`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tagstrain.data import TaggedCine
+
+MAX_OUTSIDE_MM = 10.0
+"""Points further outside of the image than about a tag spacing are not followed: nothing of them is seen."""
+
+
+def can_be_followed(points_px: NDArray[np.float64], cine: TaggedCine) -> NDArray[np.bool_]:
+    """Which ED points ``(point, 2)`` are known and lie in the image, or close to it.
+
+    What marks a missing point in some files, as -9999, lies outside, and would spoil the crop of the others.
+    """
+    rows, columns = cine.frames.shape[1:]
+    margin = MAX_OUTSIDE_MM / cine.spacing_xy_mm
+    known = np.isfinite(points_px).all(axis=1)
+    within = (points_px >= -0.5 - margin) & (points_px <= np.array([columns, rows]) - 0.5 + margin)
+    return np.asarray(known & within.all(axis=1))

@@ -1,0 +1,98 @@
+"""Points that no tracker can follow, and what they do to the others: nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pipeline_fakes import make_cine
+from tagstrain.data import TaggedCine
+from tagstrain.errors import TrackingError
+from tagstrain.inference.analyze import analyze_slice
+from tagstrain.inference.given_points import can_be_followed
+from tagstrain.inference.models import Models, Preprocessing, load_tracker
+from tagstrain.io import read_study
+from tagstrain.io.landmark_file import LandmarkFile
+from tagstrain.networks.preprocessing import standardized
+
+N_FRAMES = 5
+
+
+@pytest.fixture(scope="module")
+def given(simulated_file: Path) -> tuple[TaggedCine, NDArray[np.float64]]:
+    """The first frames of a cine, and its landmarks at ED ``(point, 2)``."""
+    cine = read_study(simulated_file).slices[0].load()
+    cine = replace(cine, frames=cine.frames[:N_FRAMES], frame_times_ms=cine.frame_times_ms[:N_FRAMES])
+    return cine, np.asarray(LandmarkFile(simulated_file).row(0).points_px[0], np.float64)
+
+
+@pytest.mark.parametrize("stray", [-9999.0, -400.0, -60.0, 1e5])
+@pytest.mark.parametrize(
+    ("name", "preprocessing"),
+    [("flow", None), ("harp", None), ("rnncnn", None), ("rnncnn", Preprocessing.ORIGINAL)],
+    ids=["flow", "harp", "rnncnn", "rnncnn as the original"],
+)
+def test_a_point_far_outside_is_lost_alone(
+    name: str, preprocessing: Preprocessing | None, stray: float, given: tuple[TaggedCine, NDArray[np.float64]]
+) -> None:
+    cine, points_px = given
+    tracker = load_tracker(name, "cpu", None, preprocessing)
+    alone = tracker.track(cine, points_px)
+    found = tracker.track(cine, np.concatenate([points_px, [[stray, stray]]]))
+    np.testing.assert_array_equal(found.points_px[:, :-1], alone.points_px)
+    assert np.isfinite(found.points_px[:, :-1]).all()
+    assert np.isnan(found.points_px[:, -1]).all()
+    assert np.isnan(found.sigma_px[:, -1]).all()
+
+
+def test_points_on_the_border_or_close_to_it_can_be_followed(given: tuple[TaggedCine, NDArray[np.float64]]) -> None:
+    cine, _ = given
+    rows, columns = cine.frames.shape[1:]
+    x_mm, y_mm = cine.spacing_xy_mm
+    points_px = np.array(
+        [
+            [-0.5, -0.5],
+            [columns - 0.5 + 9 / x_mm, 3],
+            [columns - 0.5 + 11 / x_mm, 3],
+            [3, -0.5 - 9 / y_mm],
+            [3, rows - 0.5 + 11 / y_mm],
+            [np.nan, 3],
+        ]
+    )
+    assert can_be_followed(points_px, cine).tolist() == [True, True, False, True, False, False]
+
+
+def test_the_rnncnn_refuses_points_that_are_no_heart(given: tuple[TaggedCine, NDArray[np.float64]]) -> None:
+    cine, points_px = given
+    with pytest.raises(TrackingError, match="sees hearts as a whole"):
+        load_tracker("rnncnn", "cpu").track(cine, points_px[:2])
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-4, 1e6])
+def test_grey_levels_may_be_of_any_unit(unit: float, given: tuple[TaggedCine, NDArray[np.float64]]) -> None:
+    cine, points_px = given
+    tracker = load_tracker("flow", "cpu")
+    before = tracker.track(cine, points_px)
+    after = tracker.track(replace(cine, frames=cine.frames * np.float32(unit)), points_px)
+    np.testing.assert_allclose(after.points_px, before.points_px, atol=0.02)
+
+
+def test_an_image_without_contrast_is_given_none() -> None:
+    noise = torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    flat = 7.0 * (1 + 1e-6 * noise)
+    assert float(standardized(flat).abs().max()) < 0.1
+    assert float(standardized(torch.zeros(1, 2, 8, 8)).abs().max()) == 0
+
+
+def test_a_spoiled_reference_frame_is_told(fake_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = np.array([True, False, False, True, False, False])
+    monkeypatch.setattr("tagstrain.inference.analyze.odd_frames", lambda frames: odd)
+    spoiled = analyze_slice(make_cine(), fake_models).warnings
+    assert any("The ED frame (0) is one of them" in warning for warning in spoiled)
+    odd[0] = False
+    assert not any("is one of them" in warning for warning in analyze_slice(make_cine(), fake_models).warnings)
