@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydicom import dcmread
 
 from pipeline_fakes import make_cine
 from tagstrain.cli.main import run
+from tagstrain.data import SliceLevel
 from tagstrain.inference.models import Models
 from tagstrain.io import write_dicom_study
 
@@ -77,6 +79,36 @@ def test_nothing_that_identifies_reaches_results_log_pictures_or_screen(
     # The screen names OUT as it was typed; nothing else of any path.
     screen = (printed.out + printed.err).replace(str(out), "OUT").replace("\n", "")
     assert secrets_in(screen.encode(), *everything_in(out)) == []
+
+
+def test_files_that_are_named_after_the_patient_are_told_by_their_place(
+    study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As consoles export them; one is damaged, one is none, and of one slice the sizes differ, so that it fails."""
+    write_dicom_study(study / "more", [replace(make_cine(n_frames=3), level=SliceLevel.BASAL)], 2)
+    larger = [replace(make_cine(n_frames=3, shape=(50, 60)), level=SliceLevel.BASAL)]
+    write_dicom_study(study / "larger", larger, 2)
+    for file in sorted((study / "more").iterdir())[1:]:
+        file.unlink()
+    for k, file in enumerate(sorted(path for path in study.rglob("*") if path.is_file())):
+        if file.suffix == ".dcm" and file.name != "broken.dcm":
+            dataset = dcmread(file)
+            dataset.StudyInstanceUID, dataset.PatientID = "1.2.3", "PID 7391/55"
+            if file.parent != study:
+                dataset.SeriesInstanceUID = "1.2.3.4"
+            dataset.save_as(file)
+        file.rename(study / f"ZYXWVUT_QUENTIN.MR.HEART.{k:04d}.19470229.{file.stem}.IMA")
+    (study / "Zyxwvut.txt").write_text("restless")
+    out = tmp_path / "out"
+    assert run(["analyze", str(study), "-o", str(out), "--no-figures", "--export", "dicom"]) == 3
+    printed = capfd.readouterr()
+    screen = (printed.out + printed.err).replace(str(out), "OUT").replace("\n", "")
+    # Four digits stand in some UID of the exported objects by chance.
+    assert set(secrets_in(screen.encode(), *everything_in(out))) <= {"7391"}
+    (told,) = json.loads((out / "run.json").read_text())["studies"]
+    assert "file 10 of 10: is not a DICOM file" in told["skipped"]
+    assert "file 5 of 10: holds no pixel data" in told["skipped"]
+    assert len(told["failures"]) == 1
 
 
 def test_info_shows_nothing_that_identifies(study: Path, capfd: pytest.CaptureFixture[str]) -> None:

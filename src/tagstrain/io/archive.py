@@ -16,6 +16,7 @@ from typing import IO, Protocol
 
 from tagstrain.errors import InputError
 from tagstrain.io.limits import MAX_OBJECT_BYTES, check_unpacked_size
+from tagstrain.io.shown_names import places, shown_path
 
 MAX_UNCOMPRESSED_BYTES = 4 * 1024**3
 _DRIVE = re.compile("[A-Za-z]:")
@@ -44,7 +45,12 @@ class ByteSource(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where it lies; names the object in messages."""
+        """Where it lies."""
+        ...
+
+    @property
+    def shown(self) -> Path:
+        """Names the object in messages and results (`shown_path`)."""
         ...
 
     def read(self) -> bytes:
@@ -63,13 +69,20 @@ class FileBytes:
     """A file on disk."""
 
     path: Path
+    place: str = ""
+    """Which of the files of an input it is, in words; empty for one that the user named."""
+
+    @property
+    def shown(self) -> Path:
+        """Names the file in messages and results."""
+        return shown_path(self.path, self.place)
 
     def read(self) -> bytes:
         """All its bytes."""
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise InputError(self.path, f"cannot be read ({error.strerror})", "Check the file") from error
+            raise InputError(self.shown, f"cannot be read ({error.strerror})", "Check the file") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +91,18 @@ class ZipMember:
 
     archive: Path
     member: str
+    place: str = ""
+    """Which of the zip's files it is, in words."""
 
     @property
     def path(self) -> Path:
         """Path of the zip, continued by the path within it."""
         return self.archive / self.member
+
+    @property
+    def shown(self) -> Path:
+        """Names the file in messages and results."""
+        return shown_path(self.path, self.place)
 
     def read(self) -> bytes:
         """All its bytes."""
@@ -120,7 +140,7 @@ def zip_members(path: Path) -> list[ZipMember]:
     """
     with open_archive(path) as archive:
         names = {info.filename for info in archive.infolist() if not info.is_dir()}
-    return [ZipMember(path, name) for name in sorted(names)]
+    return [ZipMember(path, name, place) for name, place in zip(sorted(names), places(len(names)), strict=True)]
 
 
 def read_member(archive: zipfile.ZipFile, member: ZipMember) -> bytes:
@@ -131,7 +151,7 @@ def read_member(archive: zipfile.ZipFile, member: ZipMember) -> bytes:
     InputError
         If the member is damaged.
     """
-    with member_damage_told(member.path), archive.open(member.member) as stream:
+    with member_damage_told(member.shown), archive.open(member.member) as stream:
         return read_announced(archive, stream)
 
 

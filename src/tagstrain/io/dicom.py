@@ -54,14 +54,14 @@ class DicomSlice:
             frames = crossed_frames(frames, read_frames(self.images.crossing_headers))
         n_files = len({header.source for header in headers + self.images.crossing_headers})
         return checked_cine(
-            headers[0].source.path,
+            headers[0].source.shown,
             frames,
             frame_times_ms=self.images.frame_times_ms,
             pixel_spacing=self.images.pixel_spacing,
             name=self.name,
             level=self.level,
             affine=self.images.affine,
-            source=f"DICOM, {n_files} files, first {headers[0].source.path.name}",
+            source=f"DICOM, {n_files} files, first {headers[0].source.shown.name}",
             warnings=self.images.warnings,
             rr_interval_ms=self.images.rr_interval_ms,
             source_series=self.images.source_series,
@@ -95,7 +95,8 @@ def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = N
     """
     listed = media_files(path)
     key = safe_name(path.stem if listed is None else path.resolve().parent.name)
-    return _build_study(path, file_headers([path] if listed is None else listed), pixel_spacing_mm, keep_ids, key)
+    headers = file_headers([path], are_named=True) if listed is None else file_headers(listed)
+    return _build_study(path, headers, pixel_spacing_mm, keep_ids, key)
 
 
 def read_dicom_zip(path: Path, pixel_spacing_mm: tuple[float, float] | None = None, keep_ids: bool = False) -> Study:

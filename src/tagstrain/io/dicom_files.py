@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from tagstrain.errors import InputError
-from tagstrain.io.archive import FileBytes, open_archive, read_member, zip_members
+from tagstrain.io.archive import ByteSource, FileBytes, open_archive, read_member, zip_members
 from tagstrain.io.dicom_header import DicomHeader, read_headers, refuse_deflate_bomb
 from tagstrain.io.dicom_values import damage_told, sequence, text, words
 from tagstrain.io.limits import BoundedReader
+from tagstrain.io.shown_names import places
 
 PREAMBLE_BYTES = 132
 
@@ -44,21 +45,28 @@ def is_manifest(path: Path) -> bool:
     return _MANIFEST.match(path.name) is not None
 
 
-def file_headers(files: Iterable[Path]) -> Iterator[DicomHeader | InputError]:
-    """Headers of files, or why a file gives none; manifests and DICOMDIRs are passed over."""
-    for file in files:
+def file_headers(files: Sequence[Path], are_named: bool = False) -> Iterator[DicomHeader | InputError]:
+    """Headers of files, or why a file gives none; manifests and DICOMDIRs are passed over.
+
+    Parameters
+    ----------
+    are_named
+        Whether the user named the files one by one, so that messages may; see `shown_path`.
+    """
+    for path, place in zip(files, places(len(files)), strict=True):
+        file = FileBytes(path, "" if are_named else place)
         try:
-            with BoundedReader(file) as stream:
+            with BoundedReader(path) as stream:
                 start = stream.read(PREAMBLE_BYTES)
                 stream.seek(0)
                 if is_dicom(start):
-                    yield from read_headers(FileBytes(file), stream)
-                elif not is_manifest(file):
+                    yield from read_headers(file, stream)
+                elif not is_manifest(path):
                     yield _not_dicom(file)
         except InputError as error:
             yield error
         except OSError as error:
-            yield InputError(file, f"cannot be read ({error.strerror})", "Check the file")
+            yield InputError(file.shown, f"cannot be read ({error.strerror})", "Check the file")
 
 
 def zip_headers(path: Path) -> Iterator[DicomHeader | InputError]:
@@ -71,7 +79,7 @@ def zip_headers(path: Path) -> Iterator[DicomHeader | InputError]:
                 if is_dicom(data):
                     yield from read_headers(member, BytesIO(data))
                 elif not is_manifest(member.path):
-                    yield _not_dicom(member.path)
+                    yield _not_dicom(member)
             except InputError as error:
                 yield error
 
@@ -108,6 +116,6 @@ def _find(folder: Path, parts: tuple[str, ...]) -> Path:
     return folder
 
 
-def _not_dicom(path: Path) -> InputError:
+def _not_dicom(file: ByteSource) -> InputError:
     """Say that a file is something else."""
-    return InputError(path, "is not a DICOM file", "Give DICOM, NIfTI, NumPy or HDF5")
+    return InputError(file.shown, "is not a DICOM file", "Give DICOM, NIfTI, NumPy or HDF5")

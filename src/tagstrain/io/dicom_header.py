@@ -158,19 +158,19 @@ def read_headers(source: ByteSource, stream: BinaryIO) -> tuple[DicomHeader, ...
         else:
             headers = tuple(_parse(source, frame, shape, k + 1) for k, frame in enumerate(frames))
     if not any(seen_pixels) or min(shape) <= 0:
-        raise InputError(source.path, "holds no pixel data", "Give the images, not reports or directories")
+        raise InputError(source.shown, "holds no pixel data", "Give the images, not reports or directories")
     if modality not in ("", "MR"):
-        raise InputError(source.path, "is no MR image by its Modality (0008,0060)", "Give the tagged MR series")
+        raise InputError(source.shown, "is no MR image by its Modality (0008,0060)", "Give the tagged MR series")
     if samples is not None and samples > 1:
-        raise InputError(source.path, "is a color image", "Give the magnitude images of the scanner")
+        raise InputError(source.shown, "is a color image", "Give the magnitude images of the scanner")
     if max(shape) > MAX_SIDE_PX:
-        raise InputError(source.path, f"claims {shape[0]} x {shape[1]} pixels", "Copy or export it again")
+        raise InputError(source.shown, f"claims {shape[0]} x {shape[1]} pixels", "Copy or export it again")
     if not frames and n_frames is not None and n_frames > 1:
         problem = "is a multi-frame object without functional groups, which would say when each frame was taken"
-        raise InputError(source.path, problem, "Export the series as enhanced MR or as classic single-frame DICOM")
+        raise InputError(source.shown, problem, "Export the series as enhanced MR or as classic single-frame DICOM")
     if frames and n_frames != len(frames):
         problem = f"describes {len(frames)} frames and announces {n_frames or 0:g}"
-        raise InputError(source.path, problem, "Copy or export it again")
+        raise InputError(source.shown, problem, "Copy or export it again")
     return headers
 
 
@@ -184,7 +184,7 @@ def read_header(source: ByteSource, stream: BinaryIO) -> DicomHeader:
     """
     headers = read_headers(source, stream)
     if len(headers) != 1:
-        raise InputError(source.path, f"holds {len(headers)} images, expected one", "Export it as single-frame DICOM")
+        raise InputError(source.shown, f"holds {len(headers)} images, expected one", "Export it as single-frame DICOM")
     return headers[0]
 
 
@@ -208,9 +208,9 @@ def refuse_deflate_bomb(source: ByteSource, stream: BinaryIO) -> None:
     if DeflatedExplicitVRLittleEndian.encode() in stream.read(data_at):
         packed = stream.read()
         if packed.startswith(_COMMAND_GROUP):  # which pydicom would pass over first
-            raise InputError(source.path, "is truncated or damaged (commands before its data)", "Export it again")
+            raise InputError(source.shown, "is truncated or damaged (commands before its data)", "Export it again")
         n_unpacked = _inflated_size(packed, MAX_OBJECT_BYTES)
-        check_unpacked_size(source.path, n_unpacked, len(packed), MAX_OBJECT_BYTES)
+        check_unpacked_size(source.shown, n_unpacked, len(packed), MAX_OBJECT_BYTES)
     stream.seek(0)
 
 

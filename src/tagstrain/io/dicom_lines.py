@@ -48,7 +48,7 @@ def crossed_slice(first: OrderedSlice, second: OrderedSlice) -> OrderedSlice:
     interval_ms = float(np.median(np.diff(first.frame_times_ms)))
     if largest_ms >= interval_ms / 2 or len(set(partner.tolist())) < len(partner):
         problem = f"the frames of its two sets of line tags do not match in time (up to {largest_ms:.0f} ms apart)"
-        raise InputError(first.headers[0].source.path, problem, "Give each set alone, or series of the same timing")
+        raise InputError(first.headers[0].source.shown, problem, "Give each set alone, or series of the same timing")
     numbers = [f"{part.headers[0].series_number or 0:g}" for part in (first, second)]
     warning = f"a grid was made of the crossing line tags of series {' and '.join(numbers)}"
     if largest_ms >= 1:

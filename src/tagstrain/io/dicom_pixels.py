@@ -28,7 +28,7 @@ def read_frames(headers: Sequence[DicomHeader]) -> NDArray[np.float32]:
         If they are damaged, too large for memory, or in a compression for which no pydicom plug-in is installed.
     """
     shape = (len(headers), *headers[0].shape)
-    check_cine_size(headers[0].source.path, shape)
+    check_cine_size(headers[0].source.shown, shape)
     frames = np.empty(shape, np.float32)
     files = _places_by_file(headers)
     for (source, places), data in zip(files.items(), read_each(files), strict=True):
@@ -75,7 +75,7 @@ def _rescaled(header: DicomHeader, pixels: NDArray[np.generic]) -> NDArray[np.fl
     """Stored values times slope plus intercept."""
     if pixels.shape != header.shape:
         problem = f"pixels have shape {pixels.shape}, expected {header.shape}"
-        raise InputError(header.source.path, problem, "Export it again")
+        raise InputError(header.source.shown, problem, "Export it again")
     return np.asarray(pixels, np.float64) * header.rescale_slope + header.rescale_intercept
 
 
@@ -87,7 +87,7 @@ def _require_decoder(source: ByteSource, dataset: FileDataset) -> None:
     decoder = get_decoder(syntax)
     if not decoder.is_available:
         raise InputError(
-            source.path,
+            source.shown,
             f"is compressed as {syntax.name}, for which no decoder is installed",
             "Install one: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pyjpegls",
         )

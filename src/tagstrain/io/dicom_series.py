@@ -104,8 +104,8 @@ def drop_repeats(groups: Sequence[FrameGroup]) -> tuple[list[FrameGroup], list[s
         *dropped, best = sorted(found, key=_preference)
         kept.append(best)
         skipped += [
-            f"{group.label} ({len(group.headers)} frames, from {group.first.source.path.name}): "
-            f"repeated; the last complete one is used (from {best.first.source.path.name})"
+            f"{group.label} ({len(group.headers)} frames, from {group.first.source.shown.name}): "
+            f"repeated; the last complete one is used (from {best.first.source.shown.name})"
             for group in dropped
         ]
     return kept, skipped
@@ -128,7 +128,7 @@ def _without_copies(headers: Sequence[DicomHeader]) -> tuple[list[DicomHeader], 
     for header in headers:
         key = (header.instance_uid or str(header.source.path), header.image.frame_number)
         if key in distinct:
-            skipped[f"{header.source.path.name}: a copy of {distinct[key].source.path.name}"] = None
+            skipped[f"{header.source.shown.name}: a copy of {distinct[key].source.shown.name}"] = None
         else:
             distinct[key] = header
     return list(distinct.values()), list(skipped)
@@ -154,7 +154,7 @@ def _single_frames(headers: Sequence[DicomHeader], label: str) -> list[str]:
     if not headers:
         return []
     what = "a single frame" if len(headers) == 1 else f"{len(headers)} planes with a single frame each"
-    return [f"{headers[0].source.path.name} ({label}): {what}, at least 2 are needed to measure motion"]
+    return [f"{headers[0].source.shown.name} ({label}): {what}, at least 2 are needed to measure motion"]
 
 
 def _planes(headers: Sequence[DicomHeader]) -> list[list[DicomHeader]]:

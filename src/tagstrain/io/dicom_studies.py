@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tagstrain.errors import InputError
@@ -79,7 +79,7 @@ def _images_below(folder: Path) -> list[DicomHeader]:
     return [image for image in map(_first_image, by_folder.values()) if image is not None]
 
 
-def _first_image(files: Iterable[Path]) -> DicomHeader | None:
+def _first_image(files: Sequence[Path]) -> DicomHeader | None:
     """The first MR image that can be read."""
     return next((header for header in file_headers(files) if isinstance(header, DicomHeader)), None)
 

@@ -60,7 +60,7 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
     InputError
         If they have different sizes or spacings, or no spacing.
     """
-    path = group.first.source.path
+    path = group.first.source.shown
     sizes = Counter(header.shape for header in group.headers)
     if len(sizes) > 1:
         found = ", ".join(f"{n} of {rows} x {columns}" for (rows, columns), n in sizes.most_common())

@@ -47,10 +47,10 @@ def damage_told(source: ByteSource) -> Iterator[None]:
         with silenced(logging.getLogger("pydicom")):
             yield
     except InvalidDicomError as error:
-        raise InputError(source.path, "is not a DICOM file", "Give DICOM, NIfTI, NumPy or HDF5") from error
+        raise InputError(source.shown, "is not a DICOM file", "Give DICOM, NIfTI, NumPy or HDF5") from error
     except DAMAGE as error:
         problem = f"is truncated or damaged ({type(error).__name__} while decoding)"
-        raise InputError(source.path, problem, "Copy or export it again") from error
+        raise InputError(source.shown, problem, "Copy or export it again") from error
 
 
 def numbers(dataset: Dataset, keyword: str, count: int) -> NDArray[np.float64] | None:
