@@ -53,6 +53,13 @@ def test_every_format_is_written_beside_the_results(tmp_path: Path, capsys: pyte
     assert wall["value"].tolist() == pytest.approx([expected])
 
 
+def test_formats_are_the_same_settings_in_any_order(tmp_path: Path) -> None:
+    path, out = write_rows(tmp_path / "case.h5"), tmp_path / "out"
+    assert analyze(path, out, "parquet", "nifti") == 0
+    words = ["--export", "nifti", "--export", "parquet", "--no-figures", "--resume"]
+    assert run(["analyze", str(path), "-o", str(out), *words]) == 0
+
+
 def test_nothing_more_is_written_unasked(tmp_path: Path) -> None:
     assert analyze(write_rows(tmp_path / "case.h5"), tmp_path / "out") == 0
     written = ["mechanics.csv", "mechanics.json", "results.h5", "results.json", "strain.csv"]

@@ -59,6 +59,8 @@ def test_displacement_is_that_of_the_tracker_and_zero_at_ed() -> None:
     np.testing.assert_allclose(displacement_mm[:, :, row, column], moved_px * [1.0, 1.2], atol=1e-9)
     assert np.nanmax(np.abs(displacement_mm[cine.ed_frame])) == pytest.approx(0, abs=1e-9)
     assert np.isnan(displacement_mm[:, :, 30, 41]).all()  # the middle of the cavity
+    wall = np.isfinite(wall_motion(cine, annulus_landmarks(cine), TRACKER).radial_strain)
+    np.testing.assert_array_equal(np.isfinite(displacement_mm), np.repeat(wall[:, None], 2, axis=1))
 
 
 def test_landmarks_that_enclose_nothing_are_refused() -> None:

@@ -64,6 +64,29 @@ def test_a_refused_object_is_told_after_the_ones_that_were_taken(objects: list[P
             next(sending)
 
 
+def test_a_refused_object_does_not_hold_up_those_after_it(objects: list[Path], tmp_path: Path) -> None:
+    """As segmentations do in an archive that knows none."""
+    (image, *_) = write_study(tmp_path / "images", seed=2)
+    with FakeArchive(statuses=[0xA700, 0x0000]) as archive:
+        sending = node(archive.port).send([objects[0], image, objects[1]])
+        assert next(sending) == objects[1]
+        with pytest.raises(SendError, match=f"refused a.dcm with status 0xA700; .*does not take {image.name}"):
+            next(sending)
+    with web_archive([(409, None), (200, None)]) as (url, received):
+        sending = DicomWeb(url).send(objects)
+        assert next(sending) == objects[1]
+        with pytest.raises(SendError, match=r"a\.dcm: HTTP 409"):
+            next(sending)
+        assert len(received) == 1
+
+
+def test_a_web_archive_that_fails_is_not_asked_again_at_once(objects: list[Path]) -> None:
+    with web_archive([(503, None), (200, None)]) as (url, received):
+        with pytest.raises(SendError, match=r"a\.dcm: HTTP 503"):
+            next(DicomWeb(url).send(objects))
+        assert received == []
+
+
 def test_a_remark_is_no_refusal(objects: list[Path]) -> None:
     with FakeArchive(statuses=[0xB000, 0xB007]) as archive:
         assert list(node(archive.port).send(objects)) == objects

@@ -23,6 +23,7 @@ from pydicom.uid import MRImageStorage
 from contracting_slice import contracting_slice
 from tagstrain.data import (
     ArchiveIdentity,
+    Box,
     LandmarkTracks,
     Provenance,
     SliceFailure,
@@ -146,6 +147,13 @@ def test_segmentation_lies_on_its_source_frames(folder: Path) -> None:
     (uid,) = {image.sop_instance_uid for image in ELSEWHERE.cine.source_series.images}
     last = by_frame.get_pixels_by_source_frame(uid, [4], segment_numbers=[1])
     np.testing.assert_array_equal(last[0, ..., 0], by_frame.pixel_array[3])
+
+
+@pytest.mark.parametrize(("seen_box", "made_by"), [(Box(1, 2, 30, 40), "AUTOMATIC"), (None, "SEMIAUTOMATIC")])
+def test_segmentation_says_whether_the_user_had_a_say(seen_box: Box | None, made_by: str, tmp_path: Path) -> None:
+    write_segmentation(tmp_path / "s.dcm", replace(MID, seen_box=seen_box), DicomStudy("case", PROVENANCE), 1)
+    (segment,) = pydicom.dcmread(tmp_path / "s.dcm").SegmentSequence
+    assert segment.SegmentAlgorithmType == made_by
 
 
 def test_segmentation_leaves_out_frames_without_landmarks(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def analyze(
         "overwrite": overwrite,
         "resume": resume,
         "figures": figures,
-        "export": [form.value for form in export or ()],
+        "export": sorted({form.value for form in export or ()}),
         "min_confidence": min_confidence,
         "box": None if box is None else list(box),
         "contours": None if contours is None else contours.name,

@@ -23,7 +23,7 @@ class WallMotion:
     """Displacement and strain against ED of what lay at each pixel at ED; NaN where that was not wall."""
 
     displacement_mm: NDArray[np.float64]
-    """Along ``(x, y)`` of the image, shape ``(time, 2, row, column)``; also known in a narrow rim around the wall."""
+    """Along ``(x, y)`` of the image, shape ``(time, 2, row, column)``; NaN beside the wall, here as below."""
     radial_strain: NDArray[np.float64]
     """Green-Lagrange, away from the center of the ventricle at ED; shape ``(time, row, column)``."""
     circumferential_strain: NDArray[np.float64]
@@ -55,6 +55,6 @@ def wall_motion(cine: TaggedCine, landmarks: LandmarkTracks, tracker: Tracker) -
     displacement_mm[:, :, followed] = moved_mm.swapaxes(1, 2)
     center_xy_px = area_centroid(epi[np.isfinite(epi).all(axis=-1)])
     strain = dense_strain(displacement_mm, cine.spacing_xy_mm, center_xy_px)
-    return WallMotion(
-        displacement_mm, np.where(wall, strain.radial, np.nan), np.where(wall, strain.circumferential, np.nan)
-    )
+    # The rim around the wall served for the gradient alone.
+    known = (displacement_mm, strain.radial, strain.circumferential)
+    return WallMotion(*(np.where(wall, values, np.nan) for values in known))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol, Self
 from urllib.parse import urlsplit
@@ -33,6 +34,10 @@ class SendError(TagstrainError):
     """An archive did not take a result; it may later."""
 
 
+class RefusedError(SendError):
+    """It did not take this one; it may take others."""
+
+
 class Destination(Protocol):
     """An archive that takes DICOM objects."""
 
@@ -47,7 +52,7 @@ class Destination(Protocol):
         Raises
         ------
         SendError
-            At the first that is not taken.
+            After the last, if some were refused, as by an archive that knows no segmentations; at once if it is gone.
         """
         ...
 
@@ -87,9 +92,7 @@ class DicomNode:
         """Send DICOM files over one association; each is given back once the archive has acknowledged it."""
         association = self._associate(_contexts([dcmread(path, stop_before_pixels=True) for path in objects]))
         try:
-            for path in objects:
-                self._store(association, path)
-                yield path
+            yield from _each(objects, lambda path: self._store(association, path))
         finally:
             association.release()
 
@@ -111,13 +114,28 @@ class DicomNode:
         """Send one file."""
         try:
             status = association.send_c_store(path)
-        except (ValueError, RuntimeError) as error:
-            # No context for it was accepted; or the association has ended.
+        except ValueError as error:  # no context for it was accepted
+            raise RefusedError(f"{self.name} does not take {path.name}: {error}") from error
+        except RuntimeError as error:  # the association has ended
             raise SendError(f"{self.name} does not take {path.name}: {error}") from error
         if "Status" not in status:
             raise SendError(f"{self.name} did not answer to {path.name}")
         if status.Status not in _STORED:
-            raise SendError(f"{self.name} refused {path.name} with status 0x{status.Status:04X}")
+            raise RefusedError(f"{self.name} refused {path.name} with status 0x{status.Status:04X}")
+
+
+def _each(objects: Sequence[Path], store: Callable[[Path], None]) -> Iterator[Path]:
+    """Store one object after another; those that were refused are told at the end."""
+    refused: list[RefusedError] = []
+    for path in objects:
+        try:
+            store(path)
+        except RefusedError as error:
+            refused.append(error)
+        else:
+            yield path
+    if refused:
+        raise RefusedError("; ".join(map(str, refused))) from refused[0]
 
 
 def _contexts(headers: Sequence[Dataset]) -> list[PresentationContext]:
@@ -154,14 +172,20 @@ class DicomWeb:
         """Send DICOM files, one request each, so that a refused one does not hide which were stored."""
         client = DICOMwebClient(self.name, chunk_size=_NEVER_CHUNKED_BYTES, timeout=(CONNECT_S, REPLY_S))
         client.set_http_retry_params(retry=False)  # the spool does that, and outlives this process
-        for path in objects:
-            try:
-                answer = client.store_instances([dcmread(path)])
-            except RequestException as error:
-                raise SendError(f"{self.name} did not take {path.name}: {_in_short(error)}") from error
-            for failed in answer.get("FailedSOPSequence", ()):
-                raise SendError(f"{self.name} refused {path.name} with reason 0x{failed.get('FailureReason', 0):04X}")
-            yield path
+        yield from _each(objects, lambda path: self._store(client, path))
+
+    def _store(self, client: DICOMwebClient, path: Path) -> None:
+        """Send one file."""
+        try:
+            answer = client.store_instances([dcmread(path)])
+        except RequestException as error:
+            # An archive that is gone answers nothing; one that is overloaded answers no other request either.
+            is_refusal = error.response is not None and error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+            kind = RefusedError if is_refusal else SendError
+            raise kind(f"{self.name} did not take {path.name}: {_in_short(error)}") from error
+        for failed in answer.get("FailedSOPSequence", ()):
+            reason = f"0x{failed.get('FailureReason', 0):04X}"
+            raise RefusedError(f"{self.name} refused {path.name} with reason {reason}")
 
 
 def _in_short(error: RequestException) -> str:

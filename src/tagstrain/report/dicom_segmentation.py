@@ -73,7 +73,7 @@ def write_segmentation(path: Path, result: SliceResult, study: DicomStudy, insta
     made.PositionReferenceIndicator = None
     for keyword, value in _ONE_BIT.items():
         setattr(made, keyword, value)
-    made.SegmentSequence = [_segment(study.provenance)]
+    made.SegmentSequence = [_segment(study.provenance, is_automatic=result.seen_box is not None)]
     _add_dimensions(made)
     made.SharedFunctionalGroupsSequence = [_shared_groups(cine, cine.affine, source.slice_thickness_mm)]
     made.PerFrameFunctionalGroupsSequence = [_frame_groups(t, image) for t, image in enumerate(source.images)]
@@ -94,14 +94,15 @@ def _refer_to(made: SOPClass, source: SourceSeries) -> None:
     made.StudiesContainingOtherReferencedInstancesSequence = [other]
 
 
-def _segment(provenance: Provenance) -> SegmentDescription:
-    """What the segment is and what drew it."""
+def _segment(provenance: Provenance, is_automatic: bool) -> SegmentDescription:
+    """What the segment is and what drew it; from a box or a wall of the user's it is not automatic."""
+    made_by = SegmentAlgorithmTypeValues.AUTOMATIC if is_automatic else SegmentAlgorithmTypeValues.SEMIAUTOMATIC
     return SegmentDescription(
         segment_number=_SEGMENT,
         segment_label="Left ventricular myocardium",
         segmented_property_category=codes.ANATOMICAL_STRUCTURE,
         segmented_property_type=codes.LEFT_VENTRICLE_MYOCARDIUM,
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=made_by,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=f"{SOFTWARE} {provenance.tracker}",
             family=codes.ARTIFICIAL_INTELLIGENCE,
