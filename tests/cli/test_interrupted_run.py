@@ -137,13 +137,32 @@ def test_a_study_that_the_program_fails_does_not_stop_the_others(
     assert told in " ".join(capsys.readouterr().err.split())
     assert "RuntimeError: out of memory" in (out / "run.log").read_text()
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == left
-    studies = {study["input"]: study for study in record_in(out)["studies"]}
+    record = record_in(out)
+    assert record["n_slices_analyzed"] == len(left)
+    studies = {study["input"]: study for study in record["studies"]}
     assert studies["second.h5"]["status"] == "internal error"
     assert studies["second.h5"]["folder"] is None
     writing.at_each = None
     assert analyze(*cohort, "--resume") == 0
     assert writing.n_written == 3 + len(failing)
     assert sorted(inputs_by_folder(out)) == ["first", "second", "third"]
+
+
+def test_models_that_cannot_be_loaded_end_the_run_at_once(
+    analyze: Callable[..., int], out: Path, cohort: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_tried = 0
+
+    def break_down(*_: object) -> Models:
+        nonlocal n_tried
+        n_tried += 1
+        raise RuntimeError("no driver")
+
+    monkeypatch.setattr("tagstrain.cli.analyze.load_models", break_down)
+    with pytest.raises(RuntimeError, match="no driver"):
+        analyze(*cohort)
+    assert n_tried == 1
+    assert not out.exists()
 
 
 def test_results_written_into_their_input_are_not_taken_for_it(

@@ -10,7 +10,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline_fakes import make_cine
 from tagstrain.data import TaggedCine
 from tagstrain.errors import TrackingError
 from tagstrain.inference.analyze import analyze_slice
@@ -89,10 +88,11 @@ def test_an_image_without_contrast_is_given_none() -> None:
     assert float(standardized(torch.zeros(1, 2, 8, 8)).abs().max()) == 0
 
 
-def test_a_spoiled_reference_frame_is_told(fake_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = np.array([True, False, False, True, False, False])
-    monkeypatch.setattr("tagstrain.inference.analyze.odd_frames", lambda frames: odd)
-    spoiled = analyze_slice(make_cine(), fake_models).warnings
-    assert any("The ED frame (0) is one of them" in warning for warning in spoiled)
-    odd[0] = False
-    assert not any("is one of them" in warning for warning in analyze_slice(make_cine(), fake_models).warnings)
+def test_a_spoiled_reference_frame_is_told(fake_models: Models, given: tuple[TaggedCine, NDArray[np.float64]]) -> None:
+    cine, _ = given
+    frames = cine.frames.copy()
+    frames[2] = np.roll(frames[2], 60, axis=1)
+    for ed_frame in (2, 1):
+        warnings = analyze_slice(replace(cine, frames=frames, ed_frame=ed_frame), fake_models).warnings
+        assert any("do not belong between their neighbors: 2;" in warning for warning in warnings)
+        assert any("The ED frame (2) is one of them" in warning for warning in warnings) == (ed_frame == 2)

@@ -383,13 +383,17 @@ def test_no_attribute_of_the_patient_reaches_names_messages_or_logs(
 
 
 def test_one_seed_makes_the_same_bytes_of_the_same_cines_and_another_study_of_others(tmp_path: Path) -> None:
-    first, again, other = (
-        write_study(tmp_path / name, [example_cine(seed=number)])
-        for name, number in (("first", 1), ("again", 1), ("other", 2))
-    )
+    cine = example_cine(seed=1)
+    first, again = (write_study(tmp_path / name, [cine]) for name in ("first", "again"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
-    for path, elsewhere in zip(first, other, strict=True):
-        here, there = dcmread(path), dcmread(elsewhere)
-        assert here.PatientID == there.PatientID
-        for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
-            assert here[name].value != there[name].value
+    others = [
+        example_cine(seed=2),
+        replace(cine, pixel_spacing=PixelSpacing(9.0, 9.0)),
+        replace(cine, frame_times_ms=2 * cine.frame_times_ms),
+    ]
+    for number, other in enumerate(others):
+        for path, elsewhere in zip(first, write_study(tmp_path / f"other{number}", [other]), strict=True):
+            here, there = dcmread(path), dcmread(elsewhere)
+            assert here.PatientID == there.PatientID
+            for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+                assert here[name].value != there[name].value

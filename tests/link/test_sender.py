@@ -80,9 +80,16 @@ def test_a_refused_object_does_not_hold_up_those_after_it(objects: list[Path], t
         assert len(received) == 1
 
 
-def test_a_web_archive_that_fails_is_not_asked_again_at_once(objects: list[Path]) -> None:
-    with web_archive([(503, None), (200, None)]) as (url, received):
-        with pytest.raises(SendError, match=r"a\.dcm: HTTP 503"):
+def test_an_archive_that_takes_none_of_the_objects_is_told_so(tmp_path: Path) -> None:
+    images = write_study(tmp_path / "images", seed=2)[:2]
+    with FakeArchive() as archive, pytest.raises(SendError, match="takes no MR Image Storage"):
+        next(node(archive.port).send(images))
+
+
+@pytest.mark.parametrize("status", [503, 429, 401, 404])
+def test_a_web_archive_that_fails_is_not_asked_again_at_once(status: int, objects: list[Path]) -> None:
+    with web_archive([(status, None), (200, None)]) as (url, received):
+        with pytest.raises(SendError, match=rf"a\.dcm: HTTP {status}"):
             next(DicomWeb(url).send(objects))
         assert received == []
 

@@ -102,6 +102,27 @@ def test_a_long_axis_is_no_part_of_the_ventricle() -> None:
     assert_allclose(function.ventricle.circumferential.global_mean, alone.ventricle.circumferential.global_mean)
 
 
+def tilted(result: SliceResult, name: str, tilt_deg: float) -> SliceResult:
+    """The slice in a plane turned a little about the image's rows, its level not known."""
+    affine = result.cine.affine
+    assert affine is not None
+    row, column = affine[:3, 0], affine[:3, 1]
+    normal = np.linalg.norm(column) * np.cross(row, column) / np.linalg.norm(np.cross(row, column))
+    turned = affine.copy()
+    angle = np.radians(tilt_deg)
+    turned[:3, 1] = np.cos(angle) * column + np.sin(angle) * normal
+    turned[:3, 2] = np.cross(turned[:3, 0], turned[:3, 1])
+    return replace(result, cine=replace(result.cine, name=name, level=SliceLevel.UNKNOWN, affine=turned))
+
+
+def test_short_axes_that_are_not_quite_parallel_are_a_ventricle() -> None:
+    slices = [tilted(each, f"slice_{k}", 9.0 * k) for k, each in enumerate(short_axis_slices(6))]
+    function = study_function(slices, {})
+    assert not function.left_out
+    assert function.ventricle is not None
+    assert set(study_function([*slices, across(slices[0], "slice_9")], {}).left_out) == {"slice_9"}
+
+
 def test_of_two_planes_that_cross_nobody_knows_which_is_the_short_axis() -> None:
     _, mid, _ = short_axis_slices(6)
     unknown = replace(mid, cine=replace(mid.cine, name="slice_1", level=SliceLevel.UNKNOWN))
@@ -132,6 +153,12 @@ def test_a_slice_whose_frames_end_early_does_not_end_the_curves_of_the_others() 
     assert function.ventricle is not None
     assert function.ventricle.phases.es_ms == pytest.approx(whole.ventricle.phases.es_ms, abs=40)
     assert len(function.ventricle.frame_times_ms) == len(whole.ventricle.frame_times_ms)
+
+
+def test_a_slice_that_drifts_on_does_not_put_out_one_that_has_its_end_systole() -> None:
+    _, mid, apical = short_axis_slices(24)
+    drifting = replace(mid, strain=replace(mid.strain, es_frame=23))
+    assert not study_function([drifting, cut_off(apical, 20)], {}).left_out
 
 
 def test_slices_that_all_end_in_systole_are_a_ventricle() -> None:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tagstrain.cli.earlier_run import EarlierRun, is_done, is_from
 from tagstrain.cli.exits import CommandExit, ExitCode, code_of_interruption, options_not_input
 from tagstrain.cli.results_folder import RUN_LOG
-from tagstrain.cli.run_record import RunRecord, StudyRecord
+from tagstrain.cli.run_record import RunRecord, StageTimes, StudyRecord
 from tagstrain.cli.tables import SliceTable
 from tagstrain.data import SliceFailure, SliceResult, Study
 from tagstrain.errors import InputError, OutputError, TagstrainError
@@ -80,7 +80,7 @@ class AnalysisRun:
                 except (TagstrainError, OSError):
                     raise
                 except Exception as error:  # a mistake in the program must not stop the studies beside this one
-                    if self.record.n_studies == 1:
+                    if self.record.n_studies == 1 or self._models is None:
                         raise
                     self._fail(outcome, error)
                 self._save()
@@ -201,12 +201,18 @@ class AnalysisRun:
 
     def _analyze(self, study: Study, models: Models, outcome: StudyRecord) -> None:
         """Analyze a study and write its folder."""
+        table, times = SliceTable(), StageTimes()
         with atomic_folder(self.root / study.key, overwrite=True, marker="results.json") as folder:
-            self._write_slices(folder, study, models, outcome)
+            self._write_slices(folder, study, models, outcome, table, times)
             self._write_function(folder, study.key)
+        # Of what could not be kept, nothing is told as measured.
+        self.table.extend(table)
+        self.record.times.extend(times)
 
-    def _write_slices(self, folder: Path, study: Study, models: Models, outcome: StudyRecord) -> None:
-        """Analyze a study's slices and write their results."""
+    def _write_slices(
+        self, folder: Path, study: Study, models: Models, outcome: StudyRecord, table: SliceTable, times: StageTimes
+    ) -> None:
+        """Analyze a study's slices, write their results and tell ``table`` and ``times`` of them."""
         task = self.progress.add_task(study.key, total=len(study.slices))
         source = f"{study.format}: {study.path.name}"
         with (
@@ -217,7 +223,7 @@ class AnalysisRun:
             for slice_outcome in analyze_slices(study, models, self.config):
                 outcome.n_slices += 1
                 if isinstance(slice_outcome, SliceFailure):
-                    self.table.fail(study.key, slice_outcome)
+                    table.fail(study.key, slice_outcome)
                     writer.fail(slice_outcome)
                     exports.fail(slice_outcome)
                     outcome.failures.append(slice_outcome)
@@ -233,13 +239,13 @@ class AnalysisRun:
                     )
                     order.add(slice_outcome)
                     assessed = perf_counter()
-                    self.table.add(study.key, slice_outcome, quality)
+                    table.add(study.key, slice_outcome, quality)
                     self._write(folder, writer, slice_outcome, quality)
                     not_made = exports.add(slice_outcome, quality)
                     for warning in (*slice_outcome.warnings, *_quality_warnings(quality), *not_made):
                         self._warn(f"{study.key}, {slice_outcome.name}: {warning}")
                     own_s = {"quality": assessed - start, "write": perf_counter() - assessed}
-                    self.record.times.add({**slice_outcome.timings_s, **own_s})
+                    times.add({**slice_outcome.timings_s, **own_s})
                 self.progress.advance(task)
             for doubt in order.doubts():
                 writer.warn(doubt)

@@ -78,8 +78,12 @@ class StageTimes:
 
     def add(self, timings_s: Mapping[str, float]) -> None:
         """Count one slice."""
-        self.n_slices += 1
-        for stage, seconds in timings_s.items():
+        self.extend(StageTimes(dict(timings_s), 1))
+
+    def extend(self, other: StageTimes) -> None:
+        """Count the slices of others."""
+        self.n_slices += other.n_slices
+        for stage, seconds in other.total_s.items():
             self.total_s[stage] = self.total_s.get(stage, 0.0) + seconds
 
     def mean_s(self) -> dict[str, float]:

@@ -33,6 +33,12 @@ class SliceTable:
         """Add a slice that could not be analyzed."""
         self._append((study, failure.name, "failed", "", "", "", ""))
 
+    def extend(self, other: SliceTable) -> None:
+        """Add the slices of another table."""
+        for row in other._rows:
+            self._append(row)
+        self._n_more += other._n_more
+
     def __len__(self) -> int:
         return len(self._rows) + self._n_more
 

@@ -38,7 +38,7 @@ def write_dicom_study(
     Parameters
     ----------
     seed
-        Names the patient, and makes the unique identifiers together with the pixels: same seed and cines, same bytes;
+        Names the patient, and makes the unique identifiers together with the cines: same seed and cines, same bytes;
         other cines, other identifiers.
     series_descriptions
         One per cine; ``cine_tagging_3sl_SAX_b1s`` (basal), ``b2s``, ``b3s`` unless given.
@@ -56,7 +56,7 @@ def write_dicom_study(
         series_descriptions = [f"cine_tagging_3sl_SAX_b{_series_index(cine, k)}s" for k, cine in enumerate(cines)]
     if len(series_descriptions) != len(cines):
         raise ValueError(f"series_descriptions: expected {len(cines)}, got {len(series_descriptions)}")
-    identity = _identity(cines, seed)
+    identity = _identity(cines, series_descriptions, seed)
     names: list[str] = []
     with disk_told(folder), atomic_folder(folder, overwrite) as temporary:
         for k, (cine, description) in enumerate(zip(cines, series_descriptions, strict=True)):
@@ -74,12 +74,16 @@ def write_dicom_study(
     return [folder / name for name in names]
 
 
-def _identity(cines: Sequence[TaggedCine], seed: int) -> tuple[str, ...]:
+def _identity(cines: Sequence[TaggedCine], descriptions: Sequence[str], seed: int) -> tuple[str, ...]:
     """What the unique identifiers are made from."""
-    pixels = hashlib.sha256()
-    for cine in cines:
-        pixels.update(cine.frames.tobytes())
-    return "tagstrain", str(seed), pixels.hexdigest()
+    content = hashlib.sha256()
+    for cine, description in zip(cines, descriptions, strict=True):
+        place = None if cine.affine is None else cine.affine.tolist()
+        timing = cine.frame_times_ms.tolist(), cine.rr_interval_ms
+        header = cine.frames.shape, timing, tuple(cine.pixel_spacing), place, description
+        content.update(repr(header).encode())
+        content.update(cine.frames.tobytes())
+    return "tagstrain", str(seed), content.hexdigest()
 
 
 def _series_index(cine: TaggedCine, place: int) -> int:

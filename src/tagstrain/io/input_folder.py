@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 RUN_RECORD = "run.json"
 """File by which a folder of results is known."""
+_START_BYTES = 200
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -28,7 +28,7 @@ def folders_in(folder: Path) -> list[Path]:
 def _holds_results(folder: Path) -> bool:
     """Whether results of ours lie in a folder: exports among them would be taken for images."""
     try:
-        record = json.loads((folder / RUN_RECORD).read_bytes())
-    except (OSError, ValueError):
+        with (folder / RUN_RECORD).open("rb") as stream:
+            return b'"software": "tagstrain"' in stream.read(_START_BYTES)
+    except OSError:
         return False
-    return isinstance(record, dict) and record.get("software") == "tagstrain"

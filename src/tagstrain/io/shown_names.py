@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_PARTS = re.compile(r"[^\W\d_]+|\d+")
+_PARTS = re.compile(r"[a-z]+|[0-9]+")
 _NEUTRAL = re.compile(
-    r"cine|csv|data|dcm|dicom|dicomdir|download|echo|empty|export|file|frame|frames|im|ima|image|images"
-    r"|img|imgs|index|info|inner|json|lax|log|mag|magnitude|manifest|md|mr|mri|note|notes|pdf|ph|phase|readme"
-    r"|report|sa|sax|scan|se|ser|series|sl|slice|slices|study|tag|tagged|tagging|text|tmp|txt|xml|zip"
+    r"cine|data|dcm|dicom|dicomdir|download|echo|empty|export|file|frame|frames|i|im|ima|image|images"
+    r"|img|imgs|index|info|inner|lax|log|mag|magnitude|manifest|mr|mri|note|notes|ph|phase|readme"
+    r"|report|s|sa|sax|scan|se|ser|series|sl|slice|slices|study|tag|tagged|tagging|text|z"
 )
 """Words that any study may have in its file names."""
-_MAX_DIGITS = 5
-"""More of them may be a date or an ID."""
+_MAX_DIGITS = 8
+"""Of a whole name: more of them may be a date or an ID."""
+_LONGEST_SUFFIX = 5
 
 
 def places(n_files: int) -> Iterator[str]:
@@ -25,9 +26,18 @@ def places(n_files: int) -> Iterator[str]:
 def shown_path(path: Path, place: str) -> Path:
     """A path whose name may stand in messages, logs and results.
 
-    Scanners and archives name files after patients, IDs and dates: a name that is made of more than numbers and of
-    words that any study may have is replaced by the file's place. With an empty ``place`` it stays: the user wrote it.
+    Scanners and archives name files after patients, IDs and dates. A name stays if it is made of words that any study
+    may have and few digits, as ``IM_0012_0004.dcm``; any other, also one of digits alone, is replaced by the file's
+    place. With an empty ``place`` it stays: the user wrote it.
     """
-    parts = _PARTS.findall(path.name.lower())
-    is_neutral = all(len(p) <= _MAX_DIGITS if p.isdigit() else len(p) == 1 or _NEUTRAL.fullmatch(p) for p in parts)
+    name = path.name.lower()
+    stem = Path(name).stem
+    words = [part for part in _PARTS.findall(stem) if not part.isdigit()]
+    is_neutral = (
+        name.isascii()
+        and bool(words)
+        and all(map(_NEUTRAL.fullmatch, words))
+        and sum(map(str.isdigit, stem)) <= _MAX_DIGITS
+        and len(path.suffix) <= _LONGEST_SUFFIX
+    )
     return path if is_neutral or not place else path.with_name(place)

@@ -84,8 +84,8 @@ def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[l
     return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and is_certain
 
 
-def largest_stack(affines: Sequence[NDArray[np.float64] | None]) -> list[int]:
+def largest_stack(affines: Sequence[NDArray[np.float64] | None], least_cosine: float = PARALLEL) -> list[int]:
     """Indices of the largest set of parallel slices, those without a position left out; all where none has one."""
     normals = {k: slice_normal(affine) for k, affine in enumerate(affines) if affine is not None}
-    stacks = [[k for k, other in normals.items() if abs(float(n @ other)) > PARALLEL] for n in normals.values()]
+    stacks = [[k for k, other in normals.items() if abs(float(n @ other)) > least_cosine] for n in normals.values()]
     return max(stacks, key=len, default=list(range(len(affines))))

@@ -22,7 +22,6 @@ from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
 from tagstrain.io.npz import read_npz_study
 from tagstrain.io.npz_arrays import is_npz
-from tagstrain.io.shown_names import places, shown_path
 from tagstrain.io.slice_levels import level_from_description, level_from_file_name
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -172,12 +171,11 @@ def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_
     npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
     if not (nifti or npz) or any(starts_as_dicom(file) for file in files):
         return read_dicom_folder(path, pixel_spacing_mm, keep_ids=keep_ids)
-    names = [(file, shown_path(file, place).name) for file, place in zip(files, places(len(files)), strict=True)]
     if nifti:
         used = {*nifti, *(sidecar_path(file) for file in nifti)}
-        skipped = tuple(f"{told}: is not a NIfTI file" for file, told in names if file not in used)
+        skipped = tuple(f"{file.name}: is not a NIfTI file" for file in files if file not in used)
         return read_nifti_study(path, nifti, pixel_spacing_mm, skipped)
-    skipped = tuple(f"{told}: is not a NumPy file" for file, told in names if file not in set(npz))
+    skipped = tuple(f"{file.name}: is not a NumPy file" for file in files if file not in set(npz))
     return read_npz_study(path, npz, pixel_spacing_mm, skipped)
 
 

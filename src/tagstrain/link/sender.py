@@ -26,6 +26,7 @@ REPLY_S = 60.0
 # Stored, some with remarks (PS3.4 section B.2.3).
 _STORED = (0x0000, 0xB000, 0xB006, 0xB007)
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_OBJECT_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 _NEVER_CHUNKED_BYTES = 2**31
 """Bodies are sent whole, with their length: not every archive takes HTTP chunks."""
 
@@ -106,6 +107,9 @@ class DicomNode:
         except OSError as error:  # the host's name is not known
             raise SendError(f"{self.name} cannot be reached: {error.strerror}") from error
         if not association.is_established:
+            if refused := [context.abstract_syntax for context in association.rejected_contexts]:
+                kinds = ", ".join(sorted({kind.name for kind in refused if kind is not None}))
+                raise RefusedError(f"{self.name} takes no {kinds}")
             how = "refused the association" if association.is_rejected else "cannot be reached"
             raise SendError(f"{self.name} {how}")
         return association
@@ -179,8 +183,8 @@ class DicomWeb:
         try:
             answer = client.store_instances([dcmread(path)])
         except RequestException as error:
-            # An archive that is gone answers nothing; one that is overloaded answers no other request either.
-            is_refusal = error.response is not None and error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+            # Other answers, or none, are not about this object: the next would fare no better.
+            is_refusal = error.response is not None and error.response.status_code in _OBJECT_REFUSED
             kind = RefusedError if is_refusal else SendError
             raise kind(f"{self.name} did not take {path.name}: {_in_short(error)}") from error
         for failed in answer.get("FailedSOPSequence", ()):

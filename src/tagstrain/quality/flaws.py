@@ -67,8 +67,9 @@ def find_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
 
 
 def ends_shortening(result: SliceResult) -> bool:
-    """Whether the ring is shortest in the last frame, so that its peak may lie after it."""
-    return result.strain.ed_frame < result.strain.es_frame == len(result.strain.frame_times_ms) - 1
+    """Whether the mid-wall ring is shortest in the last frame, so that its peak may lie after it."""
+    curve = result.strain.circumferential_midwall
+    return bool(curve[-1] < 0 and curve[-1] == np.nanmin(curve))
 
 
 def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:

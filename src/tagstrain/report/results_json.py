@@ -37,7 +37,7 @@ CONVENTIONS = {
     "predicted_circumferential_error": "expected RMS error over frames of circumferential strain at mid-wall",
     "predicted_regional_circumferential_error": "the same for a sixth of the ring",
     "peak_circumferential_interval": "low, high: where the true peak at mid-wall (green_lagrange) lies in 80 or 95 of "
-    "100 slices",
+    "100 slices; null where the ring is shortest in the last frame",
     "missing": "null",
 }
 UNITS = {"points": "px", "spacing": "mm", "affine": "mm", "time": "ms", "strain": "1"}

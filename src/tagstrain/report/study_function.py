@@ -10,7 +10,7 @@ import numpy as np
 from tagstrain.data import SliceLevel, SliceResult
 from tagstrain.geometry.orientation import slice_normal
 from tagstrain.inference.mechanics import slice_motion, ventricle_mechanics
-from tagstrain.io.slice_levels import PARALLEL, largest_stack
+from tagstrain.io.slice_levels import largest_stack
 from tagstrain.mechanics.slice_mechanics import SliceMechanics, slice_mechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.quality import Grade
@@ -18,6 +18,8 @@ from tagstrain.quality import Grade
 REJECTED = f"quality {Grade.REJECT}"
 UNPLACED = "slices of unknown level are not taken together"
 ACROSS = "its level is not known and its plane lies across the others, as that of a long axis"
+ALONG = 0.7
+"""Least cosine between the normals of two planes of which neither lies across the other."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,8 +44,8 @@ def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) 
     """Measure a study's slices, and the ventricle without those that are to be rejected or may not be of it.
 
     Of slices that know neither level nor place, as rows of an HDF5 file, nobody can say that they are of one ventricle.
-    Planes across the stack are no short axis. A slice whose frames end before the end-systole of the others would end
-    the curves of all of them there.
+    Planes across the stack are no short axis. A slice that still shortens in its last frame, when the others have not
+    come to their end-systole, would end the curves of all of them there.
 
     Parameters
     ----------
@@ -79,16 +81,12 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
             yield result.name, REJECTED
         else:
             taken.append(result)
+    ends = {result.name: result.strain.es_frame == result.cine.n_frames - 1 for result in taken}
+    es_ms = [float(each.strain.frame_times_ms[each.strain.es_frame]) for each in taken if not ends[each.name]]
     for result in taken:
-        others_ms = [_es_ms(other) for other in taken if other is not result]
         times_ms = result.cine.frame_times_ms
-        if others_ms and times_ms[-1] + np.median(np.diff(times_ms)) < np.median(others_ms):
+        if ends[result.name] and es_ms and times_ms[-1] + np.median(np.diff(times_ms)) < np.median(es_ms):
             yield result.name, f"its frames end at {times_ms[-1]:.0f} ms, before the end-systole of the others"
-
-
-def _es_ms(result: SliceResult) -> float:
-    """When the slice is at end-systole by itself, or its frames end before."""
-    return float(result.strain.frame_times_ms[result.strain.es_frame])
 
 
 def _across(results: Sequence[SliceResult]) -> set[str]:
@@ -96,9 +94,9 @@ def _across(results: Sequence[SliceResult]) -> set[str]:
     normals = {k: slice_normal(each.cine.affine) for k, each in enumerate(results) if each.cine.affine is not None}
     unknown = [k for k in normals if results[k].cine.level is SliceLevel.UNKNOWN]
     known = [k for k in normals if k not in unknown]
-    stack = known or largest_stack([each.cine.affine for each in results])
+    stack = known or largest_stack([each.cine.affine for each in results], ALONG)
     if len(normals) < 2:
         return set()
     if len(stack) == 1 and not known:  # none is parallel to any other: nobody knows which is the short axis
         return {results[k].name for k in unknown}
-    return {results[k].name for k in unknown if abs(float(normals[k] @ normals[stack[0]])) <= PARALLEL}
+    return {results[k].name for k in unknown if abs(float(normals[k] @ normals[stack[0]])) <= ALONG}
