@@ -138,6 +138,12 @@ def test_missing_frames_do_not_count_in_the_loss() -> None:
     valid = torch.tensor([[True, False]])
     assert float(landmark_loss(truth, damaged, valid)[0]) == pytest.approx(0, abs=1e-6)
     assert float(landmark_loss(truth, damaged)[0]) > 100
+    # Strain is against the first frame: where that has no labels, places alone count.
+    unknown_ed = truth.clone()
+    unknown_ed[:, 0] = 0
+    later = torch.ones(truth.shape[:2], dtype=torch.bool)
+    later[:, 0] = False
+    assert float(landmark_loss(truth, unknown_ed, later)[0]) == pytest.approx(0, abs=1e-6)
 
 
 def test_grid_order_is_spoke_times_seven_plus_ring() -> None:

@@ -289,3 +289,28 @@ def test_distances_need_a_pixel_spacing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="px_spaces is missing"):
         evaluate(tmp_path, true_points(), {})
     assert_allclose(evaluate(tmp_path, shifted(2.0, 0), {}, px_spaces=np.ones(3)).position.rmse_pooled_mm, 2.0)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.3, np.inf])
+def test_a_spacing_that_is_no_length_counts_as_missing(wrong: float, tmp_path: Path) -> None:
+    truth = {"px_spaces": np.full(N_ROWS, wrong)}
+    found = evaluate(tmp_path, shifted(2.0, 0), truth, px_spaces=np.full(N_ROWS, 1.3))
+    assert_allclose(found.position.rmse_pooled_mm, 2.6)
+    with pytest.raises(InputError, match="missing or no length in row 0"):
+        evaluate(tmp_path, shifted(2.0, 0), truth)
+
+
+def test_spacings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"row 0 has pixels of 1\.3 x 1\.3 mm, but truth\.h5 of 1\.5 x 1\.5"):
+        evaluate(tmp_path, true_points(), px_spaces=np.full(N_ROWS, 1.3))
+
+
+def test_an_end_systole_at_ed_counts_as_not_known(tmp_path: Path) -> None:
+    """As in files whose column is filled with 0."""
+    spacing = {"px_spaces": np.full(N_ROWS, SPACING_MM)}
+    scaled = annulus_points(np.array([1.0, 0.95, 0.9, 0.85, 0.85, 0.97]))[None].repeat(N_ROWS, axis=0)
+    derived = evaluate(tmp_path, scaled, spacing)
+    filled = evaluate(tmp_path, scaled, {**spacing, "es_frame_idx": np.zeros(N_ROWS, int)})
+    assert filled.strain is not None
+    assert filled.strain == derived.strain
+    assert filled.strain["circumferential_mean"].end_systolic.mae > 0.03

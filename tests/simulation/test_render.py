@@ -53,6 +53,15 @@ def test_oversampled_signal_gives_the_pixels_of_the_image(oversampling: int) -> 
     torch.testing.assert_close(image, blob(size), atol=1e-4, rtol=0)
 
 
+def test_noise_is_that_of_the_cine_whatever_frames_are_asked_for() -> None:
+    scene = stack_scenes(sample_scenes(SimulatorConfig(snr=(20.0, 20.0)), 1, seed=3))
+    whole, last = render(scene, full_view(scene, 96)), render(scene, full_view(scene, 96), [0, 19])
+    alone = render(scene, full_view(scene, 96), [19])
+    air = whole.frames[0, 19] < whole.frames[0, 19].quantile(0.2)
+    levels = [float(frame[air].std() / frame.mean()) for frame in (last.frames[0, 1], alone.frames[0, 0])]
+    assert levels[0] == pytest.approx(levels[1], rel=0.15)
+
+
 def test_oversampling_leaves_out_what_pixels_cannot_show() -> None:
     """Stripes finer than two pixels are gone, not folded back to coarser ones."""
     size = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -205,6 +206,54 @@ def test_rows_with_padding_give_whole_examples(task: Task, stored_frames: int, t
     batch = FileExamples(task, [path]).validation(1, CPU)
     assert {value.shape[1] for key, value in batch.items() if key != "pixel_mm"} == {20}
     assert batch["frame_valid"][0].tolist() == [True] * 12 + [False] * 8
+
+
+def grown(path: Path, **changes: Any) -> Path:
+    """A labelled row of 20 frames, changed as asked."""
+    angle = 2 * np.pi * np.arange(24) / 24
+    wall = 60 + np.linspace(12, 24, 7)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, None]
+    datasets: dict[str, Any] = {
+        "image_seqs": np.random.default_rng(0).random((1, 20, 128, 128)).astype("f4"),
+        "landmark_coords": np.moveaxis(np.repeat(wall.reshape(1, -1, 2), 20, axis=0), 2, 1)[None],
+        "bbox_corners": [[21.5, 21.5, 98.5, 98.5]],
+        "px_spaces": [1.4],
+        "ed_frame_idx": [0],
+    }
+    with h5py.File(path, "w") as file:
+        for name, values in (datasets | changes).items():
+            file[name] = values(datasets[name]) if callable(values) else values
+    return path
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "problem"),
+    [
+        ("tracker", {"landmark_coords": lambda points: points - 21.0}, "count from its corner"),
+        ("localizer", {"landmark_coords": lambda points: points - 21.0}, "count from its corner"),
+        ("tracker", {"landmark_coords": lambda points: points[:, :1]}, "no frame after the first with all landmarks"),
+        ("localizer", {"bbox_corners": [[98.5, 21.5, 21.5, 98.5]]}, "enclose nothing"),
+        ("rnncnn", {"bbox_corners": [[0.0, 0.0, 0.0, 0.0]]}, "enclose nothing"),
+        (
+            "rnncnn",
+            {"landmark_coords": lambda points: np.where(np.arange(20)[:, None, None], points, 0)},
+            "first frame",
+        ),
+    ],
+)
+def test_labels_that_teach_something_else_are_refused(
+    task: Task, changes: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=rf"rows\.h5: row 0.*{problem}"):
+        FileExamples(task, [grown(tmp_path / "rows.h5", **changes)])
+    FileExamples(task, [grown(tmp_path / "sound.h5")])
+
+
+@pytest.mark.parametrize("task", ["tracker", "rnncnn"])
+def test_labels_may_end_before_the_images(task: Task, tmp_path: Path) -> None:
+    path = grown(tmp_path / "rows.h5", landmark_coords=lambda points: points[:, :10])
+    batch = FileExamples(task, [path]).validation(1, CPU)
+    assert {value.shape[1] for key, value in batch.items() if key != "pixel_mm"} == {20}
+    assert batch["frame_valid"][0].tolist() == [True] * 10 + [False] * 10
 
 
 def test_a_stretch_without_a_labelled_reference_teaches_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.models import Models
 from tagstrain.io.hdf5 import IMAGE_AXES, read_hdf5_study
 from tagstrain.io.hdf5_layout import IMAGES, LANDMARKS, open_hdf5, require_dataset
-from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
+from tagstrain.io.landmark_file import COUNTS_FROM_BOX, LandmarkFile, LandmarkRow
 
 SEEN_AROUND_MM = 10.0
 """Reach around points that must show something, so that there is anything to follow."""
@@ -96,13 +96,14 @@ def track_given_rows(
         except TagstrainError as error:
             yield replace(said, failure=str(error))
             continue
+        others = [f"{COUNTS_FROM_BOX}; they were followed where they are"] if row.counts_from_box else []
         n_lost = int(np.count_nonzero(np.isfinite(ed_points_px).all(axis=-1) & ~found))
         lost = f"{n_lost} of {len(found)} points lie outside of the image and are not followed"
         yield replace(
             said,
             tracks=tracks,
             box=row.box or Box.around(ed_points_px[found]).within(*cine.frames.shape[1:]),
-            warnings=(*said.warnings, *([lost] if n_lost else [])),
+            warnings=(*said.warnings, *others, *([lost] if n_lost else [])),
         )
 
 

@@ -48,6 +48,30 @@ class LandmarkRow:
     quality: Mapping[str, float] = field(default_factory=dict)
     """Quality columns by name, without the prefix."""
 
+    @property
+    def counts_from_box(self) -> bool:
+        """Whether the points are relative to the corner of the box, as the predecessor's preparation script wrote them.
+
+        The box has a margin on every side of the landmarks at ED, so that they lie in it if they are not.
+        """
+        at_ed = self.points_px[self.ed_frame]
+        known = at_ed[np.isfinite(at_ed).all(axis=-1)]
+        if self.box is None or not len(known):
+            return False
+        low, high = np.array(self.box[:2]), np.array(self.box[2:])
+
+        def lie_in_box(points: NDArray[np.float64]) -> bool:
+            return bool(((points >= low) & (points <= high)).all())
+
+        return not lie_in_box(known) and lie_in_box(known + np.floor(low))
+
+
+COUNTS_FROM_BOX = (
+    "its landmarks lie outside of bbox_corners and fit into it if they count from its corner, as those of the "
+    "predecessor's preparation script do"
+)
+COUNT_FROM_IMAGE = "Add the corner (x1, y1), rounded down, or write the file with tagstrain prepare-cim"
+
 
 class LandmarkFile:
     """A file of landmarks, opened for each row, so that it can be handed to other processes.

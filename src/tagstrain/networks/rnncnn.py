@@ -122,8 +122,9 @@ def landmark_loss(
     if frame_valid is None:
         frame_valid = torch.ones_like(squared, dtype=torch.bool)
 
-    def mean(values: torch.Tensor) -> torch.Tensor:
-        return torch.where(frame_valid, values, torch.zeros_like(values)).sum() / frame_valid.sum().clamp_min(1)
+    def mean(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        return torch.where(valid, values, torch.zeros_like(values)).sum() / valid.sum().clamp_min(1)
 
-    rr, cc = mean(radial_error), mean(circumferential_error)
-    return mean(squared) + STRAIN_WEIGHT * rr + STRAIN_WEIGHT * cc, rr, cc
+    has_strain = frame_valid & frame_valid[:, :1]  # against the first frame
+    rr, cc = mean(radial_error, has_strain), mean(circumferential_error, has_strain)
+    return mean(squared, frame_valid) + STRAIN_WEIGHT * rr + STRAIN_WEIGHT * cc, rr, cc

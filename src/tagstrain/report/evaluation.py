@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tagstrain.data import PixelSpacing
 from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
@@ -28,6 +29,8 @@ from tagstrain.mechanics.accuracy import (
 )
 from tagstrain.mechanics.strain import circumferential_strain, end_systolic_frame, mean_known, radial_strain
 
+SAME_SPACING = 0.01
+"""Share by which pixel spacings of truth and prediction may differ."""
 _SHORTENS = {"circumferential_mean": True, "circumferential_midwall": True, "radial": False}
 
 
@@ -184,7 +187,8 @@ class _Tally:
         predicted_ed, true_ed = predicted_mm[ed_frame], true_mm[ed_frame]
         shift = best_spoke_rotation(predicted_ed, true_ed).n_spokes
         self._rotated.add(end_point_errors(np.roll(predicted_ed, -shift, axis=0), true_ed))
-        if es_frame is None:
+        if es_frame is None or es_frame == ed_frame:  # as files that do not know it are filled with 0
+            es_frame = None
             shortening = _grid_curves(true_mm, ed_frame)["circumferential_mean"]
             if np.count_nonzero(~np.isnan(shortening)) > 1:
                 es_frame = end_systolic_frame(shortening[:, None])
@@ -247,13 +251,27 @@ def _checked_rows(
         raise InputError(
             truth_path, f"row {index}: es_frame_idx is {truth.es_frame} of {truth.n_frames} frames", "Mend the dataset"
         )
-    spacing = truth.pixel_spacing_mm or prediction.pixel_spacing_mm
-    if spacing is None:
+    known = [each for each in (truth.pixel_spacing_mm, prediction.pixel_spacing_mm) if _is_length(each)]
+    if not known:
         raise InputError(
-            truth_path, "px_spaces is missing, so distances in mm are not known", "Add px_spaces [mm] to the file"
+            truth_path,
+            f"px_spaces is missing or no length in row {index}, so distances in mm are not known",
+            "Add px_spaces [mm] to the file",
         )
-    row_mm, column_mm = spacing
+    row_mm, column_mm = known[0]
+    if not np.allclose(known[0], known[-1], rtol=SAME_SPACING):
+        raise InputError(
+            pred_path,
+            f"row {index} has pixels of {known[-1].row_mm:g} x {known[-1].column_mm:g} mm, but {truth_path.name} of "
+            f"{row_mm:g} x {column_mm:g}",
+            "Mend px_spaces of one of them",
+        )
     return truth, prediction, np.array([column_mm, row_mm])
+
+
+def _is_length(spacing: PixelSpacing | None) -> TypeGuard[PixelSpacing]:
+    """Whether a spacing is known and can be one."""
+    return spacing is not None and all(np.isfinite(mm) and mm > 0 for mm in spacing)
 
 
 def _grid_curves(landmarks_mm: NDArray[np.float64], ed_frame: int) -> dict[str, NDArray[np.float64]]:

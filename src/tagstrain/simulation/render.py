@@ -127,7 +127,8 @@ def render(
     frames = range(times.shape[1]) if frame_indices is None else frame_indices
     signal = _signal(scene, fine, motion, times, frames)
     wall = _wall_mask(scene, fine)
-    wall_signal = (signal[:, :1].abs() * wall[:, None]).sum(dim=(1, 2, 3)) / wall.sum(dim=(1, 2)).clamp_min(1)
+    first = signal[:, :1] if frames[0] == 0 else _signal(scene, fine, motion, times, [0])
+    wall_signal = (first.abs() * wall[:, None]).sum(dim=(1, 2, 3)) / wall.sum(dim=(1, 2)).clamp_min(1)
     noise_sd = wall_signal / scene.acquisition.snr
     noise = generators_of(scene, 1, device)
     images = acquire(signal, view.pixel_mm, scene.acquisition, noise_sd, noise, oversampling)

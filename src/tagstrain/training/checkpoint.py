@@ -1,18 +1,25 @@
-"""Whether a run can go on from a checkpoint: `check_checkpoint`."""
+"""Whether a run can go on from a checkpoint: `check_checkpoint`, `check_same_run`."""
 
 from __future__ import annotations
 
+import json
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 
 from tagstrain.errors import InputError
+from tagstrain.training.config import TrainingConfig
 from tagstrain.training.modules import NetworkTraining
 
 _PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops"}
 """What Lightning goes on from."""
+MAY_CHANGE = frozenset(
+    {"out", "steps", "device", "devices", "workers", "validate_every", "validation_scenes", "patience", "eight_bits"}
+)
+"""Settings with which a run may go on otherwise: where, how long, and how it is watched."""
 # What zipfile and torch raise on damaged archives and on those of something else.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -49,6 +56,27 @@ def check_checkpoint(path: Path, module: NetworkTraining) -> None:
         raise InputError(
             path, "holds another network than the run trains", "Give task and options as in the config.json of its run"
         )
+
+
+def check_same_run(path: Path, config: TrainingConfig) -> None:
+    """Refuse to go on from a checkpoint with settings that would make another run of it.
+
+    They are told by the ``config.json`` of its run; a checkpoint that lies elsewhere is taken at its word.
+
+    Raises
+    ------
+    InputError
+        Which names what differs.
+    """
+    try:
+        earlier = json.loads((path.parent.parent / "config.json").read_text())
+    except (OSError, ValueError):
+        return
+    now = json.loads(json.dumps(asdict(config)))
+    differing = [name for name in now if name in earlier and earlier[name] != now[name] and name not in MAY_CHANGE]
+    if differing:
+        told = ", ".join(f"{name} was {earlier[name]}, is {now[name]}" for name in differing)
+        raise InputError(path, f"is of a run with other settings ({told})", "Give the same, or start from its weights")
 
 
 def _shapes(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:

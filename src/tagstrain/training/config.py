@@ -105,8 +105,12 @@ class TrainingConfig:
             raise ValueError(f"dropout: expected 0 to below 1, got {self.dropout}")
         if self.workers < 0:
             raise ValueError(f"workers: expected at least 0, got {self.workers}")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate: expected more than 0, got {self.learning_rate}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay: expected at least 0, got {self.weight_decay}")
+        if self.seed < 0:
+            raise ValueError(f"seed: expected at least 0, got {self.seed}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.refinements is not None and self.refinements < 0:

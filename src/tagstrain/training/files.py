@@ -16,6 +16,7 @@ from tagstrain.errors import InputError
 from tagstrain.geometry import CropTransform
 from tagstrain.io import read_study
 from tagstrain.io.hdf5 import LandmarkFile, LandmarkRow
+from tagstrain.io.landmark_file import COUNT_FROM_IMAGE, COUNTS_FROM_BOX
 from tagstrain.networks import preprocessing, rnncnn
 from tagstrain.training.config import Task
 from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
@@ -63,16 +64,27 @@ class FileExamples:
 
     def _check(self, labels: LandmarkRow, path: Path, row: int) -> None:
         """Refuse labels that cannot be trained on, before any work is done."""
+        if labels.counts_from_box:
+            raise InputError(path, f"row {row}: {COUNTS_FROM_BOX}", COUNT_FROM_IMAGE)
         if self.task in ("tracker", "placer"):
             ed = ed_grid(labels, path, row)
             if self.task == "placer":
                 from_positive_x(ed, path, row)
+            elif not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
+                problem = f"row {row} has no frame after the first with all landmarks, so no motion to learn from"
+                raise InputError(path, problem, "Leave the row out; the placer can learn from it")
             return
         if labels.box is None:
             raise InputError(path, f"row {row} has no box in bbox_corners", "Add bbox_corners to train from this file")
+        if not (labels.box.x1 < labels.box.x2 and labels.box.y1 < labels.box.y2):
+            problem = f"row {row}: bbox_corners {tuple(labels.box)} enclose nothing"
+            raise InputError(path, problem, "Write x1, y1, x2, y2 with x1 < x2 and y1 < y2")
         if self.task == "rnncnn" and labels.points_px.shape[1] != rnncnn.N_LANDMARKS:
             problem = f"row {row} has {labels.points_px.shape[1]} landmarks instead of {rnncnn.N_LANDMARKS}"
             raise InputError(path, problem, "The RNN-CNN trains on 24 spokes x 7 rings")
+        if self.task == "rnncnn" and not np.isfinite(labels.points_px[0]).all():
+            problem = f"row {row} lacks landmarks in its first frame, from which strain is measured"
+            raise InputError(path, problem, "Leave the row out, or write rows that begin at ED with all landmarks")
 
     def _stacked(self, examples: list[dict[str, torch.Tensor]], device: torch.device) -> dict[str, torch.Tensor]:
         return {key: torch.stack([e[key] for e in examples]).to(device) for key in examples[0]}
@@ -165,9 +177,8 @@ def _landmark_example(
     frames, valid = crop.sample(cine.frames[:FRAMES_PER_EXAMPLE])
     images = preprocessing.landmark_input(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])[0]
     points = crop.to_crop(labels.points_px[: len(frames)])
-    missing = FRAMES_PER_EXAMPLE - len(frames)
-    images = torch.cat([images, torch.zeros(missing, *images.shape[1:])])
-    points = np.concatenate([points, np.full((missing, *points.shape[1:]), np.nan)])
+    images = torch.cat([images, torch.zeros(FRAMES_PER_EXAMPLE - len(frames), *images.shape[1:])])
+    points = np.concatenate([points, np.full((FRAMES_PER_EXAMPLE - len(points), *points.shape[1:]), np.nan)])
     known = np.isfinite(points).all(axis=(1, 2))
     grid = torch.tensor(np.nan_to_num(points), dtype=torch.float32)
     return {

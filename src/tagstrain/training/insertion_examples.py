@@ -19,6 +19,7 @@ class InsertionExamples(PlacerExamples):
 
     scale = (1.3, 2.0)
     shift = 0.10
+    complementary_share = 0.0
     point_names = ("landmarks", "insertions")
     wall_shift_px = 2.0
     """Standard deviation of the wall's place along x and y."""

@@ -25,7 +25,7 @@ from tagstrain import __version__
 from tagstrain.errors import InputError
 from tagstrain.io.atomic import may_be_folder
 from tagstrain.networks.weights import load_weights, save_weights, stored_settings
-from tagstrain.training.checkpoint import check_checkpoint
+from tagstrain.training.checkpoint import check_checkpoint, check_same_run
 from tagstrain.training.config import READS_MOTION, TrainingConfig, check_start
 from tagstrain.training.makers import MONITORED, example_maker, file_examples, training_module
 from tagstrain.training.modules import NetworkTraining
@@ -163,6 +163,7 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
     # Before the run's folder is made, or a worker finds out that they are missing.
     if resume is not None:
         check_checkpoint(resume, module)
+        check_same_run(resume, config)
     rows = file_examples(config) if config.data else None
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)

@@ -28,15 +28,15 @@ def tracker_example(
     crop = _crop(cine, ed[:, -1], TrackerExamples.scale, TrackerExamples.shift, rng)
     images, times_ms = _standardized(cine, crop)
     points = crop.to_crop(labels.points_px[: min(cine.n_frames, n_frames)])
-    missing = n_frames - len(points)
+    unlabelled, missing = n_frames - len(points), max(n_frames - len(images), 0)
     known = np.isfinite(points).all(axis=(1, 2))
     grid = np.nan_to_num(points).reshape(-1, N_SPOKES, N_RINGS, 2)
     last_ms = times_ms[-1:] + 40.0 * torch.arange(1, missing + 1)
     return {
         "images": torch.cat([images[:n_frames], images[-1:].expand(missing, -1, -1)]),
-        "landmarks": torch.tensor(np.concatenate([grid, np.zeros((missing, *grid.shape[1:]))]), dtype=torch.float32),
-        "times_ms": torch.cat([times_ms[:n_frames], last_ms])[:n_frames],
-        "frame_valid": torch.from_numpy(np.concatenate([known, np.zeros(missing, bool)])),
+        "landmarks": torch.tensor(np.concatenate([grid, np.zeros((unlabelled, *grid.shape[1:]))]), dtype=torch.float32),
+        "times_ms": torch.cat([times_ms[:n_frames], last_ms]),
+        "frame_valid": torch.from_numpy(np.concatenate([known, np.zeros(unlabelled, bool)])),
         "landmark_weight": torch.ones(n_frames, N_SPOKES, N_RINGS),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }
