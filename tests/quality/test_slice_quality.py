@@ -380,6 +380,14 @@ def test_the_shortest_cines_can_be_judged(n_frames: int) -> None:
     assert quality.grade in Grade
 
 
+@pytest.mark.parametrize(("shortening", "grade"), [(0.2, "usable"), (0.01, "reject"), (np.nan, "usable")])
+def test_what_does_not_beat_where_the_localizer_sees_no_heart_is_rejected(shortening: float, grade: str) -> None:
+    """As tissue beside the heart in a box that the user gave."""
+    quality = judged(beating_slice(), localizer_overlap=0.2, peak_shortening=shortening)
+    assert quality.grade == grade
+    assert any("does not beat" in reason for reason in quality.reasons) == (grade == "reject")
+
+
 def test_landmarks_that_are_not_known_leave_a_judgment() -> None:
     full = beating_slice()
     points = full.landmarks.points_px.copy()

@@ -190,10 +190,11 @@ def _wall_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
             Grade.USABLE,
         )
     if signals.localizer_overlap < LEAST_LOCALIZER_OVERLAP:
+        beats = not signals.peak_shortening < LEAST_SHORTENING
         yield Flaw(
             "the localizer sees the left ventricle elsewhere, or of another size: the boxes overlap by "
-            f"{100 * signals.localizer_overlap:.0f} %",
-            Grade.USABLE,
+            f"{100 * signals.localizer_overlap:.0f} %" + ("" if beats else ", and what was measured does not beat"),
+            Grade.USABLE if beats else Grade.REJECT,
         )
     if signals.border_distance_mm < 0:
         yield Flaw("the border of the image cuts the heart", Grade.USABLE)
