@@ -109,6 +109,7 @@ def groups() -> dict[str, SimulatorConfig]:
         "solid walls that hardly move": replace(
             solid, midwall_shortening=(0.0, 0.06), weak_heart_probability=0.0, infarct_probability=0.0
         ),
+        "complementary tags": PRESETS["cspamm"],
     }
 
 

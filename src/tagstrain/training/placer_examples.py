@@ -49,12 +49,18 @@ class PlacerExamples:
     thickest_wall = 0.78
     """Largest share of the wall in the outer radius, beyond that of the hearts that are meant: what lies at the end of
     a range may be taken for less extreme than it is."""
+    complementary_share = 0.25
+    """Of complementary SPAMM, whose grey levels are others altogether: blood is dark, the background gone."""
     point_names: tuple[str, ...] = ("landmarks",)
     """Entries of a batch that are points and move with the image."""
 
     def __init__(self, preset: str, tracker_weights: Path | None = None) -> None:
         hearts = real_hearts(PRESETS[preset])
-        self.config = replace(hearts, wall_fraction=(hearts.wall_fraction[0], self.thickest_wall))
+        self.config = replace(
+            hearts,
+            wall_fraction=(hearts.wall_fraction[0], self.thickest_wall),
+            complementary_probability=max(hearts.complementary_probability, self.complementary_share),
+        )
         self.tracker_weights = tracker_weights
         self._tracker: FlowNet | None = None
 
