@@ -20,9 +20,9 @@ import tagstrain
 from pipeline_fakes import make_cine
 from tagstrain.cli.exits import Terminated
 from tagstrain.cli.main import run
-from tagstrain.data import SliceResult
+from tagstrain.data import SliceResult, Study
 from tagstrain.inference.models import Models
-from tagstrain.io import write_dicom_study
+from tagstrain.io import read_study, write_dicom_study
 from tagstrain.quality import SliceQuality
 from tagstrain.report.results import StudyWriter
 
@@ -163,6 +163,19 @@ def test_models_that_cannot_be_loaded_end_the_run_at_once(
         analyze(*cohort)
     assert n_tried == 1
     assert not out.exists()
+
+
+def test_a_mistake_in_reading_the_first_study_does_not_stop_the_others(
+    analyze: Callable[..., int], out: Path, cohort: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, *more: object) -> Study:
+        if path == cohort[0]:
+            raise IndexError("mistake")
+        return read_study(path)
+
+    monkeypatch.setattr("tagstrain.cli.analysis_run.read_study", read)
+    assert analyze(*cohort) == 3
+    assert [study["status"] for study in record_in(out)["studies"]] == ["internal error", "done", "done"]
 
 
 def test_results_written_into_their_input_are_not_taken_for_it(

@@ -67,6 +67,17 @@ def test_given_points_come_back_as_trajectories(
         np.testing.assert_array_equal(file["es_frame_idx"][:2], 3)
 
 
+def test_points_that_seem_to_count_from_their_box_are_told_and_followed_where_they_are(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(truth, "a") as file:
+        file["bbox_corners"] = np.tile([32.0, 32.0, 80.0, 80.0], (3, 1))
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3  # of the row without points
+    assert "fit into it if they count from its corner" in " ".join(capsys.readouterr().err.split())
+    with h5py.File(tmp_path / "pred.h5") as file:
+        np.testing.assert_allclose(np.moveaxis(file["landmark_coords"][0], 1, 2), moved(POINTS), atol=1e-9)
+
+
 def test_a_box_in_the_file_is_kept(truth: Path, tmp_path: Path) -> None:
     with h5py.File(truth, "a") as file:
         file["bbox_corners"] = np.tile([1.0, 2.0, 40.0, 41.0], (3, 1))

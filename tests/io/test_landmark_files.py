@@ -163,3 +163,28 @@ def test_rows_beyond_the_file_are_an_index_error(tmp_path: Path) -> None:
         writer.append(points(3, 5), BOX, SPACING, 0)
     with pytest.raises(IndexError):
         LandmarkFile(tmp_path / "a.h5").row(1)
+
+
+@pytest.mark.parametrize(
+    ("center_px", "box", "counts"),
+    [
+        (60.0, (21.5, 21.5, 98.5, 98.5), False),
+        (39.0, (21.5, 21.5, 98.5, 98.5), True),
+        (30.0, (4.0, 4.0, 62.0, 62.0), False),  # drawn closely, one landmark half a pixel outside
+        (300.0, (21.5, 21.5, 98.5, 98.5), False),  # somewhere else altogether
+    ],
+)
+def test_landmarks_that_count_from_the_corner_of_their_box_are_known(
+    center_px: float, box: tuple[float, float, float, float], counts: bool, tmp_path: Path
+) -> None:
+    angle = 2 * np.pi * np.arange(24) / 24
+    wall = center_px + 26.5 * np.stack([np.cos(angle), np.sin(angle)])
+    path = tmp_path / "rows.h5"
+    with h5py.File(path, "w") as file:
+        file["landmark_coords"] = np.repeat(wall[None], 3, axis=0)[None]
+        file["bbox_corners"] = [box]
+    assert LandmarkFile(path).row(0).counts_from_box == counts
+    (tmp_path / "no_box.h5").write_bytes(path.read_bytes())
+    with h5py.File(tmp_path / "no_box.h5", "a") as file:
+        del file["bbox_corners"]
+    assert not LandmarkFile(tmp_path / "no_box.h5").row(0).counts_from_box

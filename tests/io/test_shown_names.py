@@ -32,6 +32,15 @@ def test_machine_made_names_are_shown(name: str) -> None:
         "राम.dcm",
         "IM_Müller.dcm",
         "IM_1.Quentin",
+        "IM_1.DOE",
+        "image.jane",
+        "MR.Chen",
+        "IM_19470229.dcm",
+        "slice_290247.dcm",
+        "S4476591.dcm",
+        "study_1947_02_29.dcm",
+        "IM_1947-2-9.dcm",
+        "IM_1234_5678.1947",
     ],
 )
 def test_names_that_may_be_of_a_patient_give_way_to_the_place(name: str) -> None:

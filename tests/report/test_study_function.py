@@ -123,6 +123,14 @@ def test_short_axes_that_are_not_quite_parallel_are_a_ventricle() -> None:
     assert set(study_function([*slices, across(slices[0], "slice_9")], {}).left_out) == {"slice_9"}
 
 
+def test_two_long_axes_do_not_put_out_the_short_ones() -> None:
+    basal, mid, apical = (tilted(each, f"slice_{k}", 0.0) for k, each in enumerate(short_axis_slices(6)))
+    two_chambers, three_chambers = across(mid, "long_1"), tilted(across(mid, "x"), "long_2", 44.0)
+    assert set(study_function([two_chambers, three_chambers, basal, mid, apical], {}).left_out) == {"long_1", "long_2"}
+    function = study_function([two_chambers, basal, across(mid, "long_3"), mid], {})
+    assert function.ventricle is None, "two of each: nobody knows"
+
+
 def test_of_two_planes_that_cross_nobody_knows_which_is_the_short_axis() -> None:
     _, mid, _ = short_axis_slices(6)
     unknown = replace(mid, cine=replace(mid.cine, name="slice_1", level=SliceLevel.UNKNOWN))
@@ -153,6 +161,10 @@ def test_a_slice_whose_frames_end_early_does_not_end_the_curves_of_the_others() 
     assert function.ventricle is not None
     assert function.ventricle.phases.es_ms == pytest.approx(whole.ventricle.phases.es_ms, abs=40)
     assert len(function.ventricle.frame_times_ms) == len(whole.ventricle.frame_times_ms)
+    # Noise may have made the frame before the last the shortest.
+    short = cut_off(apical, es // 2)
+    short = replace(short, strain=replace(short.strain, es_frame=es // 2 - 2))
+    assert set(study_function([basal, mid, short], {}).left_out) == {"apical"}
 
 
 def test_a_slice_that_drifts_on_does_not_put_out_one_that_has_its_end_systole() -> None:

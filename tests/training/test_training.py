@@ -20,6 +20,7 @@ from tagstrain.errors import InputError, OutputError
 from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.training import stream
+from tagstrain.training.checkpoint import check_same_run
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.examples import VIEWS, LandmarkExamples, LocalizerExamples
 from tagstrain.training.files import FileExamples
@@ -419,6 +420,20 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(tmp_path: Path, bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         config(tmp_path, **bad)
+
+
+def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
+    settings = config(tmp_path, data=("labelled.h5",), batch_size=4, replay=1)
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    check_same_run(checkpoint, settings)  # nothing says what run it is of
+    settings.save(tmp_path / "config.json")
+    for changes in ({"steps": 7, "out": "elsewhere", "patience": 9}, {"data": (str(Path("labelled.h5").resolve()),)}):
+        check_same_run(checkpoint, replace(settings, **changes))  # type: ignore[arg-type]
+    for name, value in (("seed", 8), ("workers", 3), ("ema_decay", 0.5), ("validation_scenes", 3), ("data", ("b.h5",))):
+        with pytest.raises(InputError, match=rf"is of a run with other settings \({name} was "):
+            check_same_run(checkpoint, replace(settings, **{name: value}))  # type: ignore[arg-type]
+    (tmp_path / "config.json").write_text("null")
+    check_same_run(checkpoint, settings)
 
 
 def test_ranks_see_other_cines_of_equal_length(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class AnalysisRun:
     """Leave what is done as it is; otherwise it is replaced."""
     table: SliceTable = field(default_factory=SliceTable)
     _models: Models | None = None
+    _are_models_broken: bool = False
+    """Whether loading them failed: the next study would fare no better."""
     # Taken from the start, since a study cannot have the name of a file of the run; names that differ in case only
     # are the same folder on some file systems.
     _taken: set[str] = field(default_factory=lambda: {RUN_RECORD, RUN_LOG})
@@ -80,7 +82,7 @@ class AnalysisRun:
                 except (TagstrainError, OSError):
                     raise
                 except Exception as error:  # a mistake in the program must not stop the studies beside this one
-                    if self.record.n_studies == 1 or self._models is None:
+                    if self.record.n_studies == 1 or self._are_models_broken:
                         raise
                     self._fail(outcome, error)
                 self._save()
@@ -163,8 +165,10 @@ class AnalysisRun:
     def _loaded_models(self) -> Models:
         """The models, loaded when they are first asked for."""
         if self._models is None:
+            self._are_models_broken = True
             with options_not_input():
                 self._models = self.load_models()
+            self._are_models_broken = False
             self.record.provenance = self._models.provenance
         return self._models
 

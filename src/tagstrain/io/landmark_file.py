@@ -60,12 +60,15 @@ class LandmarkRow:
             return False
         low, high = np.array(self.box[:2]), np.array(self.box[2:])
 
-        def lie_in_box(points: NDArray[np.float64]) -> bool:
-            return bool(((points >= low) & (points <= high)).all())
+        def outside_px(points: NDArray[np.float64]) -> float:
+            """How far the furthest point lies outside of the box."""
+            return float(np.maximum(low - points, points - high).max())
 
-        return not lie_in_box(known) and lie_in_box(known + np.floor(low))
+        return outside_px(known) > _CLEARLY_PX and outside_px(known + np.floor(low)) <= 0
 
 
+_CLEARLY_PX = 2.0
+"""Beyond a box that was drawn closely."""
 COUNTS_FROM_BOX = (
     "its landmarks lie outside of bbox_corners and fit into it if they count from its corner, as those of the "
     "predecessor's preparation script do"

@@ -13,9 +13,10 @@ _NEUTRAL = re.compile(
     r"|report|s|sa|sax|scan|se|ser|series|sl|slice|slices|study|tag|tagged|tagging|text|z"
 )
 """Words that any study may have in its file names."""
-_MAX_DIGITS = 8
-"""Of a whole name: more of them may be a date or an ID."""
-_LONGEST_SUFFIX = 5
+_MAX_DIGITS, _MAX_RUN = 8, 4
+"""Of a whole name, and in a row: more of them may be a date or an ID."""
+_DATE = re.compile(r"(19|20)[0-9]{2}\D+[01]?[0-9]\D+[0-3]?[0-9]")
+_SUFFIX = re.compile(r"\.(csv|dcm|dicom|ima|json|md|pdf|txt|xml|zip|[0-9]{1,4})")
 
 
 def places(n_files: int) -> Iterator[str]:
@@ -31,13 +32,16 @@ def shown_path(path: Path, place: str) -> Path:
     place. With an empty ``place`` it stays: the user wrote it.
     """
     name = path.name.lower()
-    stem = Path(name).stem
-    words = [part for part in _PARTS.findall(stem) if not part.isdigit()]
+    stem, suffix = Path(name).stem, Path(name).suffix
+    parts = _PARTS.findall(stem)
+    words = [part for part in parts if not part.isdigit()]
     is_neutral = (
         name.isascii()
         and bool(words)
         and all(map(_NEUTRAL.fullmatch, words))
-        and sum(map(str.isdigit, stem)) <= _MAX_DIGITS
-        and len(path.suffix) <= _LONGEST_SUFFIX
+        and all(len(part) <= _MAX_RUN for part in parts if part.isdigit())
+        and sum(map(str.isdigit, name)) <= _MAX_DIGITS
+        and not _DATE.search(stem)
+        and (not suffix or _SUFFIX.fullmatch(suffix) is not None)
     )
     return path if is_neutral or not place else path.with_name(place)

@@ -26,7 +26,13 @@ REPLY_S = 60.0
 # Stored, some with remarks (PS3.4 section B.2.3).
 _STORED = (0x0000, 0xB000, 0xB006, 0xB007)
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_OBJECT_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+_OBJECT_REFUSED = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
 _NEVER_CHUNKED_BYTES = 2**31
 """Bodies are sent whole, with their length: not every archive takes HTTP chunks."""
 

@@ -18,7 +18,7 @@ from tagstrain.quality import Grade
 REJECTED = f"quality {Grade.REJECT}"
 UNPLACED = "slices of unknown level are not taken together"
 ACROSS = "its level is not known and its plane lies across the others, as that of a long axis"
-ALONG = 0.7
+ALONG = 0.88
 """Least cosine between the normals of two planes of which neither lies across the other."""
 
 
@@ -44,8 +44,8 @@ def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) 
     """Measure a study's slices, and the ventricle without those that are to be rejected or may not be of it.
 
     Of slices that know neither level nor place, as rows of an HDF5 file, nobody can say that they are of one ventricle.
-    Planes across the stack are no short axis. A slice that still shortens in its last frame, when the others have not
-    come to their end-systole, would end the curves of all of them there.
+    Planes across the stack are no short axis. A slice whose frames end before the end-systole of the others would end
+    the curves of all of them there.
 
     Parameters
     ----------
@@ -81,11 +81,15 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
             yield result.name, REJECTED
         else:
             taken.append(result)
-    ends = {result.name: result.strain.es_frame == result.cine.n_frames - 1 for result in taken}
-    es_ms = [float(each.strain.frame_times_ms[each.strain.es_frame]) for each in taken if not ends[each.name]]
     for result in taken:
         times_ms = result.cine.frame_times_ms
-        if ends[result.name] and es_ms and times_ms[-1] + np.median(np.diff(times_ms)) < np.median(es_ms):
+        # A slice that is shortest in its last frame does not say when end-systole is.
+        es_ms = [
+            float(other.strain.frame_times_ms[other.strain.es_frame])
+            for other in taken
+            if other is not result and other.strain.es_frame < other.cine.n_frames - 1
+        ]
+        if es_ms and times_ms[-1] + np.median(np.diff(times_ms)) < np.median(es_ms):
             yield result.name, f"its frames end at {times_ms[-1]:.0f} ms, before the end-systole of the others"
 
 
@@ -97,6 +101,6 @@ def _across(results: Sequence[SliceResult]) -> set[str]:
     stack = known or largest_stack([each.cine.affine for each in results], ALONG)
     if len(normals) < 2:
         return set()
-    if len(stack) == 1 and not known:  # none is parallel to any other: nobody knows which is the short axis
+    if not known and 2 * len(stack) <= len(normals):  # nobody knows which of them are the short axes
         return {results[k].name for k in unknown}
     return {results[k].name for k in unknown if abs(float(normals[k] @ normals[stack[0]])) <= ALONG}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,8 @@ from tagstrain.training.modules import NetworkTraining
 
 _PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops"}
 """What Lightning goes on from."""
-MAY_CHANGE = frozenset(
-    {"out", "steps", "device", "devices", "workers", "validate_every", "validation_scenes", "patience", "eight_bits"}
-)
-"""Settings with which a run may go on otherwise: where, how long, and how it is watched."""
+MAY_CHANGE = frozenset({"out", "steps", "device", "validate_every", "patience", "eight_bits", "start_share"})
+"""Settings with which a run may go on otherwise: where, how long, how often it is looked at and how it is exported."""
 # What zipfile and torch raise on damaged archives and on those of something else.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -69,11 +66,13 @@ def check_same_run(path: Path, config: TrainingConfig) -> None:
         Which names what differs.
     """
     try:
-        earlier = json.loads((path.parent.parent / "config.json").read_text())
-    except (OSError, ValueError):
+        earlier = asdict(TrainingConfig.load(path.resolve().parent.parent / "config.json"))
+    except (OSError, ValueError, TypeError, KeyError):
         return
-    now = json.loads(json.dumps(asdict(config)))
-    differing = [name for name in now if name in earlier and earlier[name] != now[name] and name not in MAY_CHANGE]
+    now = asdict(config)
+    for settings in (earlier, now):
+        settings["data"] = [str(Path(each).resolve()) for each in settings["data"]]
+    differing = [name for name in now if earlier[name] != now[name] and name not in MAY_CHANGE]
     if differing:
         told = ", ".join(f"{name} was {earlier[name]}, is {now[name]}" for name in differing)
         raise InputError(path, f"is of a run with other settings ({told})", "Give the same, or start from its weights")
