@@ -476,7 +476,10 @@ def test_sigterm_ends_the_command_with_143(out: Path, cohort: list[Path]) -> Non
     [
         ("analyze STUDY -o OUT", "tagstrain.cli.analyze.find_studies"),
         ("track STUDY -o OUT.h5", "tagstrain.cli.track.load_models"),
-        ("train tracker --out OUT --workers 0 --device cpu", "tagstrain.training.tracker_module.slips_px"),
+        (
+            "train tracker --out OUT --workers 0 --device cpu --batch-size 4 --validation-scenes 2",
+            "tagstrain.training.tracker_module.slips_px",
+        ),
     ],
 )
 def test_interruptions_end_every_command_alike(

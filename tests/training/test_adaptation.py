@@ -32,6 +32,7 @@ from tagstrain.training.placer_adaptation import (
 from tagstrain.training.stream import TrainingBatches
 from tagstrain.training.tracker_adaptation import (
     CohortExamples,
+    TrackerAdaptation,
     TrackerConsistency,
     adapt_tracker,
     consistency,
@@ -203,24 +204,35 @@ def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[Fol
     assert record["n_slices"] == 2
 
 
-@pytest.mark.parametrize("changes_mm", [(-1.0, 0.0, 0.5), (0.3, -1.0, 0.0)], ids=["leaves the teacher", "views differ"])
-def test_agreement_that_is_bought_elsewhere_is_not_exported(
-    changes_mm: tuple[float, float, float],
-    tmp_path: Path,
-    followed: list[FollowedSlice],
-    monkeypatch: pytest.MonkeyPatch,
+def test_agreement_with_oneself_that_leaves_the_teacher_is_not_exported(
+    tmp_path: Path, followed: list[FollowedSlice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Better and better in the mean of all distances, and in one of them worse and worse."""
+    """Views agree better and better, ever further from where the teacher sees the points."""
     steps = iter(range(1, 100))
-
-    def found(*_: object) -> TrackerConsistency:
-        k = next(steps)
-        return TrackerConsistency(*(9 + k / 10 * change for change in changes_mm), 1.0)
-
-    monkeypatch.setattr(tracker_adaptation, "consistency", found)
+    monkeypatch.setattr(
+        tracker_adaptation, "consistency", lambda *_: TrackerConsistency(9 - (k := next(steps) / 10), 0.0, k / 2, 1.0)
+    )
     result = adapt_tracker(settings(tmp_path), followed, tmp_path / "tracker.safetensors")
     assert result.after.inconsistency_mm < result.before.inconsistency_mm
     assert result.weights is None
+
+
+@pytest.mark.parametrize(
+    ("after", "simulated_mm", "is_kept"),
+    [
+        (TrackerConsistency(0.2, 0.6, 0.1, 0.60), 0.41, True),
+        (TrackerConsistency(0.3, 0.1, 0.1, 0.60), 0.40, False),  # views differ more, however much better it closes
+        (TrackerConsistency(0.1, 0.1, 0.2, 0.60), 0.40, False),  # leaves the teacher
+        (TrackerConsistency(0.1, 0.1, 0.1, 0.58), 0.40, False),  # follows the tags worse
+        (TrackerConsistency(0.1, 0.1, 0.1, 0.60), 0.42, False),  # forgets
+    ],
+)
+def test_the_guard_of_the_tracker(
+    after: TrackerConsistency, simulated_mm: float, is_kept: bool, tmp_path: Path, followed: list[FollowedSlice]
+) -> None:
+    module = TrackerAdaptation(settings(tmp_path), CohortExamples(followed), 1.0)
+    module.before, module.simulated_rmse_mm_before = TrackerConsistency(0.2, 0.7, 0.1, 0.60), 0.40
+    assert module.keeps_what_it_could(after, simulated_mm) == is_kept
 
 
 @pytest.mark.usefixtures("ever_better")

@@ -54,7 +54,7 @@ class Study:
     path: Path
     slices: tuple[SliceSource, ...]
     format: str
-    """``"dicom"``, ``"nifti"`` or ``"hdf5"``."""
+    """``"dicom"``, ``"nifti"``, ``"npz"`` or ``"hdf5"``."""
     skipped: tuple[str, ...] = ()
     """What was found and not used, with the reason."""
     identity: ArchiveIdentity | None = None

@@ -55,7 +55,8 @@ class OriginalCrop:
         Raises
         ------
         LocalizationError
-            If the box is inverted, empty, beyond the image or not finite, which ended the predecessor.
+            If the box is inverted, empty, beyond the image's right or lower edge or not finite, which ended the
+            predecessor.
         """
         if not np.isfinite(box).all():
             raise LocalizationError("No left ventricle found: the localized box is not finite.")

@@ -191,7 +191,7 @@ def analyze(
     Parameters
     ----------
     path
-        DICOM file, folder or zip, NIfTI file, or HDF5 file in the predecessor's layout.
+        DICOM file, folder or zip, NIfTI or NumPy file or folder, or HDF5 file in the predecessor's layout.
     models
         From `load_models`, to choose tracker, device or weights, or to load them once for many studies; None loads
         the shipped ones.
