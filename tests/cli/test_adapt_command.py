@@ -64,18 +64,19 @@ def test_cohort_gives_weights_and_names_nobody(
 def test_what_an_earlier_run_left_is_not_taken_for_this_one(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing gets better: no weights and a record that says so."""
-    monkeypatch.setattr(PlacerAdaptation, "consistency", lambda _: PlacerConsistency(1.0, 1.0))
+    """Nothing gets better: no weights and a record of it. Walls, which the placer alone learns, are not asked for."""
+    monkeypatch.setattr(tracker_adaptation, "consistency", lambda *_: TrackerConsistency(1.0, 1.0, 1.0, 1.0))
+    monkeypatch.setattr("tagstrain.inference.teacher.agreed_wall", None)
     out = tmp_path / "run"
     out.mkdir()
     (out / "placer.safetensors").write_text("of an earlier run")
     (out / "tracker.safetensors").write_text("of an earlier run")
-    assert run(["adapt", "--data", str(cohort), "--out", str(out), "--only", "placer", *FEW]) == ExitCode.DONE
-    assert not (out / "placer.safetensors").exists()
-    assert (out / "tracker.safetensors").exists()
+    assert run(["adapt", "--data", str(cohort), "--out", str(out), "--only", "tracker", *FEW]) == ExitCode.DONE
+    assert not (out / "tracker.safetensors").exists()
+    assert (out / "placer.safetensors").exists()
     record = json.loads((out / "adaptation.json").read_text())
-    assert list(record) == ["placer"]
-    assert not record["placer"]["exported"]
+    assert list(record) == ["tracker"]
+    assert not record["tracker"]["exported"]
 
 
 def test_weights_to_start_from_are_not_replaced(
