@@ -8,7 +8,7 @@ from pathlib import Path
 from tagstrain.errors import InputError
 from tagstrain.io.dicom_files import file_headers, starts_as_dicom
 from tagstrain.io.dicom_header import DicomHeader
-from tagstrain.io.input_folder import files_below, folders_in
+from tagstrain.io.input_folder import files_by_folder, folders_in
 
 DOUBT = "some slices name neither patient nor DICOM study: make sure that all are of one patient"
 
@@ -73,10 +73,7 @@ def check_one_study(path: Path, headers: Sequence[DicomHeader], keep_ids: bool) 
 
 def _images_below(folder: Path) -> list[DicomHeader]:
     """The first image of every folder, at any depth."""
-    by_folder: dict[Path, list[Path]] = {}
-    for file in files_below(folder):
-        by_folder.setdefault(file.parent, []).append(file)
-    return [image for image in map(_first_image, by_folder.values()) if image is not None]
+    return [image for image in map(_first_image, files_by_folder(folder)) if image is not None]
 
 
 def _first_image(files: Sequence[Path]) -> DicomHeader | None:
@@ -86,4 +83,4 @@ def _first_image(files: Sequence[Path]) -> DicomHeader | None:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether any file below a folder starts as DICOM does."""
-    return any(map(starts_as_dicom, files_below(folder)))
+    return any(file.is_file() and starts_as_dicom(file) for files in files_by_folder(folder) for file in files)

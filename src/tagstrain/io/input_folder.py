@@ -1,8 +1,9 @@
-"""What lies in an input folder, without results that were written into it: `files_below`, `folders_in`."""
+"""What lies in an input folder, without results that were written into it: `files_below`, `files_by_folder`."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 RUN_RECORD = "run.json"
@@ -11,12 +12,18 @@ _START_BYTES = 200
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Files at any depth, in the order of their paths. Links to folders are not followed: they can lead back."""
-    found: list[Path] = []
+    """Files at any depth, in the order of their paths."""
+    return sorted(file for files in files_by_folder(folder) for file in files if file.is_file())
+
+
+def files_by_folder(folder: Path) -> Iterator[list[Path]]:
+    """What a folder and those below hold that is no folder, one after the other as they are asked for.
+
+    Links to folders are not followed: they can lead back.
+    """
     for place, names, files in os.walk(folder):
         names[:] = [name for name in names if not _holds_results(Path(place) / name)]
-        found += [Path(place) / name for name in files]
-    return sorted(file for file in found if file.is_file())
+        yield [Path(place) / name for name in sorted(files)]
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zi
 from tagstrain.io.dicom_files import is_dicom, starts_as_dicom
 from tagstrain.io.dicom_studies import holds_dicom, split_folder
 from tagstrain.io.hdf5 import read_hdf5_study
-from tagstrain.io.input_folder import files_below, folders_in
+from tagstrain.io.input_folder import files_below, files_by_folder, folders_in
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
 from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
@@ -133,7 +133,11 @@ def _image_folders(path: Path) -> list[Path]:
     """
     if any(_is_image(entry) for entry in path.glob("*")):
         return []
-    folders = [folder for folder in folders_in(path) if any(map(_is_array_file, files_below(folder)))]
+    folders = [
+        folder
+        for folder in folders_in(path)
+        if any(_is_array_file(file) for files in files_by_folder(folder) for file in files)
+    ]
     if len(folders) < 2:
         return _image_folders(folders[0]) if folders else []
     levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in folders]
