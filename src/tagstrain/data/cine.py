@@ -21,6 +21,11 @@ class PixelSpacing(NamedTuple):
     row_mm: float  # from one row to the next, along y
     column_mm: float  # from one column to the next, along x
 
+    @property
+    def is_possible(self) -> bool:
+        """Whether both are lengths, finite and above 0."""
+        return all(np.isfinite(mm) and mm > 0 for mm in self)
+
 
 class SliceLevel(StrEnum):
     """Where along the long axis a short-axis slice lies."""
@@ -82,7 +87,7 @@ class TaggedCine:
             raise ValueError(f"frame_times_ms: expected shape ({self.n_frames},), got {self.frame_times_ms.shape}")
         if not np.isfinite(self.frame_times_ms).all() or np.any(np.diff(self.frame_times_ms) <= 0):
             raise ValueError("frame_times_ms: expected finite and strictly increasing times")
-        if not all(np.isfinite(mm) and mm > 0 for mm in self.pixel_spacing):
+        if not self.pixel_spacing.is_possible:
             raise ValueError(f"pixel_spacing: expected two positive lengths in mm, got {tuple(self.pixel_spacing)}")
         if not 0 <= self.ed_frame < self.n_frames:
             raise ValueError(f"ed_frame: expected 0 to {self.n_frames - 1}, got {self.ed_frame}")

@@ -62,14 +62,14 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
                 "pixels of this slice"
             )
     elif not insertion.is_reliable:
-        else_ = (
+        of_the_slice = (
             "values of the whole slice are not affected"
             if is_side_known(cine.affine)
             else "and rotation and twist may have the other sign, for the image does not say from which side it is seen"
         )
         yield (
             f"The anterior RV insertion is not certain (confidence {insertion.confidence:.2f}): values by segment may "
-            f"be those of a neighboring one; {else_}. Give it with --rv-insertion X,Y"
+            f"be those of a neighboring one; {of_the_slice}. Give it with --rv-insertion X,Y"
         )
 
 

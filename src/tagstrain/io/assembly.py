@@ -139,7 +139,7 @@ def resolve_spacing(
         return given, (f"the pixel spacing given replaces the stored one ({row:g} x {column:g} mm, row x column)",)
     if stored is None:
         raise InputError(path, f"{name} is missing", GIVE_SPACING)
-    if not all(np.isfinite(mm) and mm > 0 for mm in stored):
+    if not stored.is_possible:
         raise InputError(path, f"{name} is {stored.row_mm:g} x {stored.column_mm:g} mm", GIVE_SPACING)
     return stored, ()
 
@@ -155,9 +155,10 @@ def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing 
     if pixel_spacing_mm is None:
         return None
     row_mm, column_mm = pixel_spacing_mm
-    if not all(np.isfinite(mm) and mm > 0 for mm in (row_mm, column_mm)):
+    given = PixelSpacing(float(row_mm), float(column_mm))
+    if not given.is_possible:
         raise ValueError(f"pixel_spacing_mm: expected two positive lengths (row, column), got {pixel_spacing_mm}")
-    return PixelSpacing(float(row_mm), float(column_mm))
+    return given
 
 
 def with_spacing(

@@ -104,7 +104,7 @@ def _measure(header: DicomHeader, given: PixelSpacing | None) -> TagPattern | No
         If there are none.
     """
     spacing = given or header.pixel_spacing
-    if spacing is None or not all(np.isfinite(mm) and mm > 0 for mm in spacing):
+    if spacing is None or not spacing.is_possible:
         return None
     rows, columns = header.shape
     if min(rows * spacing.row_mm, columns * spacing.column_mm) < MIN_FIELD_MM:

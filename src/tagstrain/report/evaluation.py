@@ -6,12 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import PixelSpacing
 from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
@@ -251,7 +250,8 @@ def _checked_rows(
         raise InputError(
             truth_path, f"row {index}: es_frame_idx is {truth.es_frame} of {truth.n_frames} frames", "Mend the dataset"
         )
-    known = [each for each in (truth.pixel_spacing_mm, prediction.pixel_spacing_mm) if _is_length(each)]
+    stored = (truth.pixel_spacing_mm, prediction.pixel_spacing_mm)
+    known = [each for each in stored if each is not None and each.is_possible]
     if not known:
         raise InputError(
             truth_path,
@@ -267,11 +267,6 @@ def _checked_rows(
             "Mend px_spaces of one of them",
         )
     return truth, prediction, np.array([column_mm, row_mm])
-
-
-def _is_length(spacing: PixelSpacing | None) -> TypeGuard[PixelSpacing]:
-    """Whether a spacing is known and can be one."""
-    return spacing is not None and all(np.isfinite(mm) and mm > 0 for mm in spacing)
 
 
 def _grid_curves(landmarks_mm: NDArray[np.float64], ed_frame: int) -> dict[str, NDArray[np.float64]]:
