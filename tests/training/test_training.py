@@ -308,6 +308,7 @@ def test_training_mixes_files_and_simulation(tmp_path: Path, simulated_file: Pat
 def test_boxes_and_contours_move_with_the_varied_images() -> None:
     """The box rule holds for the contours however they were turned, shifted and scaled; so do the images."""
     maker = LocalizerExamples("default")
+    maker.without_heart = 0.0
     batch = maker.simulate(2, 5, torch.device("cpu"))
     blobs = contour_masks(batch["contours"][:, 1], 256)[:, None].expand(-1, 3, -1, -1)
     for seed in range(4):
@@ -319,6 +320,23 @@ def test_boxes_and_contours_move_with_the_varied_images() -> None:
         shown = varied["images"].amax(dim=1) > 0.5
         expected = contour_masks(epicardium, 256) > 0.5
         assert float((shown & expected).sum() / (shown | expected).sum()) > 0.97
+
+
+@pytest.mark.parametrize("architecture", ["unet", "original"])
+def test_where_the_image_ends_before_the_ventricle_there_is_nothing_to_mark(architecture: str, tmp_path: Path) -> None:
+    maker = LocalizerExamples("default")
+    maker.without_heart = 1.0
+    batch = maker.simulate(2, 5, torch.device("cpu"))
+    for seed in range(8):
+        varied = maker.vary(batch, np.random.default_rng(seed))
+        assert bool(varied["boxes"].isnan().all())
+        assert float(contour_masks(varied["contours"], 128).max()) == 0.0
+        hearts = contour_masks(varied["contours"][:, 1] - 10 * maker.size, maker.size) > 0.5
+        shown = (varied["images"] != 0).any(dim=1)
+        assert not bool((shown & hearts).any())
+        assert float(shown.float().mean(dim=(1, 2)).min()) > 0.05
+    module = training_module(config(tmp_path, architecture=architecture))
+    assert bool(torch.isfinite(module.loss(varied)))
 
 
 def test_contours_of_a_file_are_its_landmarks_or_the_ellipse_of_its_box(tmp_path: Path, simulated_file: Path) -> None:

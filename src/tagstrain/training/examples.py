@@ -26,7 +26,12 @@ VIEWS = 13
 TRACKER_CROP_SIZE = preprocessing.TRACKER_CROP_SIZE
 
 
-def real_hearts(config: SimulatorConfig) -> SimulatorConfig:
+COMPLEMENTARY_SHARE = 0.25
+"""Of complementary SPAMM among what localizer and placer learn from: its grey levels are others altogether, blood is
+dark and the background gone."""
+
+
+def real_hearts(config: SimulatorConfig, complementary_share: float = 0.0) -> SimulatorConfig:
     """Hearts as networks learn from them: any frame rate, two thirds with a spongy inside. Placer and insertion network
     see thicker walls, too (`PlacerExamples.thickest_wall`), the tracker more solid ones.
 
@@ -43,6 +48,7 @@ def real_hearts(config: SimulatorConfig) -> SimulatorConfig:
         exchange_blood=(0.0, 0.5),
         solid_wall_probability=0.35,
         blood_mixing=(0.0, 1.0),
+        complementary_probability=max(config.complementary_probability, complementary_share),
     )
 
 
@@ -173,10 +179,12 @@ class LocalizerExamples:
     second_look_shift_mm = 28.0
     missing_channel = 0.15
     """Share of examples that lack one of the channels."""
+    without_heart = 0.08
+    """Share of examples whose image ends before the ventricle, so that there is nothing to mark."""
     size = 256
 
     def __init__(self, preset: str) -> None:
-        self.config = replace(PRESETS[preset], frame_interval_ms=FRAME_INTERVAL_MS)
+        self.config = real_hearts(PRESETS[preset], COMPLEMENTARY_SHARE)
 
     def simulate(self, n: int, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
         scene = stack_scenes(sample_scenes(self.config, n, seed), device)
@@ -221,12 +229,41 @@ class LocalizerExamples:
             "boxes": points(turn_boxes(batch["boxes"], symmetry, self.size).reshape(-1, 2, 2)).flatten(1),
             "contours": points(turn_points(batch["contours"], symmetry, self.size)),
         }
-        images = disturbed(images, rng)
+        images, turned = self._some_without_heart(disturbed(images, rng), turned, rng)
         # A network that can do without any one channel leans less on grey levels that real images have otherwise.
         n, n_channels = images.shape[:2]
         missing = np.where(rng.random(n) < self.missing_channel, rng.integers(n_channels, size=n), -1)
         kept = torch.tensor(missing[:, None] != np.arange(n_channels), dtype=images.dtype, device=images.device)
         return {**batch, **turned, "images": images * kept[:, :, None, None]}
+
+    def _some_without_heart(
+        self, images: torch.Tensor, truth: Batch, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Examples of which some show but what lies beside the ventricle: their box is NaN, their contours far off."""
+        n, device = len(images), images.device
+        is_cut = torch.tensor(rng.random(n) < self.without_heart, device=device)
+        angle = rng.uniform(0, 2 * math.pi, n)
+        away = torch.tensor(np.stack([np.cos(angle), np.sin(angle)], axis=-1), dtype=images.dtype, device=device)
+        low, high = truth["boxes"].view(n, 2, 2).unbind(dim=1)
+        # The box is 1.6 times as wide as the ventricle.
+        reach = torch.tensor(rng.uniform(0.65, 1.2, n), dtype=images.dtype, device=device) * (high - low).amax(1) / 2
+        middle = (low + high) / 2
+        # More of the image lies on one side of the ventricle than on the other.
+        away = away * torch.where((away * (self.size / 2 - middle)).sum(dim=1, keepdim=True) < 0, -1, 1)
+        begin = (middle * away).sum(dim=1) + reach
+        steps = torch.arange(self.size, dtype=images.dtype, device=device)
+        along = away[:, 0, None, None] * steps + away[:, 1, None, None] * steps[:, None]
+        shown = ~is_cut[:, None, None] | (along > begin[:, None, None])
+        boxes = truth["boxes"].masked_fill(is_cut[:, None], torch.nan)
+        contours = truth["contours"] + 10 * self.size * is_cut[:, None, None, None]
+        # Without the ventricle, what moves a little is what moves most.
+        movement = images[:, 1] * shown
+        n_shown = shown.sum(dim=(1, 2), keepdim=True).clamp_min(1)
+        movement = (movement - movement.sum(dim=(1, 2), keepdim=True) / n_shown) * shown
+        spread = (movement.square().sum(dim=(1, 2), keepdim=True) / n_shown).sqrt()
+        standard = (movement / spread.clamp_min(1e-3)).clamp(-3, 5)
+        rest = torch.stack([images[:, 0] * shown, standard, images[:, 2] * shown], dim=1)
+        return torch.where(is_cut[:, None, None, None], rest, images), {"boxes": boxes, "contours": contours}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Nothing to do: the channels are made from a set number of frames already."""

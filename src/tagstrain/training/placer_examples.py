@@ -24,7 +24,7 @@ from tagstrain.networks.weights import load_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import Scene, sample_scenes, stack_scenes
-from tagstrain.training.examples import VIEWS, Batch, drawn_crop_mm, real_hearts
+from tagstrain.training.examples import COMPLEMENTARY_SHARE, VIEWS, Batch, drawn_crop_mm, real_hearts
 
 _SPREAD_GAIN = 0.5
 
@@ -49,18 +49,13 @@ class PlacerExamples:
     thickest_wall = 0.78
     """Largest share of the wall in the outer radius, beyond that of the hearts that are meant: what lies at the end of
     a range may be taken for less extreme than it is."""
-    complementary_share = 0.25
-    """Of complementary SPAMM, whose grey levels are others altogether: blood is dark, the background gone."""
+    complementary_share = COMPLEMENTARY_SHARE
     point_names: tuple[str, ...] = ("landmarks",)
     """Entries of a batch that are points and move with the image."""
 
     def __init__(self, preset: str, tracker_weights: Path | None = None) -> None:
-        hearts = real_hearts(PRESETS[preset])
-        self.config = replace(
-            hearts,
-            wall_fraction=(hearts.wall_fraction[0], self.thickest_wall),
-            complementary_probability=max(hearts.complementary_probability, self.complementary_share),
-        )
+        hearts = real_hearts(PRESETS[preset], self.complementary_share)
+        self.config = replace(hearts, wall_fraction=(hearts.wall_fraction[0], self.thickest_wall))
         self.tracker_weights = tracker_weights
         self._tracker: FlowNet | None = None
 
