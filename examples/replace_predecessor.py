@@ -56,6 +56,8 @@ def measure_subject(folder: Path, models: Models) -> dict[str, Curves]:
         for failure in study.failures:
             print(f"Error: {folder.name}, {level}: {failure.reason}", file=sys.stderr)
         for result in study.slices[:1]:
+            for warning in result.warnings:
+                print(f"Warning: {folder.name}, {level}: {warning}", file=sys.stderr)
             strain = result.strain
             circumferential, radial = strain.circumferential_linear_mean, strain.radial_linear
             measured[level] = Curves(strain.frame_times_ms, 100 * circumferential, 100 * radial)

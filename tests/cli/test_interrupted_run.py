@@ -20,6 +20,7 @@ import tagstrain
 from pipeline_fakes import make_cine
 from tagstrain.cli.exits import Terminated
 from tagstrain.cli.main import run
+from tagstrain.cli.run_record import RunRecord
 from tagstrain.data import SliceResult, Study
 from tagstrain.inference.models import Models
 from tagstrain.io import read_study, write_dicom_study
@@ -229,6 +230,59 @@ def test_failed_studies_are_tried_again(
     assert analyze(write_rows(torn), whole, failing, "--resume") == 0
     assert writing.n_written == 3, "each of them once"
     assert inputs_by_folder(out) == {"torn": 0, "whole": 1, "failing": 2}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+def test_a_damaged_record_is_no_start_from_nothing(
+    analyze: Callable[..., int], out: Path, cohort: list[Path], content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analyze(cohort[0])
+    (out / "run.json").write_bytes(content)
+    before = (out / "first" / "results.json").read_bytes()
+    for option in ("--resume", "--overwrite"):
+        assert analyze(*cohort, option) == 1
+        assert "run.json: is damaged" in capsys.readouterr().err
+    assert (out / "first" / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.h5"])
+def test_empty_results_are_none(
+    analyze: Callable[..., int], out: Path, cohort: list[Path], writing: Writing, name: str
+) -> None:
+    analyze(*cohort)
+    (out / "second" / name).write_bytes(b"")
+    assert analyze(*cohort, "--resume") == 0
+    assert writing.n_written == 4
+    assert (out / "second" / name).stat().st_size > 0
+    assert inputs_by_folder(out) == {"first": 0, "second": 1, "third": 2}
+
+
+def test_names_that_are_no_utf8_stop_nothing(
+    analyze: Callable[..., int], out: Path, tmp_path: Path, cohort: list[Path], writing: Writing
+) -> None:
+    odd = write_rows(tmp_path / os.fsdecode(b"m\xfcller.h5"))
+    assert analyze(cohort[0], odd, cohort[1]) == 0
+    assert [study["input"] for study in record_in(out)["studies"]] == ["first.h5", r"m\udcfcller.h5", "second.h5"]
+    assert analyze(cohort[0], odd, cohort[1], "--resume") == 0
+    assert writing.n_written == 3
+
+
+def test_a_record_that_takes_long_to_write_is_written_less_often(
+    analyze: Callable[..., int], out: Path, cohort: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = RunRecord.write
+
+    def counted(record: RunRecord, *arguments: Any) -> None:
+        written.append(len(record.studies))
+        write(record, *arguments)
+
+    monkeypatch.setattr(RunRecord, "write", counted)
+    monkeypatch.setattr("tagstrain.cli.analysis_run.QUICK_TO_SAVE_S", 0.0)
+    monkeypatch.setattr("tagstrain.cli.analysis_run.SAVING_PAUSE", 1e6)
+    assert analyze(*cohort) == 0
+    assert written == [0, 1, 3]
+    assert len(record_in(out)["studies"]) == 3
 
 
 def test_resuming_nothing_begins(analyze: Callable[..., int], cohort: list[Path], writing: Writing) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagstrain.data import Box, LandmarkTracks, PixelSpacing, PointTracks, TaggedCine
+from tagstrain.data.results import StrainResult
 
 
 def cine() -> TaggedCine:
@@ -79,6 +80,13 @@ def test_overlap_is_symmetric_and_between_0_and_1(a: Box, b: Box) -> None:
     assert a.iou(b) == pytest.approx(b.iou(a))
     assert 0 <= a.iou(b) <= 1
     assert a.iou(a) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("n_rings", "ring"), [(7, 3), (5, 2), (9, 4), (3, 1)])
+def test_the_midwall_is_the_middle_ring(n_rings: int, ring: int) -> None:
+    rings = np.tile(np.arange(n_rings, dtype=float), (2, 1))
+    strain = StrainResult(np.arange(2.0), 0, 1, rings, rings, rings[:, 0], rings[:, 0], rings[:, 1:], rings[:, 1:])
+    np.testing.assert_array_equal(strain.circumferential_midwall, ring)
 
 
 def test_overlap_of_known_boxes() -> None:

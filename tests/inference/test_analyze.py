@@ -96,6 +96,12 @@ def test_walls_of_slices_that_are_not_there_are_refused(fake_models: Models) -> 
         list(analyze_slices(study_of(make_cine("mid")), fake_models, AnalysisConfig(walls={"midd": wall_px})))
 
 
+@pytest.mark.parametrize("wall_px", [np.full((24, 7, 2), np.nan), np.ones((24, 3, 2)), np.ones((24, 7))])
+def test_walls_that_are_no_full_grid_are_refused(wall_px: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="24 spokes x 7 rings"):
+        AnalysisConfig(walls={ANY_SLICE: wall_px})
+
+
 def test_a_box_or_wall_beyond_the_image_is_refused(fake_models: Models) -> None:
     wall_px = np.random.default_rng(0).uniform(500, 600, (24, 7, 2))
     for config in (AnalysisConfig(box=Box(500, 500, 600, 600)), AnalysisConfig(walls={ANY_SLICE: wall_px})):

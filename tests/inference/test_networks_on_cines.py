@@ -202,12 +202,15 @@ def test_localizer_prediction_file_has_one_box_per_row(tmp_path: Path, monkeypat
 def test_rnncnn_prediction_file_has_the_predecessors_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with h5py.File(tmp_path / "in.h5", "w") as file:
         file["cropped_image_seqs"] = np.random.default_rng(0).random((2, 5, 128, 128), np.float32)
+        file["n_frames"] = [4, 3]
     model = RnnCnn(Annuli(), INFO)
     monkeypatch.setattr(RnnCnn, "from_weights", classmethod(lambda *_: model))
     assert predict_rnncnn(tmp_path / "in.h5", tmp_path / "out.h5", device="cpu") == (2, ())
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["cropped_landmark_coords"].shape == (2, 5, 2, 168)
         assert file["cropped_landmark_coords"][0, 0, 0, 0] == pytest.approx(83.5)
+        known = np.isfinite(file["cropped_landmark_coords"]).all(axis=(2, 3))
+        assert known.sum(axis=1).tolist() == file["n_frames"][:].tolist() == [4, 3]
     with h5py.File(tmp_path / "small.h5", "w") as file:
         file["cropped_image_seqs"] = np.zeros((1, 5, 64, 64), np.float32)
     with pytest.raises(InputError, match="expected 128 x 128"):

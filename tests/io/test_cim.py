@@ -168,6 +168,18 @@ def test_a_slice_whose_images_differ_is_skipped(export: tuple[Path, Path]) -> No
     assert summary.skipped_slices == {SkipReason.MIXED_IMAGES: 1}
 
 
+def test_slices_that_nothing_can_learn_from_are_skipped(export: tuple[Path, Path]) -> None:
+    for frame in range(N_FRAMES):
+        dataset = dcmread(image_of(export, 0, frame))
+        del dataset.PixelSpacing
+        dataset.save_as(image_of(export, 0, frame))
+    for frame in range(1, N_FRAMES):
+        image_of(export, 1, frame).unlink()
+    _, summary, _ = convert(export)
+    assert summary.skipped_slices == {SkipReason.NO_SPACING: 1, SkipReason.ONE_FRAME: 1}
+    assert summary.n_slices == 1
+
+
 def test_gray_levels_that_are_no_whole_numbers_make_the_file_float(export: tuple[Path, Path]) -> None:
     for level in range(3):
         for frame in range(N_FRAMES):

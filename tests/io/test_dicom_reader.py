@@ -28,6 +28,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 from tagstrain.data import PixelSpacing, SliceLevel
 from tagstrain.errors import InputError
 from tagstrain.io import read_study, write_dicom_study
+from tagstrain.io.slice_levels import levels_from_position
 
 N_FRAMES = 4
 
@@ -136,6 +137,34 @@ def test_the_thirds_of_a_longer_stack_get_their_levels(tmp_path: Path) -> None:
     for cine, expected in zip(found.values(), cines[::-1], strict=True):
         np.testing.assert_array_equal(cine.frames, expected.frames)
         assert any("positions" in warning for warning in cine.warnings)
+
+
+def test_a_plane_that_was_imaged_twice_leaves_the_others_their_levels_and_is_told(tmp_path: Path) -> None:
+    cines = [example_cine(seed=k) for k in range(4)]
+    files = write_dicom_study(tmp_path / "case", cines, 1, ["tag", "tag", "tag again", "tag"])
+    edit_dicom(files[8:12], lambda d: setattr(d, "ImagePositionPatient", dcmread(files[4]).ImagePositionPatient))
+    found = by_name(read_study(tmp_path / "case"))
+    assert list(found) == ["basal", "mid", "mid_2", "apical"]
+    for name, again in (("basal", False), ("mid", True), ("mid_2", True), ("apical", False)):
+        assert any("its plane is shown by series" in warning for warning in found[name].warnings) is again
+
+
+@pytest.mark.parametrize("tilt_deg", [-4.0, 0.0, 4.0])
+def test_a_tilted_slice_keeps_its_place(tilt_deg: float) -> None:
+    """Slices 15 mm apart, the middle one tilted about its own middle, 180 mm from the image's corner."""
+    along, x = np.array([1.0, -1.0, -1.0]) / np.sqrt(3), np.array([1.0, 1.0, 0.0]) / np.sqrt(2)
+    tilts = np.deg2rad([0.0, tilt_deg, 0.0])
+    affines, middles = [], []
+    for k, tilt in enumerate(tilts):
+        y = np.cos(tilt) * np.cross(along, x) + np.sin(tilt) * along
+        middle = 15.0 * k * along
+        affine = np.eye(4)
+        affine[:3] = np.column_stack([x, y, np.cross(x, y), middle - 180 * x - 180 * y])
+        affines.append(affine)
+        middles.append(middle)
+    order, levels = levels_from_position(affines, middles)
+    assert order == [0, 1, 2]
+    assert levels == list(LEVELS)
 
 
 def test_two_slices_are_ordered_and_numbered_with_a_warning(tmp_path: Path) -> None:

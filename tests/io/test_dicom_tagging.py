@@ -131,10 +131,16 @@ def test_the_attributes_direction_makes_a_pair_where_pixels_are_not_asked(tmp_pa
     assert "a grid was made" in read_lines(tmp_path).warnings[0]
 
 
-def test_both_sets_of_lines_in_one_series_are_told_apart_by_acquisition(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jitter_mm", [0.0, 1e-4])
+def test_both_sets_of_lines_in_one_series_are_told_apart_by_acquisition(tmp_path: Path, jitter_mm: float) -> None:
     """CSPAMM-like: the same trigger times twice in one series, one acquisition per direction."""
     for seed, angle in ((1, 0.0), (2, 90.0)):
-        edit = setting(SeriesInstanceUID="1.2.3", AcquisitionNumber=seed)
+
+        def edit(dataset: FileDataset, seed: int = seed) -> None:
+            setting(SeriesInstanceUID="1.2.3", AcquisitionNumber=seed)(dataset)
+            x, *rest = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [float(x) + seed * jitter_mm, *rest]
+
         write_series(tmp_path / f"{seed}", [tagged_cine(angles_deg=[angle])], seed=seed, edit=edit)
     cine = read_lines(tmp_path)
     assert cine.n_frames == 5
@@ -162,7 +168,20 @@ def test_frames_that_one_set_of_lines_lacks_are_left_out_and_told(tmp_path: Path
     write_series(tmp_path / "v", [tagged_cine(angles_deg=[90.0])], seed=2)
     cine = read_lines(tmp_path)
     assert cine.n_frames == 5
-    assert cine.warnings[0].endswith("2 frames of the longer series are not used")
+    assert cine.warnings[0].endswith("2 frames without a partner are not used")
+
+
+def test_lines_of_a_slightly_faster_heart_are_matched_as_far_as_they_go(tmp_path: Path) -> None:
+    """Two breath-holds of 25 phases each, gated afterwards, at RR intervals of 900 and 920 ms."""
+    for seed, rr_interval_ms in ((1, 900.0), (2, 920.0)):
+        cine = tagged_cine(angles_deg=[90.0 * seed], n_frames=25)
+        write_series(
+            tmp_path / f"{seed}", [replace(cine, frame_times_ms=rr_interval_ms / 25 * np.arange(25))], seed=seed
+        )
+    cine = read_lines(tmp_path)
+    # Frame 23 of the slower has frame 24 of the faster for its nearest, and frame 24 none.
+    np.testing.assert_allclose(cine.frame_times_ms, [*(910 / 25 * np.arange(23)), (24 * 900 + 23 * 920) / 50])
+    assert "whose frames are up to 18 ms apart; 2 frames without a partner" in cine.warnings[0]
 
 
 @pytest.mark.parametrize(

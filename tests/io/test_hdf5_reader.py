@@ -36,6 +36,22 @@ def test_the_predecessors_layout_is_read(tmp_path: Path) -> None:
     assert "40 ms" in warning
 
 
+@pytest.mark.parametrize("blank", [0, 7])
+def test_blank_frames_at_the_end_are_padding_unless_they_are_counted(tmp_path: Path, blank: int) -> None:
+    images = np.concatenate([IMAGES, np.full((2, 2, 4, 5), blank, np.uint16)], axis=1)
+    path = write_plain_hdf5(
+        tmp_path / "a.h5", images, px_spaces=SPACES, frame_times_ms=np.tile(40.0 * np.arange(5), (2, 1))
+    )
+    cine = read_study(path).slices[0].load()
+    np.testing.assert_array_equal(cine.frames, IMAGES[0])
+    np.testing.assert_array_equal(cine.frame_times_ms, [0, 40, 80])
+    assert "frames 4 to 5 are blank and were taken for padding" in cine.warnings[0]
+    counted = write_plain_hdf5(tmp_path / "b.h5", images, px_spaces=SPACES, n_frames=np.array([4, 3]))
+    assert [source.load().n_frames for source in read_study(counted).slices] == [4, 3]
+    inside = write_plain_hdf5(tmp_path / "c.h5", images[:, [0, 3, 1, 2]], px_spaces=SPACES)
+    assert read_study(inside).slices[0].load().n_frames == 4
+
+
 @pytest.mark.parametrize("pixel_type", ["uint16", "float32", "float64"])
 def test_the_type_of_stored_pixels_is_remembered(tmp_path: Path, pixel_type: str) -> None:
     path = write_plain_hdf5(tmp_path / "a.h5", IMAGES.astype(pixel_type), px_spaces=SPACES)
@@ -168,11 +184,18 @@ def test_predict_reads_first_frames_and_crops_row_by_row(tmp_path: Path) -> None
     crops = np.random.default_rng(0).random((2, 3, 128, 128)).astype(np.float32)
     path = write_plain_hdf5(tmp_path / "a.h5", IMAGES, cropped_image_seqs=crops, n_frames=np.array([3, 2]))
     np.testing.assert_array_equal(list(iterate_first_frames(path)), IMAGES[:, 0])
-    first, second = iterate_cropped_sequences(path)
+    (first, n_first), (second, n_second) = iterate_cropped_sequences(path)
+    assert n_first == n_second == 3
     np.testing.assert_array_equal(first, crops[0])
     np.testing.assert_array_equal(second, crops[1, :2])
     with pytest.raises(InputError, match="cropped_image_seqs is missing"):
         next(iterate_cropped_sequences(write_plain_hdf5(tmp_path / "b.h5", IMAGES)))
+
+
+def test_a_folder_of_files_is_told_how_to_be_given(tmp_path: Path) -> None:
+    write_plain_hdf5(tmp_path / "a.h5", IMAGES, px_spaces=SPACES)
+    with pytest.raises(InputError, match=rf"is a folder of HDF5 files\. Give the files: {tmp_path.name}/\*\.h5"):
+        read_study(tmp_path)
 
 
 @pytest.mark.skipif("TAGSTRAIN_REAL_CASE" not in os.environ, reason="needs the real case (TAGSTRAIN_REAL_CASE)")

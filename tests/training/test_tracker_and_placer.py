@@ -139,6 +139,7 @@ def test_a_fifth_is_held_back_and_no_file_has_all_the_say(
     for path, n in zip(paths, sizes, strict=True):
         with h5py.File(simulated_file) as source, h5py.File(path, "w") as file:
             file["landmark_coords"] = np.repeat(source["landmark_coords"][:1], n, axis=0)
+            file["px_spaces"] = np.ones(n)
     examples = FileExamples("tracker", paths)
     assert [sum(path == each for each, _ in examples.held_back) for path in paths] == n_held_back
     assert sorted(examples.rows + examples.held_back) == [
@@ -233,6 +234,8 @@ def grown(path: Path, **changes: Any) -> Path:
         ("tracker", {"landmark_coords": lambda points: points[:, :1]}, "no frame after the first with all landmarks"),
         ("localizer", {"bbox_corners": [[98.5, 21.5, 21.5, 98.5]]}, "enclose nothing"),
         ("rnncnn", {"bbox_corners": [[0.0, 0.0, 0.0, 0.0]]}, "enclose nothing"),
+        ("rnncnn", {"px_spaces": [np.nan]}, "no pixel spacing"),
+        ("localizer", {"px_spaces": [0.0]}, "no pixel spacing"),
         (
             "rnncnn",
             {"landmark_coords": lambda points: np.where(np.arange(20)[:, None, None], points, 0)},
@@ -246,6 +249,17 @@ def test_labels_that_teach_something_else_are_refused(
     with pytest.raises(InputError, match=rf"rows\.h5: row 0.*{problem}"):
         FileExamples(task, [grown(tmp_path / "rows.h5", **changes)])
     FileExamples(task, [grown(tmp_path / "sound.h5")])
+
+
+def test_boxes_will_do_for_the_localizer(tmp_path: Path) -> None:
+    path = grown(tmp_path / "rows.h5")
+    with h5py.File(path, "r+") as file:
+        del file["landmark_coords"]
+    batch = FileExamples("localizer", [path]).validation(1, CPU)
+    assert batch["contours"][0, 0].isnan().all()
+    assert batch["contours"][0, 1].isfinite().all()
+    with pytest.raises(InputError, match="landmark_coords is missing"):
+        FileExamples("rnncnn", [path])
 
 
 @pytest.mark.parametrize("task", ["tracker", "rnncnn"])

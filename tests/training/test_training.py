@@ -188,13 +188,21 @@ def test_a_file_that_a_worker_cannot_read_is_named_in_a_line(tmp_path: Path, sim
 
 
 def test_weights_of_another_size_and_a_file_in_the_way_are_refused(tmp_path: Path) -> None:
-    other = tmp_path / "one_channel.safetensors"
-    save_weights(other, "localizer", LocalizationCNN(in_channels=1), "test", {"network": {"in_channels": 1}})
+    other = tmp_path / "two_channels.safetensors"
+    save_weights(other, "localizer", LocalizationCNN(in_channels=2), "test", {"network": {"in_channels": 2}})
     with pytest.raises(InputError, match="holds a network of another size"):
         train(config(tmp_path, architecture="original", init=str(other)))
-    with pytest.raises(OutputError, match=r"one_channel.safetensors: is not a folder"):
+    with pytest.raises(OutputError, match=r"two_channels.safetensors: is not a folder"):
         train(config(tmp_path, out=str(other / "run")))
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_weights_that_read_raw_grey_levels_are_no_start(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.safetensors"
+    settings = config(tmp_path, task="rnncnn", init=str(raw))
+    save_weights(raw, "rnncnn", training_module(settings).network, "test", {"network": {}, "preprocessing": "original"})
+    with pytest.raises(InputError, match=r"raw.safetensors: reads grey levels as they are"):
+        train(settings)
 
 
 def test_where_a_crop_lies_tells_nothing_about_its_scene() -> None:

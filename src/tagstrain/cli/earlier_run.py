@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import tagstrain
 from tagstrain.cli.run_record import RunRecord, StudyRecord, StudyStatus, provenance_json
+from tagstrain.errors import OutputError
 
 _NO_RESULTS_DEPEND_ON = {"overwrite", "resume"}
 _OTHER_SETTINGS = "other_settings"
@@ -22,18 +23,26 @@ class EarlierRun:
     """Studies whose results stand in OUT, and what they were made with."""
 
     record: Mapping[str, Any] = field(default_factory=dict)
-    """Content of ``run.json``; empty where there is none or it cannot be read."""
+    """Content of ``run.json``; empty where there is none."""
     studies: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read ``run.json``; studies without results beside it are left out."""
+        """Read ``run.json``; studies without results beside it are left out.
+
+        Raises
+        ------
+        OutputError
+            If it is damaged: what stands beside it could be taken for no results at all.
+        """
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
             return cls()
+        except ValueError:
+            record = None
         if not isinstance(record, dict):
-            return cls()
+            raise OutputError(f"{path}: is damaged, so that it does not tell what was analyzed. Choose another output")
         told = [*(record.get("studies") or ()), *(record.get("earlier_studies") or ())]
         return cls(record, [study for study in told if _has_results(study, path.parent)])
 
@@ -59,21 +68,25 @@ class EarlierRun:
         Where the content is known nowhere, the name alone decides if there are as many such results as inputs: the
         files were changed, then, or another subject's have taken their place.
         """
-        left = list(self.studies)
+        same: dict[tuple[str, str], deque[dict[str, Any]]] = defaultdict(deque)
+        for study in self.studies:
+            if study.get("input_sha256") is not None:
+                same[study["input"], study["input_sha256"]].append(study)
         found: list[dict[str, Any] | None] = []
         for wanted in inputs:
-            match = next((study for study in left if is_from(study, wanted)), None)
-            found.append(match)
-            if match is not None:
-                left.remove(match)
+            matches = same.get((wanted.input, wanted.input_sha256 or ""))
+            found.append(matches.popleft() if matches else None)
+        taken = {id(study) for study in found if study is not None}
+        changed: dict[str, deque[dict[str, Any]]] = defaultdict(deque)
+        for study in self.studies:
+            if id(study) not in taken:
+                changed[study["input"]].append(study)
         by_name = Counter(wanted.input for wanted, match in zip(inputs, found, strict=True) if match is None)
-        for k, wanted in enumerate(inputs):
-            changed = [study for study in left if study["input"] == wanted.input]
-            if found[k] is None and len(changed) == by_name[wanted.input]:
-                found[k] = changed[0]
-                left.remove(changed[0])
-                by_name[wanted.input] -= 1
-        return found
+        replaced = {name for name, n in by_name.items() if len(changed[name]) == n}
+        return [
+            changed[wanted.input].popleft() if match is None and wanted.input in replaced else match
+            for wanted, match in zip(inputs, found, strict=True)
+        ]
 
 
 def is_done(study: Mapping[str, Any]) -> bool:
@@ -88,8 +101,11 @@ def is_from(study: Mapping[str, Any], wanted: StudyRecord) -> bool:
 
 
 def _has_results(study: Any, root: Path) -> bool:
-    """Whether an entry names a folder that holds results."""
+    """Whether an entry names a folder that holds results; a machine that went down may leave empty files."""
     if not isinstance(study, dict) or not isinstance(study.get("input"), str):
         return False
     folder = study.get("folder")
-    return isinstance(folder, str) and Path(folder).name == folder and (root / folder / "results.json").is_file()
+    if not isinstance(folder, str) or Path(folder).name != folder:
+        return False
+    results = [root / folder / name for name in ("results.json", "results.h5")]
+    return all(result.is_file() and result.stat().st_size > 0 for result in results)

@@ -17,7 +17,7 @@ import tagstrain
 from tagstrain.cli.exits import ExitCode
 from tagstrain.data import Provenance, SliceFailure
 from tagstrain.data.results import NOT_FOR_DIAGNOSIS
-from tagstrain.io import atomic_file
+from tagstrain.io.atomic import write_durably
 
 STAGES = ("read", "localize", "place", "track", "strain", "insertion", "quality", "write")
 """Stages of the pipeline in their order, as timed for every slice."""
@@ -143,8 +143,8 @@ class RunRecord:
             "mean_time_per_slice_s": {stage: round(seconds, 4) for stage, seconds in self.times.mean_s().items()},
         }
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        with atomic_file(path, overwrite=True) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        # Names of files may be of bytes that are no UTF-8.
+        write_durably(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _study_json(study: StudyRecord) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.cine import TaggedCine
 from tagstrain.data.insertion import Insertion
-from tagstrain.data.landmarks import MIDWALL_RING, LandmarkTracks
+from tagstrain.data.landmarks import LandmarkTracks
 
 BOX_MARGIN = 0.30
 """The predecessor's boxes exceed the ED landmarks by this share of their width and height on every side."""
@@ -103,8 +103,8 @@ class StrainResult:
 
     @property
     def circumferential_midwall(self) -> NDArray[np.float64]:
-        """Mid-wall ring alone; shape ``(time,)``."""
-        return self.circumferential[:, MIDWALL_RING]
+        """Mid-wall ring alone, of an even number the inner of the middle two; shape ``(time,)``."""
+        return self.circumferential[:, (self.circumferential.shape[1] - 1) // 2]
 
     def peak(self, curve: NDArray[np.float64], shortening: bool) -> Peak:
         """Minimum (``shortening``) or maximum of a curve of this result, its frame and time."""

@@ -25,6 +25,7 @@ from tagstrain.data import (
     StudyResult,
     TaggedCine,
 )
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
 from tagstrain.geometry.original_crop import IMAGE_SIZE
 from tagstrain.inference.insertion import find_insertion, insertion_warnings
@@ -79,6 +80,10 @@ class AnalysisConfig:
             raise ValueError(f"box: expected x1 < x2 and y1 < y2, got {tuple(self.box)}")
         if self.rv_insertion_px is not None and not np.isfinite(self.rv_insertion_px).all():
             raise ValueError(f"rv_insertion_px: expected two numbers, got {self.rv_insertion_px}")
+        for name, wall_px in (self.walls or {}).items():
+            if wall_px.shape != (N_SPOKES, N_RINGS, 2) or not np.isfinite(wall_px).all():
+                expected = f"finite landmarks of {N_SPOKES} spokes x {N_RINGS} rings"
+                raise ValueError(f"walls: expected {expected}, got shape {wall_px.shape} for {name}")
 
 
 def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | None = None) -> SliceResult:

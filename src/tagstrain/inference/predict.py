@@ -22,6 +22,7 @@ from tagstrain.inference.rnncnn import RnnCnn
 from tagstrain.io import read_study
 from tagstrain.io.atomic import atomic_file, disk_told
 from tagstrain.io.hdf5 import iterate_cropped_sequences, iterate_first_frames
+from tagstrain.io.hdf5_layout import CROPPED_LANDMARKS, N_FRAMES
 from tagstrain.io.lenient_file import LenientFile
 from tagstrain.networks import preprocessing, rnncnn
 from tagstrain.networks.localizer import BatchStatistics
@@ -130,7 +131,7 @@ def predict_rnncnn(
     """Write ``cropped_landmark_coords`` (n, T, 2, 168) for every row of ``cropped_image_seqs`` (n, T, 128, 128).
 
     Networks of the predecessor see the crops in raw grey levels, ours see them normalized. A row with NaN pixels has
-    NaN landmarks where these reach.
+    NaN landmarks where these reach; so has padding, which ``n_frames`` counts out as in the input.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def predict_rnncnn(
     model = RnnCnn.from_weights(weights, pick_device(device))
 
     def rows() -> Iterator[_Row]:
-        for crops in iterate_cropped_sequences(path):
+        for crops, n_stored in iterate_cropped_sequences(path):
             if crops.shape[1:] != (rnncnn.INPUT_SIZE, rnncnn.INPUT_SIZE):
                 problem = f"cropped_image_seqs has images of {crops.shape[1:]}, expected 128 x 128"
                 raise InputError(path, problem, "Write crops of 128 x 128, or use 'tagstrain track' on whole images")
@@ -151,7 +152,10 @@ def predict_rnncnn(
                 landmarks = model.network(prepared)[0].cpu().double().numpy()
             n_unknown = int((~np.isfinite(landmarks)).any(axis=(1, 2)).sum())
             failure = f"Has NaN or infinite pixels: {n_unknown} of {len(crops)} frames have no landmarks"
-            yield _Row({"cropped_landmark_coords": landmarks}, failure if n_unknown else None)
+            padded = np.full((n_stored, *landmarks.shape[1:]), np.nan)
+            padded[: len(landmarks)] = landmarks
+            values = {CROPPED_LANDMARKS: padded, N_FRAMES: np.array(len(landmarks))}
+            yield _Row(values, failure if n_unknown else None)
 
     return _write(output, overwrite, rows())
 
@@ -184,7 +188,8 @@ def _put(file: h5py.File, name: str, row: int, values: NDArray[np.float64]) -> N
     """Write a value of the next row, whose axes may be longer than those of the rows before."""
     if name not in file:
         shape = (0, *values.shape)
-        file.create_dataset(name, shape, "f4", maxshape=(None,) * len(shape), fillvalue=np.nan)
+        kind, fill = ("f4", np.nan) if values.dtype.kind == "f" else ("i4", 0)
+        file.create_dataset(name, shape, kind, maxshape=(None,) * len(shape), fillvalue=fill)
     dataset = file[name]
     sizes = [max(a, b) for a, b in zip(dataset.shape[1:], values.shape, strict=True)]
     dataset.resize((row + 1, *sizes))

@@ -15,8 +15,8 @@ from tagstrain.errors import InputError, TagstrainError, TrackingError
 from tagstrain.inference.analyze import AnalysisConfig, analyze_slice
 from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.models import Models
-from tagstrain.io.hdf5 import IMAGE_AXES, read_hdf5_study
-from tagstrain.io.hdf5_layout import IMAGES, LANDMARKS, open_hdf5, require_dataset
+from tagstrain.io.hdf5 import read_hdf5_study
+from tagstrain.io.hdf5_layout import IMAGE_AXES, IMAGES, LANDMARKS, open_hdf5, require_dataset
 from tagstrain.io.landmark_file import COUNTS_FROM_BOX, LandmarkFile, LandmarkRow
 
 SEEN_AROUND_MM = 10.0

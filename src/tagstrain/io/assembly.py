@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.cine import NOMINAL_FRAME_INTERVAL_MS, PixelSpacing, TaggedCine
 from tagstrain.errors import InputError
+from tagstrain.io.shown_names import printable
 
 GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
 GIVEN = "the user's pixel spacing"
@@ -62,12 +63,14 @@ def checked_cine(
     times_ms, told = plausible_times(frame_times_ms)
     rr_interval_ms, told_of_rr = plausible_rr_interval(fields.pop("rr_interval_ms", None))
     told += told_of_rr
+    source = printable(fields.pop("source", ""))
     try:
         return TaggedCine(
             frames=pixels,
             frame_times_ms=times_ms,
             warnings=(*warnings, *told),
             rr_interval_ms=rr_interval_ms,
+            source=source,
             **fields,
         )
     except ValueError as error:

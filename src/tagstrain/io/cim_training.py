@@ -37,6 +37,8 @@ class SkipReason(StrEnum):
     NO_BOX = "landmarks of the first frame lie outside the image"
     OUTSIDE_CROP = "box lies outside the middle 256 x 256 pixels"
     MIXED_IMAGES = "images differ in size or spacing"
+    NO_SPACING = "images have no pixel spacing"
+    ONE_FRAME = "only the first frame has an image"
     GRAY_LEVELS = "gray levels of a later frame are not whole numbers, as those of the first frames are"
     FRAME_LANDMARKS = "no landmarks in a later frame"
     FRAME_IMAGE = "no image of a later frame"
@@ -72,7 +74,7 @@ class _Row:
     points_px: NDArray[np.float64]
     regions: NDArray[np.float64]
     box: Box
-    pixel_spacing: PixelSpacing | None
+    pixel_spacing: PixelSpacing
     frame_times_ms: NDArray[np.float64] | None
     missing: tuple[tuple[SkipReason, str], ...]
 
@@ -92,7 +94,7 @@ def write_cim_training_file(
     the image as stored. Rows have 20 frames or as many as the longest slice. A frame without landmarks is NaN in
     points and regions; one without an image is, besides, 0 in the images. The frames up to the last image are
     counted in ``n_frames``. Crops are those of `OriginalCrop`, in float. A slice without landmarks or image in
-    frame 0, which gives the box, is skipped.
+    frame 0, which gives the box, is skipped; so is one without pixel spacing or motion, which nothing can learn from.
 
     Parameters
     ----------
@@ -194,6 +196,10 @@ def _read_row(source: CimSlice, image_folder: Path) -> _Row:
             missing.append((SkipReason.FRAME_IMAGE, f"frame {frame} has no image ({str(error).rstrip('.')})"))
     if len({(header.shape, header.pixel_spacing) for header in headers.values()}) > 1:
         raise _SliceSkippedError(SkipReason.MIXED_IMAGES)
+    if headers[0].pixel_spacing is None:
+        raise _SliceSkippedError(SkipReason.NO_SPACING)
+    if len(images) == 1:
+        raise _SliceSkippedError(SkipReason.ONE_FRAME)
     rows, columns = headers[0].shape
     n_frames = max(images) + 1
     frames = np.zeros((n_frames, rows, columns))

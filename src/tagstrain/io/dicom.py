@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_identity import read_identity
 from tagstrain.io.dicom_lines import ONE_DIRECTION, crossed_frames, crossed_slice, pair_lines
 from tagstrain.io.dicom_pixels import read_frames
-from tagstrain.io.dicom_series import FrameGroup, drop_repeats, split_slices
+from tagstrain.io.dicom_series import FrameGroup, drop_repeats, offset_mm, split_slices
 from tagstrain.io.dicom_studies import check_one_study
 from tagstrain.io.dicom_tagging import tagged_slices
 from tagstrain.io.dicom_timing import OrderedSlice, order_frames
@@ -25,6 +25,7 @@ from tagstrain.io.slice_levels import (
     LEVELS,
     LEVELS_FROM_POSITION,
     ORDER_DISAGREES,
+    SAME_SLICE_MM,
     levels_from_position,
 )
 
@@ -192,7 +193,7 @@ def _ordered(pair: tuple[FrameGroup, ...], given: PixelSpacing | None, doubt: st
 def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputError]) -> tuple[SliceSource, ...]:
     """Order the slices from base to apex and name them by level where that is known."""
     levels: list[SliceLevel | None] = [group.level for group in groups]
-    order, placed = levels_from_position([group.affine for group in groups])
+    order, placed = levels_from_position([group.affine for group in groups], [group.middle_mm for group in groups])
     warning = ""
     if None not in levels:
         by_name = sorted(range(len(groups)), key=lambda k: LEVELS.index(levels[k] or SliceLevel.BASAL))
@@ -208,10 +209,22 @@ def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputErro
         if isinstance(image, InputError):
             slices.append(UnreadableSlice.from_error(name, image))
             continue
-        told = LEVEL_UNKNOWN if levels[k] is None else warning
-        image = replace(image, warnings=(*image.warnings, told) if told else image.warnings)
+        told = [LEVEL_UNKNOWN if levels[k] is None else warning, _told_of_repeats(k, groups)]
+        image = replace(image, warnings=(*image.warnings, *filter(None, told)))
         slices.append(DicomSlice(name, levels[k] or SliceLevel.UNKNOWN, image))
     return tuple(slices)
+
+
+def _told_of_repeats(k: int, groups: Sequence[FrameGroup]) -> str:
+    """That other series show a slice's plane, too, in words; empty where none does."""
+    group = groups[k]
+    again = [
+        other.label
+        for j, other in enumerate(groups)
+        if j != k and group.affine is not None and offset_mm(group, other) <= SAME_SLICE_MM
+    ]
+    same = f"its plane is shown by {' and '.join(again)}, too: each counts as a slice of its own"
+    return f"{same}; give one of them if they are of one condition" if again else ""
 
 
 def _named(errors: list[InputError]) -> list[str]:

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.errors import InputError
-from tagstrain.io.dicom_series import SAME_SLICE_MM, FrameGroup
+from tagstrain.io.dicom_series import FrameGroup
 from tagstrain.io.dicom_timing import OrderedSlice
+from tagstrain.io.slice_levels import SAME_SLICE_MM
 
+MAX_UNMATCHED = 5
 ONE_DIRECTION = "its tags are lines of one direction: motion along them cannot be seen"
 
 
@@ -31,34 +33,41 @@ def pair_lines(groups: Sequence[FrameGroup]) -> list[tuple[FrameGroup, ...]]:
 
 
 def crossed_slice(first: OrderedSlice, second: OrderedSlice) -> OrderedSlice:
-    """Match the frames of two sets of line tags by time; the result has a frame for each of the shorter set.
+    """Match the frames of two sets of line tags by time; the result has a frame for each pair.
 
-    Matched frames lie less than half a frame interval apart; the result's time is the mean of the two.
+    Matched frames are each other's nearest and lie less than half a frame interval apart; the result's time is the mean
+    of the two. The heart may have beaten a little faster in one breath-hold: what has no partner then is left out.
 
     Raises
     ------
     InputError
-        If a frame has no partner of its own within that time.
+        If one frame in `MAX_UNMATCHED` of the shorter set, or its first, has no partner.
     """
     if len(second.headers) < len(first.headers):
         first, second = second, first
     apart_ms = np.abs(first.frame_times_ms[:, None] - second.frame_times_ms)
-    partner = apart_ms.argmin(axis=1)
-    largest_ms = float(apart_ms.min(axis=1).max())
     interval_ms = float(np.median(np.diff(first.frame_times_ms)))
-    if largest_ms >= interval_ms / 2 or len(set(partner.tolist())) < len(partner):
+    nearest = apart_ms.argmin(axis=1)
+    is_matched = (apart_ms.min(axis=1) < interval_ms / 2) & (
+        apart_ms.argmin(axis=0)[nearest] == np.arange(len(nearest))
+    )
+    if not is_matched[0] or (~is_matched).sum() * MAX_UNMATCHED > len(is_matched):
+        largest_ms = float(apart_ms.min(axis=1).max())
         problem = f"the frames of its two sets of line tags do not match in time (up to {largest_ms:.0f} ms apart)"
         raise InputError(first.headers[0].source.shown, problem, "Give each set alone, or series of the same timing")
+    kept, partner = np.flatnonzero(is_matched), nearest[is_matched]
+    largest_ms = float(apart_ms[kept, partner].max())
     numbers = [f"{part.headers[0].series_number or 0:g}" for part in (first, second)]
     warning = f"a grid was made of the crossing line tags of series {' and '.join(numbers)}"
     if largest_ms >= 1:
         warning += f", whose frames are up to {largest_ms:.0f} ms apart"
-    n_unused = len(second.headers) - len(first.headers)
+    n_unused = len(first.headers) + len(second.headers) - 2 * len(kept)
     if n_unused:
-        warning += f"; {n_unused} frames of the longer series are not used"
+        warning += f"; {n_unused} frames without a partner are not used"
     return replace(
         first,
-        frame_times_ms=(first.frame_times_ms + second.frame_times_ms[partner]) / 2,
+        headers=tuple(first.headers[k] for k in kept),
+        frame_times_ms=(first.frame_times_ms[kept] + second.frame_times_ms[partner]) / 2,
         warnings=(*dict.fromkeys((*first.warnings, *second.warnings)), warning),
         crossing_headers=tuple(second.headers[k] for k in partner),
     )

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data.cine import SliceLevel
+from tagstrain.data.cine import PixelSpacing, SliceLevel
 from tagstrain.geometry.orientation import slice_normal
 from tagstrain.io.dicom_header import DicomHeader
-from tagstrain.io.slice_levels import level_from_description
+from tagstrain.io.slice_levels import SAME_SLICE_MM, level_from_description
 
 UNEVEN = 1.5
 """Longest over shortest time from image to image beyond which two acquisitions lie between each other by chance."""
 SAME_PLANE_MM = 0.5
-SAME_SLICE_MM = 1.0
 MIN_CROSSING_DEG = 60.0
 """Least angle between two sets of tag lines that make a grid."""
 
@@ -57,6 +56,14 @@ class FrameGroup:
     def affine(self) -> NDArray[np.float64] | None:
         """Map from ``(column, row, 0, 1)`` to LPS [mm] with steps of 1 mm; None where not known."""
         return _plane(self.first)
+
+    @property
+    def middle_mm(self) -> NDArray[np.float64] | None:
+        """The image's middle in LPS; its corner where the pixel spacing is not stored, None where not known."""
+        rows, columns = self.first.shape
+        spacing = self.first.pixel_spacing or PixelSpacing(0.0, 0.0)
+        x_mm, y_mm = (columns - 1) / 2 * spacing.column_mm, (rows - 1) / 2 * spacing.row_mm
+        return None if self.affine is None else self.affine[:3] @ [x_mm, y_mm, 0.0, 1.0]
 
     def crosses(self, other: FrameGroup) -> bool:
         """Whether both have line tags, in clearly different directions."""

@@ -13,7 +13,7 @@ from tagstrain.errors import InputError, TagsNotFoundError
 from tagstrain.geometry.tag_spectrum import MIN_FIELD_MM, TagPattern, measure_image_tags
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_pixels import read_pixels
-from tagstrain.io.dicom_series import FrameGroup
+from tagstrain.io.dicom_series import SAME_PLANE_MM, FrameGroup, offset_mm
 
 _NAMES_TAGS = re.compile(r"tagg(?:ed|ing)|(?<![a-z])tags?(?![a-z])|spamm", re.IGNORECASE)
 
@@ -58,11 +58,10 @@ def tagged_slices(groups: Sequence[FrameGroup], given: PixelSpacing | None) -> t
 def _by_acquisition(groups: Sequence[FrameGroup]) -> list[list[FrameGroup]]:
     """Slices that share their tags: of one series and, where a plane was imaged several times, one acquisition."""
     found: dict[tuple[str, int], list[FrameGroup]] = {}
-    planes_seen: dict[tuple[str, bytes], int] = {}
-    for group in groups:
+    for k, group in enumerate(groups):
         series_uid = group.first.series_uid
-        plane = (series_uid, b"" if group.affine is None else group.affine.tobytes())
-        run = planes_seen[plane] = planes_seen.get(plane, -1) + 1
+        before = [other for other in groups[:k] if other.first.series_uid == series_uid]
+        run = sum(offset_mm(other, group) <= SAME_PLANE_MM for other in before)
         found.setdefault((series_uid, run), []).append(group)
     return list(found.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from tagstrain.io.dicom_files import is_dicom
@@ -26,7 +27,7 @@ def input_sha256(path: Path) -> str | None:
         if path.is_dir():
             known = hashlib.sha256()
             for file in files_below(path):
-                known.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\n".encode())
+                known.update(os.fsencode(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\n"))
                 with file.open("rb") as stream:
                     start = stream.read(_START_BYTES)
                     known.update(start)

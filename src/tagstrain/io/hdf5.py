@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ from tagstrain.io.hdf5_layout import (
     CROPPED_IMAGES,
     ED_FRAME,
     FRAME_TIMES,
+    IMAGE_AXES,
     IMAGES,
+    N_FRAMES,
     ROW_SPACING,
     RR_INTERVAL,
     open_hdf5,
@@ -42,7 +45,6 @@ from tagstrain.io.landmark_writer import LandmarkFileWriter
 from tagstrain.io.limits import MAX_PADDED_RATIO, check_unpacked_size
 
 __all__ = [
-    "IMAGE_AXES",
     "Hdf5Row",
     "LandmarkFile",
     "LandmarkFileWriter",
@@ -51,8 +53,6 @@ __all__ = [
     "iterate_first_frames",
     "read_hdf5_study",
 ]
-
-IMAGE_AXES = "row, time, image row, image column"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +80,25 @@ class Hdf5Row:
             images = require_dataset(file, self.path, IMAGES, IMAGE_AXES)
             n_rows = images.shape[0]
             n_frames = row_n_frames(file, self.path, self.row, images)
-            frames = images[self.row, :n_frames]
+            stored = images[self.row, :n_frames]
+            frames = stored if N_FRAMES in file else _without_blank_end(stored)
             stored_spacing = row_spacing(file, self.path, self.row, n_rows)
             stored_times = row_numbers(file, self.path, FRAME_TIMES, self.row, n_rows)
             rr_interval_ms = row_number(file, self.path, RR_INTERVAL, self.row, n_rows)
             stored_ed = row_frame(file, self.path, ED_FRAME, self.row, n_rows)
         label = self.path.with_name(f"{self.path.name}, row {self.row}")
         warnings: list[str] = []
+        if len(frames) < n_frames:
+            warnings.append(
+                f"frames {len(frames) + 1} to {n_frames} are blank and were taken for padding; {N_FRAMES} would say so"
+            )
         spacing, spacing_warnings = resolve_spacing(label, stored_spacing, self.given_spacing, ROW_SPACING)
         warnings += spacing_warnings
         if stored_times is None or np.isnan(stored_times).all():
-            times_ms, warning = nominal_times(n_frames)
+            times_ms, warning = nominal_times(len(frames))
             warnings.append(warning)
         else:
-            times_ms = stored_times[:n_frames]
+            times_ms = stored_times[: len(frames)]
         if stored_ed is None:
             warnings.append(ED_ASSUMED)
         return checked_cine(
@@ -108,6 +113,14 @@ class Hdf5Row:
             rr_interval_ms=rr_interval_ms,
             warnings=tuple(warnings),
         )
+
+
+def _without_blank_end(frames: NDArray[Any]) -> NDArray[Any]:
+    """Frames ``(time, row, column)`` without the last ones that are of one grey level each, as those are that pipelines
+    fill short cines up with; all of them where fewer than two are left."""
+    is_blank = frames.min(axis=(1, 2)) == frames.max(axis=(1, 2))
+    n_shown = int(np.flatnonzero(~is_blank)[-1]) + 1 if not is_blank.all() else 0
+    return frames[:n_shown] if n_shown > 1 else frames
 
 
 def read_hdf5_study(path: Path, pixel_spacing_mm: tuple[float, float] | None = None) -> Study:
@@ -151,8 +164,8 @@ def iterate_first_frames(path: Path) -> Iterator[NDArray[np.float32]]:
             yield np.asarray(images[row, 0], np.float32)
 
 
-def iterate_cropped_sequences(path: Path) -> Iterator[NDArray[np.float32]]:
-    """Every row of ``cropped_image_seqs`` without its padding frames, shape ``(time, 128, 128)``, one row at a time.
+def iterate_cropped_sequences(path: Path) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Every row of ``cropped_image_seqs`` without padding, shape ``(time, 128, 128)``, and its frames with padding.
 
     Raises
     ------
@@ -163,4 +176,4 @@ def iterate_cropped_sequences(path: Path) -> Iterator[NDArray[np.float32]]:
         crops = require_dataset(file, path, CROPPED_IMAGES, IMAGE_AXES)
         for row in range(crops.shape[0]):
             n_frames = row_n_frames(file, path, row, crops)
-            yield np.asarray(crops[row, :n_frames], np.float32)
+            yield np.asarray(crops[row, :n_frames], np.float32), int(crops.shape[1])

@@ -18,6 +18,8 @@ from tagstrain.io.hdf5_layout import (
     BOXES,
     ED_FRAME,
     ES_FRAME,
+    IMAGE_AXES,
+    IMAGES,
     LANDMARKS,
     QUALITY_PREFIX,
     SIGMA,
@@ -79,14 +81,20 @@ COUNT_FROM_IMAGE = "Add the corner (x1, y1), rounded down, or write the file wit
 class LandmarkFile:
     """A file of landmarks, opened for each row, so that it can be handed to other processes.
 
+    Parameters
+    ----------
+    may_lack_landmarks
+        Read images with boxes alone as rows without points.
+
     Raises
     ------
     InputError
         On opening, if the file is damaged or has no landmarks.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, may_lack_landmarks: bool = False) -> None:
         self.path = path
+        self._may_lack_landmarks = may_lack_landmarks
         with open_hdf5(path) as file:
             self._n_rows = int(self._landmarks(file).shape[0])
 
@@ -116,7 +124,8 @@ class LandmarkFile:
         path, n_rows = self.path, self._n_rows
         with open_hdf5(path) as file:
             landmarks = self._landmarks(file)
-            stored = np.asarray(landmarks[index], np.float64)
+            is_known = landmarks.name == f"/{LANDMARKS}"
+            stored = np.asarray(landmarks[index], np.float64) if is_known else np.zeros((landmarks.shape[1], 2, 0))
             n_frames = row_n_frames(file, path, index, landmarks)
             ed_frame = row_frame(file, path, ED_FRAME, index, n_rows) or 0
             es_frame = row_frame(file, path, ES_FRAME, index, n_rows)
@@ -149,7 +158,9 @@ class LandmarkFile:
         )
 
     def _landmarks(self, file: h5py.File) -> h5py.Dataset:
-        """Checked dataset of the points."""
+        """Checked dataset of the points; the images where they are missing and may be."""
+        if self._may_lack_landmarks and LANDMARKS not in file:
+            return require_dataset(file, self.path, IMAGES, IMAGE_AXES)
         dataset = require_dataset(file, self.path, LANDMARKS, "row, time, 2, point")
         if dataset.shape[2] != 2:
             raise InputError(

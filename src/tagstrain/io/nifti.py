@@ -78,7 +78,15 @@ class NiftiSlice:
     timing: FrameTiming
     pixel_spacing: PixelSpacing
     affine: NDArray[np.float64] | None
+    shape: tuple[int, int]
+    """Columns and rows."""
     warnings: tuple[str, ...]
+
+    @property
+    def middle_mm(self) -> NDArray[np.float64] | None:
+        """The image's middle in LPS; None where not known."""
+        x, y = ((n - 1) / 2 for n in self.shape)
+        return None if self.affine is None else self.affine[:3] @ [x, y, 0.0, 1.0]
 
     def load(self) -> TaggedCine:
         """Read the pixels.
@@ -187,6 +195,7 @@ def _list_slices(path: Path, given: PixelSpacing | None) -> list[NiftiSlice]:
             timing=timing,
             pixel_spacing=spacing,
             affine=None if affine is None else _slice_affine(affine, z),
+            shape=(shape[0], shape[1]),
             warnings=(*told, *timing.warnings, ED_ASSUMED),
         )
         for z in range(n_slices)
@@ -246,7 +255,7 @@ def _towards_apex(slices: list[NiftiSlice], may_name: bool) -> list[NiftiSlice]:
         return sorted(slices, key=lambda entry: LEVELS.index(entry.level))
     if len(levels) > 1:
         return slices
-    order, placed = levels_from_position([entry.affine for entry in slices])
+    order, placed = levels_from_position([entry.affine for entry in slices], [entry.middle_mm for entry in slices])
     return [
         _with_level(slices[k], level, LEVELS_FROM_POSITION) if may_name and (level := placed[k]) else slices[k]
         for k in order

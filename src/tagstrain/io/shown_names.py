@@ -1,4 +1,4 @@
-"""What files within an input are called in messages and results: `shown_path`."""
+"""What files are called in messages and results: `shown_path` for those within an input, `printable` for inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 _PARTS = re.compile(r"[a-z]+|[0-9]+")
 _NEUTRAL = re.compile(
     r"cine|data|dcm|dicom|dicomdir|download|echo|empty|export|file|frame|frames|i|im|ima|image|images"
-    r"|img|imgs|index|info|inner|lax|log|mag|magnitude|manifest|mr|mri|note|notes|ph|phase|readme"
+    r"|img|imgs|index|info|inner|lax|log|mag|magnitude|manifest|mr|mri|note|notes|other|ph|phase|readme"
     r"|report|s|sa|sax|scan|se|ser|series|sl|slice|slices|study|tag|tagged|tagging|text|z"
 )
 """Words that any study may have in its file names."""
@@ -17,6 +17,11 @@ _MAX_DIGITS, _MAX_RUN = 8, 4
 """Of a whole name, and in a row: more of them may be a date or an ID."""
 _DATE = re.compile(r"(19|20)[0-9]{2}\D+[01]?[0-9]\D+[0-3]?[0-9]")
 _SUFFIX = re.compile(r"\.(csv|dcm|dicom|ima|json|md|pdf|txt|xml|zip|[0-9]{1,4})")
+
+
+def printable(name: str) -> str:
+    """A file's name with bytes spelled out that are no UTF-8, which no text file and no database takes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def places(n_files: int) -> Iterator[str]:

@@ -16,6 +16,8 @@ LEVELS_FROM_POSITION = "basal, mid and apical were told apart by the slices' pos
 LEVEL_UNKNOWN = "the slice's level (basal, mid, apical) is not known"
 ORDER_DISAGREES = "the slices' positions do not follow the order basal, mid, apical that the series names give"
 
+SAME_SLICE_MM = 1.0
+"""Largest distance between acquisitions of one slice."""
 PARALLEL = 0.99
 """Least cosine between the normals of slices of one stack."""
 
@@ -40,48 +42,66 @@ def level_from_file_name(stem: str) -> SliceLevel | None:
 
 
 def levels_from_position(
-    affines: Sequence[NDArray[np.float64] | None],
+    affines: Sequence[NDArray[np.float64] | None], middles_mm: Sequence[NDArray[np.float64] | None]
 ) -> tuple[list[int], list[SliceLevel | None]]:
     """Order slices from base to apex and give each third of the stack its level, where position can tell it.
 
     The stack is the largest set of parallel slices; planes across it, such as long axes, come last and get no level.
-    Fewer than three slices may lie anywhere between base and apex, so they get none either.
+    Fewer than three planes may lie anywhere between base and apex, so they get none either. Slices of one plane, such
+    as an acquisition and its repeat, have one level.
+
+    Parameters
+    ----------
+    affines
+        Maps from ``(column, row, 0, 1)`` to LPS [mm]; None where not known.
+    middles_mm
+        Where the images' middles lie in LPS. The heart is near them: of a plane that is tilted by a few degrees, a
+        corner lies deeper by more than slices are apart.
 
     Returns
     -------
         Indices in order, and the level of each slice in the order given; None where not known.
     """
     stack = largest_stack(affines)
-    order, is_certain = order_towards_apex([affines[k] for k in stack])
-    ordered = [stack[k] for k in order]
+    planes, is_certain = _planes_towards_apex([affines[k] for k in stack], [middles_mm[k] for k in stack])
     levels: list[SliceLevel | None] = [None] * len(affines)
-    if is_certain and len(stack) >= len(LEVELS):
-        for place, k in enumerate(ordered):
-            levels[k] = LEVELS[int((place + 0.5) * len(LEVELS) / len(ordered))]
+    if is_certain and len(planes) >= len(LEVELS):
+        for place, plane in enumerate(planes):
+            for k in plane:
+                levels[stack[k]] = LEVELS[int((place + 0.5) * len(LEVELS) / len(planes))]
+    ordered = [stack[k] for plane in planes for k in plane]
     return ordered + [k for k in range(len(affines)) if k not in stack], levels
 
 
-def order_towards_apex(affines: Sequence[NDArray[np.float64] | None]) -> tuple[list[int], bool]:
-    """Order slices along their common normal, the most basal first where that can be told.
+def _planes_towards_apex(
+    affines: Sequence[NDArray[np.float64] | None], middles_mm: Sequence[NDArray[np.float64] | None]
+) -> tuple[list[list[int]], bool]:
+    """Slices by plane along their common normal, the most basal first where that can be told.
 
     The left ventricle points left, forward and down; the normal's end that does so is taken for the apex's.
 
     Returns
     -------
-        Indices in order, and whether the direction is certain enough to name the ends. Slices without a position,
-        or not parallel, keep their order.
+        Indices by plane in order, and whether the direction is certain enough to name the ends. Slices without a
+        position, or not parallel, keep their order, each in a plane of its own.
     """
     known = [affine for affine in affines if affine is not None]
-    given_order = list(range(len(affines)))
-    if len(known) < 2 or len(known) != len(affines):
-        return given_order, False
+    middles = [middle for middle in middles_mm if middle is not None]
+    apart = [[k] for k in range(len(affines))]
+    if len(known) < 2 or not len(known) == len(middles) == len(affines):
+        return apart, False
     normals = np.stack([slice_normal(affine) for affine in known])
     if not (np.abs(normals @ normals[0]) > PARALLEL).all():
-        return given_order, False
+        return apart, False
     axis, is_certain = apex_direction(known[0])
-    depth_mm = np.array([affine[:3, 3] @ axis for affine in known])
-    is_separate = bool((np.diff(np.sort(depth_mm)) > 1.0).all())
-    return [int(k) for k in np.argsort(depth_mm, kind="stable")], is_separate and is_certain
+    depths_mm = np.stack(middles) @ axis
+    planes: list[list[int]] = []
+    for k in np.argsort(depths_mm, kind="stable").tolist():
+        if planes and depths_mm[k] - depths_mm[planes[-1][0]] <= SAME_SLICE_MM:
+            planes[-1].append(k)
+        else:
+            planes.append([k])
+    return planes, is_certain
 
 
 def largest_stack(affines: Sequence[NDArray[np.float64] | None], least_cosine: float = PARALLEL) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
 from tagstrain.io.npz import read_npz_study
 from tagstrain.io.npz_arrays import is_npz
+from tagstrain.io.shown_names import places, shown_path
 from tagstrain.io.slice_levels import level_from_description, level_from_file_name
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -115,6 +116,12 @@ def find_studies(path: Path) -> FoundStudies:
     return FoundStudies(tuple(studies), "; ".join(notes))
 
 
+def _shown_names(files: Sequence[Path], used: Collection[Path]) -> list[str]:
+    """What the files within an input are called that are not used: their names may be patients'."""
+    shown = zip(files, places(len(files)), strict=True)
+    return [shown_path(file, place).name for file, place in shown if file not in used]
+
+
 def _some(names: Sequence[str]) -> str:
     """The first names of a list."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
@@ -173,13 +180,15 @@ def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_
     files = files_below(path)
     nifti = [file for file in files if is_nifti_name(file)]
     npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
+    if files and all(file.suffix.lower() in _HDF5_SUFFIXES for file in files):
+        raise InputError(path, "is a folder of HDF5 files", f"Give the files: {path.name}/*{files[0].suffix}")
     if not (nifti or npz) or any(starts_as_dicom(file) for file in files):
         return read_dicom_folder(path, pixel_spacing_mm, keep_ids=keep_ids)
     if nifti:
         used = {*nifti, *(sidecar_path(file) for file in nifti)}
-        skipped = tuple(f"{file.name}: is not a NIfTI file" for file in files if file not in used)
+        skipped = tuple(f"{name}: is not a NIfTI file" for name in _shown_names(files, used))
         return read_nifti_study(path, nifti, pixel_spacing_mm, skipped)
-    skipped = tuple(f"{file.name}: is not a NumPy file" for file in files if file not in set(npz))
+    skipped = tuple(f"{name}: is not a NumPy file" for name in _shown_names(files, set(npz)))
     return read_npz_study(path, npz, pixel_spacing_mm, skipped)
 
 

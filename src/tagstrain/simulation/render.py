@@ -115,7 +115,8 @@ def render(
     Parameters
     ----------
     frame_indices
-        Frames to image; None for all. Truth always covers all frames.
+        Frames to image; None for all. Truth always covers all frames. Grey levels are scaled by the mean of the frames
+        imaged, so that those of one frame depend on which others are.
     oversampling
         How much finer than the image tissue, tags and motion are laid out, along each axis; what a scanner's pixels of
         more than 1 mm cannot show is then left out as in k-space, not sampled at their centres.

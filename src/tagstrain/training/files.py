@@ -41,7 +41,7 @@ class FileExamples:
         self.placer_maker = placer_maker or PlacerExamples("default")
         files: list[list[tuple[Path, int]]] = []
         for path in paths:
-            with LandmarkFile(path) as file:
+            with self._opened(path) as file:
                 for row in range(len(file)):
                     self._check(file.row(row), path, row)
                 files.append([(path, row) for row in range(len(file))])
@@ -62,8 +62,14 @@ class FileExamples:
         chosen = [rows[(2 * k + 1) * len(rows) // (2 * n)] for k in range(n)]
         return self._stacked([self._example(path, row, None) for path, row in chosen], device)
 
+    def _opened(self, path: Path) -> LandmarkFile:
+        """A file's labels; for the localizer, boxes will do."""
+        return LandmarkFile(path, may_lack_landmarks=self.task == "localizer")
+
     def _check(self, labels: LandmarkRow, path: Path, row: int) -> None:
         """Refuse labels that cannot be trained on, before any work is done."""
+        if labels.pixel_spacing_mm is None or not labels.pixel_spacing_mm.is_possible:
+            raise InputError(path, f"row {row} has no pixel spacing", "Write px_spaces for every row, or leave it out")
         if labels.counts_from_box:
             raise InputError(path, f"row {row}: {COUNTS_FROM_BOX}", COUNT_FROM_IMAGE)
         if self.task in ("tracker", "placer"):
@@ -91,7 +97,7 @@ class FileExamples:
 
     def _example(self, path: Path, row: int, rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
         cine = read_study(path).slices[row].load()
-        with LandmarkFile(path) as file:
+        with self._opened(path) as file:
             labels = file.row(row)
         if self.task == "tracker":
             return tracker_example(cine, labels, path, row, FRAMES_PER_EXAMPLE, rng)

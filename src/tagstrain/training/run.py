@@ -169,12 +169,15 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         stored_settings("tracker", config.tracker_weights)
     start = None
     if config.init is not None:
-        network, _ = load_weights(config.task, config.init_path)
+        network, info = load_weights(config.task, config.init_path)
         if type(network) is not type(module.network):
             found, asked = type(network).__name__, type(module.network).__name__
             raise InputError(
                 config.init, f"holds a {found}, the run trains a {asked}", "Give weights of the same network"
             )
+        if info.reads_raw:
+            problem = "reads grey levels as they are, the run trains on prepared images"
+            raise InputError(config.init, problem, "Give weights that 'tagstrain train' wrote")
         start = network.state_dict()
         try:
             module.network.load_state_dict(start)
