@@ -13,7 +13,8 @@ from tagstrain.io.dicom_series import FrameGroup
 from tagstrain.io.dicom_timing import OrderedSlice
 from tagstrain.io.slice_levels import SAME_SLICE_MM
 
-MAX_UNMATCHED = 5
+LEAST_MATCHED = 0.8
+"""Share of the shorter set's frames that need a partner in the other."""
 ONE_DIRECTION = "its tags are lines of one direction: motion along them cannot be seen"
 
 
@@ -41,7 +42,7 @@ def crossed_slice(first: OrderedSlice, second: OrderedSlice) -> OrderedSlice:
     Raises
     ------
     InputError
-        If one frame in `MAX_UNMATCHED` of the shorter set, or its first, has no partner.
+        If fewer than `LEAST_MATCHED` of the shorter set, or not its first, have a partner.
     """
     if len(second.headers) < len(first.headers):
         first, second = second, first
@@ -51,7 +52,7 @@ def crossed_slice(first: OrderedSlice, second: OrderedSlice) -> OrderedSlice:
     is_matched = (apart_ms.min(axis=1) < interval_ms / 2) & (
         apart_ms.argmin(axis=0)[nearest] == np.arange(len(nearest))
     )
-    if not is_matched[0] or (~is_matched).sum() * MAX_UNMATCHED > len(is_matched):
+    if not is_matched[0] or is_matched.mean() < LEAST_MATCHED:
         largest_ms = float(apart_ms.min(axis=1).max())
         problem = f"the frames of its two sets of line tags do not match in time (up to {largest_ms:.0f} ms apart)"
         raise InputError(first.headers[0].source.shown, problem, "Give each set alone, or series of the same timing")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tagstrain.data.cine import PixelSpacing, SliceLevel
 from tagstrain.geometry.orientation import slice_normal
 from tagstrain.io.dicom_header import DicomHeader
-from tagstrain.io.slice_levels import SAME_SLICE_MM, level_from_description
+from tagstrain.io.slice_levels import SAME_SLICE_MM, by_depth, level_from_description
 
 UNEVEN = 1.5
 """Longest over shortest time from image to image beyond which two acquisitions lie between each other by chance."""
@@ -192,13 +192,7 @@ def _is_parallel(one: NDArray[np.float64] | None, other: NDArray[np.float64] | N
 def _split_by_depth(headers: Sequence[DicomHeader], normal: NDArray[np.float64]) -> list[list[DicomHeader]]:
     """Group parallel images by their place along the normal, each group in the order given."""
     depths_mm = np.array([header.position_mm for header in headers], np.float64) @ normal
-    planes: list[list[int]] = []
-    for k in np.argsort(depths_mm, kind="stable"):
-        if planes and depths_mm[k] - depths_mm[planes[-1][0]] <= SAME_PLANE_MM:
-            planes[-1].append(int(k))
-        else:
-            planes.append([int(k)])
-    return [[headers[k] for k in sorted(plane)] for plane in planes]
+    return [[headers[k] for k in sorted(plane)] for plane in by_depth(depths_mm, SAME_PLANE_MM)]
 
 
 def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:

@@ -118,8 +118,9 @@ class Hdf5Row:
 def _without_blank_end(frames: NDArray[Any]) -> NDArray[Any]:
     """Frames ``(time, row, column)`` without the last ones that are of one grey level each, as those are that pipelines
     fill short cines up with; all of them where fewer than two are left."""
-    is_blank = frames.min(axis=(1, 2)) == frames.max(axis=(1, 2))
-    n_shown = int(np.flatnonzero(~is_blank)[-1]) + 1 if not is_blank.all() else 0
+    n_shown = len(frames)
+    while n_shown > 0 and frames[n_shown - 1].min() == frames[n_shown - 1].max():
+        n_shown -= 1
     return frames[:n_shown] if n_shown > 1 else frames
 
 

@@ -124,8 +124,8 @@ class LandmarkFile:
         path, n_rows = self.path, self._n_rows
         with open_hdf5(path) as file:
             landmarks = self._landmarks(file)
-            is_known = landmarks.name == f"/{LANDMARKS}"
-            stored = np.asarray(landmarks[index], np.float64) if is_known else np.zeros((landmarks.shape[1], 2, 0))
+            shape = (landmarks.shape[1], 2, 0)
+            stored = np.asarray(landmarks[index], np.float64) if LANDMARKS in file else np.zeros(shape)
             n_frames = row_n_frames(file, path, index, landmarks)
             ed_frame = row_frame(file, path, ED_FRAME, index, n_rows) or 0
             es_frame = row_frame(file, path, ES_FRAME, index, n_rows)

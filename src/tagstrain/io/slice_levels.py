@@ -94,14 +94,18 @@ def _planes_towards_apex(
     if not (np.abs(normals @ normals[0]) > PARALLEL).all():
         return apart, False
     axis, is_certain = apex_direction(known[0])
-    depths_mm = np.stack(middles) @ axis
+    return by_depth(np.stack(middles) @ axis, SAME_SLICE_MM), is_certain
+
+
+def by_depth(depths_mm: NDArray[np.float64], thickness_mm: float) -> list[list[int]]:
+    """Indices by plane, the least deep first; a plane holds what lies within a thickness of the first in it."""
     planes: list[list[int]] = []
     for k in np.argsort(depths_mm, kind="stable").tolist():
-        if planes and depths_mm[k] - depths_mm[planes[-1][0]] <= SAME_SLICE_MM:
+        if planes and depths_mm[k] - depths_mm[planes[-1][0]] <= thickness_mm:
             planes[-1].append(k)
         else:
             planes.append([k])
-    return planes, is_certain
+    return planes
 
 
 def largest_stack(affines: Sequence[NDArray[np.float64] | None], least_cosine: float = PARALLEL) -> list[int]:

@@ -24,8 +24,6 @@ FRAME_INTERVAL_MS = (26.0, 54.0)
 VIEWS = 13
 """Third word of the seeds that say where crops lie: with two, they would be those of a scene (`sample_scenes`)."""
 TRACKER_CROP_SIZE = preprocessing.TRACKER_CROP_SIZE
-
-
 COMPLEMENTARY_SHARE = 0.25
 """Of complementary SPAMM among what localizer and placer learn from: its grey levels are others altogether, blood is
 dark and the background gone."""
