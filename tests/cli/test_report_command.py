@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,26 @@ def test_a_study_that_cannot_be_read_does_not_stop_the_others(
     assert captured.out.split() == [str(tmp_path / "two" / "report.html")]
     assert "Error: one: results.h5: cannot be read" in captured.err
     assert run(["report", str(tmp_path / "one")]) is ExitCode.UNREADABLE
+
+
+def test_a_page_that_the_disk_refuses_is_told_and_stops_no_other_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        write_results(tmp_path / name, short_axis_slices(3, (40, 36))[:1], key=name)
+    write_text = Path.write_text
+
+    def write_where_there_is_space(path: Path, *args: str, **options: str) -> int:
+        if path.parent.name == "one":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_text(path, *args, **options)
+
+    monkeypatch.setattr(Path, "write_text", write_where_there_is_space)
+    assert run(["report", str(tmp_path)]) is ExitCode.SOME_FAILED
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(tmp_path / "two" / "report.html")]
+    assert "report.html: cannot be written (No space left on device)" in captured.err
+    assert not list((tmp_path / "one").glob("*report*"))
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,6 +93,74 @@ def test_without_distinct_trigger_times_the_instance_numbers_order_and_a_warning
     assert f"{interval_ms:g} ms" in found.warnings[1]
 
 
+@pytest.mark.parametrize("without", [(0,), (1,), (2, 5), (7,)])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_few_trigger_times_that_are_missing_or_repeat_are_filled_in_and_told(
+    tmp_path: Path, without: tuple[int, ...], tied: bool
+) -> None:
+    cine = example_cine(n_frames=8)
+    files = write_study(tmp_path, [cine])
+    for k in without:
+        edit_dicom([files[k]], lambda d: setattr(d, "TriggerTime", 999) if tied else blank("TriggerTime")(d))
+    if tied and len(without) == 1:
+        edit_dicom([files[without[0]]], lambda d: setattr(d, "TriggerTime", dcmread(files[3]).TriggerTime))
+    found = read_study(tmp_path).slices[0].load()
+    assert_same_cine(found, cine)
+    n_filled = max(len(without), 2) if tied else len(without)
+    assert found.warnings[0].startswith(f"trigger times of {n_filled} of 8 frames are missing or repeat")
+
+
+@pytest.mark.parametrize("keyword", ["TemporalPositionIdentifier", "InstanceNumber"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_without_trigger_times_a_missing_frame_leaves_a_gap(tmp_path: Path, keyword: str, step: int) -> None:
+    cine = example_cine(n_frames=8)
+
+    def edit(dataset: FileDataset) -> None:
+        blank("TriggerTime")(dataset)
+        dataset.FrameTime = 30.0
+        setattr(dataset, keyword, 5 + step * dataset.InstanceNumber)
+
+    files = write_study(tmp_path, [cine])
+    edit_dicom(files, edit)
+    files[4].unlink()
+    found = read_study(tmp_path).slices[0].load()
+    np.testing.assert_array_equal(found.frame_times_ms, 30.0 * np.array([0, 1, 2, 3, 5, 6, 7]))
+    assert any("1 frames in between are missing" in warning for warning in found.warnings)
+
+
+def test_numbers_that_follow_no_rule_leave_an_even_interval(tmp_path: Path) -> None:
+    files = write_study(tmp_path, [example_cine(n_frames=6)])
+    edit_dicom(files, lambda d: (blank("TriggerTime")(d), setattr(d, "FrameTime", 30.0)))
+    for file, number in zip(files, (1, 3, 10, 12, 17, 40), strict=True):
+        edit_dicom([file], lambda d, number=number: setattr(d, "InstanceNumber", number))
+    found = read_study(tmp_path).slices[0].load()
+    np.testing.assert_array_equal(found.frame_times_ms, 30.0 * np.arange(6))
+    assert not any("in between" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("n_again", [8, 3, 2])
+@pytest.mark.parametrize("place", [lambda k, run: 2 * k + run, lambda k, run: 100 * run + k])
+def test_two_rounds_that_instance_numbers_alone_tell_apart_are_no_longer_cine(
+    tmp_path: Path, place: Callable[[int, int], int], n_again: int, announced: bool
+) -> None:
+    """The second round is used, unless it was broken off."""
+    cines = [example_cine(n_frames=8, seed=run) for run in (0, 1)]
+    for run in (0, 1):
+        files = write_study(tmp_path / f"{run}", [cines[run]], seed=run)
+        set_study(files)
+        edit_dicom(files, lambda d: setattr(d, "SeriesInstanceUID", "1.2.3.4"))
+        edit_dicom(files, lambda d, run=run: setattr(d, "InstanceNumber", place(d.InstanceNumber, run)))
+        if not announced:
+            edit_dicom(files, blank("CardiacNumberOfImages"))
+    for file in files[n_again:]:
+        file.unlink()
+    study = read_study(tmp_path)
+    (source,) = study.slices
+    assert_same_cine(source.load(), cines[n_again == 8])
+    assert any("repeated" in reason for reason in study.skipped)
+
+
 def test_one_series_with_several_slices_is_split_by_position(tmp_path: Path) -> None:
     cines = example_cines()
     edit_dicom(write_study(tmp_path, cines), lambda d: setattr(d, "SeriesInstanceUID", "1.2.3"))

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 import vendor_dicom as vendors
 from highdicom.legacy import LegacyConvertedEnhancedMRImage
-from io_examples import by_name, zip_folder
-from pydicom import dcmread
-from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from io_examples import by_name, edit_dicom, zip_folder
+from pydicom import FileDataset, dcmread
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+    generate_uid,
+)
 
 from tagstrain.data import Study, TaggedCine
 from tagstrain.errors import InputError
@@ -156,3 +161,63 @@ def test_objects_whose_frames_are_not_described_are_refused(tmp_path: Path) -> N
     dataset.save_as(path)
     with pytest.raises(InputError, match="multi-frame object without functional groups"):
         read_study(path)
+
+
+def test_ge_phase_images_are_known_by_its_own_attribute(tmp_path: Path) -> None:
+    """Same trigger times, ImageType and description: only the private attribute tells magnitude from phase."""
+    cine = vendors.tagged_cine()
+    for kind, folder in enumerate(("magnitude", "phase")):
+        vendors.write_ge(tmp_path / folder, [cine])
+        files = sorted((tmp_path / folder).iterdir())
+
+        def edit(dataset: FileDataset, kind: int = kind) -> None:
+            dataset.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", kind)
+            if kind:
+                dataset.SOPInstanceUID = generate_uid(entropy_srcs=[dataset.SOPInstanceUID, "phase"])
+                dataset.PixelData = (4095 - dataset.pixel_array).astype("<u2").tobytes()
+
+        edit_dicom(files, edit)
+    study = read_study(tmp_path)
+    (source,) = study.slices
+    np.testing.assert_array_equal(source.load().frames, cine.frames)
+    assert any("5 phase images left out" in reason for reason in study.skipped)
+
+
+@pytest.mark.parametrize("nominal_ms", [0.0, None])
+def test_a_nominal_clock_that_stands_still_gives_way_to_the_actual_one(
+    tmp_path: Path, nominal_ms: float | None
+) -> None:
+    cines = vendors.tagged_study()
+    path = vendors.write_siemens_enhanced(tmp_path / "a.dcm", cines)
+    dataset = dcmread(path)
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        clock = frame.CardiacSynchronizationSequence[0]
+        clock.ActualCardiacTriggerDelayTime = clock.NominalCardiacTriggerDelayTime
+        if nominal_ms is None:
+            del clock.NominalCardiacTriggerDelayTime
+        else:
+            clock.NominalCardiacTriggerDelayTime = nominal_ms
+    dataset.save_as(path)
+    for source, cine in zip(read_study(path).slices, cines, strict=True):
+        np.testing.assert_allclose(source.load().frame_times_ms, cine.frame_times_ms)
+
+
+def test_enhanced_objects_of_one_frame_each_go_by_their_instance_numbers(tmp_path: Path) -> None:
+    """Nothing else orders them: no clock, no temporal position, file names the other way around."""
+    cine = vendors.tagged_cine()
+    whole = dcmread(vendors.write_siemens_enhanced(tmp_path / "a.dcm", [cine]))
+    (tmp_path / "a.dcm").unlink()
+    pixels, frames = whole.pixel_array, list(whole.PerFrameFunctionalGroupsSequence)
+    for k, frame in enumerate(frames):
+        t = int(frame.FrameContentSequence[0].TemporalPositionIndex) - 1
+        del frame.FrameContentSequence[0].TemporalPositionIndex
+        del frame.CardiacSynchronizationSequence[0].NominalCardiacTriggerDelayTime
+        whole.PerFrameFunctionalGroupsSequence = [frame]
+        whole.NumberOfFrames, whole.InstanceNumber = 1, t + 1
+        whole.SOPInstanceUID = whole.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(t)])
+        whole.PixelData = pixels[k].tobytes()
+        whole.save_as(tmp_path / f"{9 - t}.dcm")
+    (source,) = read_study(tmp_path).slices
+    found = source.load()
+    np.testing.assert_array_equal(found.frames, cine.frames)
+    assert any("order of their instance numbers" in warning for warning in found.warnings)

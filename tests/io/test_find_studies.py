@@ -11,6 +11,8 @@ from io_examples import example_cine, example_cines, set_study, write_nifti, wri
 from tagstrain.errors import InputError
 from tagstrain.io import read_study
 from tagstrain.io.dicom_header import read_headers
+from tagstrain.io.fingerprint import input_sha256
+from tagstrain.io.input_folder import files_below
 from tagstrain.io.study import find_studies
 
 
@@ -195,10 +197,52 @@ def test_a_single_folder_of_the_cohort_is_looked_into(tmp_path: Path) -> None:
     assert find_studies(folder / "sub-02").paths == (folder / "sub-02",)
 
 
-def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+def test_one_array_beside_sub_folders_of_them_is_told_to_make_one_heart(tmp_path: Path) -> None:
+    for name in ("sub-01", "sub-02"):
+        (tmp_path / name).mkdir()
+        write_nifti(tmp_path / name / "tag.nii", example_cine())
+    write_nifti(tmp_path / "mean.nii", example_cine())
+    found = find_studies(tmp_path)
+    assert found.paths == (tmp_path,)
+    assert "taken for one heart" in found.note
+    assert "mean.nii" in found.note
+    assert "sub-01, sub-02" in found.note
+    assert find_studies(tmp_path / "sub-01").note == ""
+
+
+def link(place: Path, target: Path) -> None:
+    place.symlink_to(target, target_is_directory=True)
+
+
+def test_a_cohort_may_be_picked_by_links(tmp_path: Path) -> None:
+    whole, picked = cohort(tmp_path / "cohort"), tmp_path / "picked"
+    picked.mkdir()
+    for name in ("sub-02", "sub-00"):
+        link(picked / name, whole / name)
+    assert find_studies(picked).paths == (picked / "sub-00", picked / "sub-02")
+    found, expected = (read_study(folder / "sub-02") for folder in (picked, whole))
+    assert found.key == expected.key == "sub-02"
+    assert [s.name for s in found.slices] == [s.name for s in expected.slices]
+    assert input_sha256(picked / "sub-02") == input_sha256(whole / "sub-02")
+
+
+def test_links_that_lead_back_or_to_the_same_are_not_followed(tmp_path: Path) -> None:
     folder = cohort(tmp_path / "cohort")
-    (folder / "link").symlink_to(folder, target_is_directory=True)
-    assert [path.name for path in find_studies(folder).paths] == ["sub-00", "sub-01", "sub-02"]
+    alone = find_studies(folder)
+    inside = input_sha256(folder)
+    link(folder / "a link", folder)
+    link(folder / "sub-00" / "up", tmp_path)
+    link(folder / "another name", folder / "sub-01")
+    link(folder / "nowhere", tmp_path / "lost")
+    assert find_studies(folder).paths == alone.paths
+    (folder / "nowhere").unlink()
+    link(folder / "sub-00" / "beside", folder / "sub-01")
+    assert input_sha256(folder) == inside
+    elsewhere = cohort(tmp_path / "elsewhere")
+    link(elsewhere / "sub-00" / "there", folder)
+    link(folder / "sub-00" / "there", elsewhere)
+    n_files = len(files_below(elsewhere))
+    assert n_files == len(set(map(Path.resolve, files_below(elsewhere))))
 
 
 def test_one_header_per_folder_is_read(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -61,9 +63,16 @@ _KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
-_TAGS: list[BaseTag | int] = [Tag(tag) for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
+_GE_GROUP, _GE_CREATOR, _GE_IMAGE_KIND = 0x0043, "GEMS_PARM_01", 0x2F
+"""GE's own attribute of what an image shows: a number that counts through `_COMPONENTS`."""
+_TAGS: list[BaseTag | int] = [
+    *(Tag(tag) for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None),
+    Tag(_GE_GROUP, 0x10),
+    Tag(_GE_GROUP, 0x1000 + _GE_IMAGE_KIND),
+]
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double and integer pixels
 
+_CLOCKS = ("NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime", "TriggerTime")
 _COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
 # Vendors' words in the third and later values of ImageType and FrameType.
 _COMPONENT_WORD = re.compile(
@@ -156,7 +165,11 @@ def read_headers(source: ByteSource, stream: BinaryIO) -> tuple[DicomHeader, ...
         if not frames:
             headers: tuple[DicomHeader, ...] = (_parse(source, dataset, shape, None),)
         else:
-            headers = tuple(_parse(source, frame, shape, k + 1) for k, frame in enumerate(frames))
+            # Scanners write 0 for what they do not know: a clock that stands still is none.
+            clocks = [name for name in _CLOCKS if len({number(frame, name) for frame in frames}) > 1] or _CLOCKS
+            headers = tuple(_parse(source, frame, shape, k + 1, clocks) for k, frame in enumerate(frames))
+            if len(headers) == 1:
+                headers = (replace(headers[0], instance_number=number(dataset, "InstanceNumber")),)
     if not any(seen_pixels) or min(shape) <= 0:
         raise InputError(source.shown, "holds no pixel data", "Give the images, not reports or directories")
     if modality not in ("", "MR"):
@@ -224,7 +237,13 @@ def _inflated_size(packed: bytes, limit_bytes: int) -> int:
     return n_unpacked
 
 
-def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_number: int | None) -> DicomHeader:
+def _parse(
+    source: ByteSource,
+    dataset: Dataset,
+    shape: tuple[int, int],
+    frame_number: int | None,
+    clocks: Sequence[str] = _CLOCKS,
+) -> DicomHeader:
     """Take the values out of a flat data set; one that cannot be read counts as missing."""
     spacing = numbers(dataset, "PixelSpacing", 2)
     directions = numbers(dataset, "ImageOrientationPatient", 6)
@@ -247,9 +266,7 @@ def _parse(source: ByteSource, dataset: Dataset, shape: tuple[int, int], frame_n
         acquisition_number=_first(dataset, "FrameAcquisitionNumber", "AcquisitionNumber"),
         instance_number=number(dataset, "InstanceNumber") if frame_number is None else frame_number,
         temporal_position=_first(dataset, "TemporalPositionIndex", "TemporalPositionIdentifier"),
-        trigger_time_ms=_first(
-            dataset, "NominalCardiacTriggerDelayTime", "ActualCardiacTriggerDelayTime", "TriggerTime"
-        ),
+        trigger_time_ms=_first(dataset, *clocks),
         rr_interval_ms=_rr_interval_ms(dataset),
         interval_ms=_frame_interval_ms(dataset),
         n_expected=int(n_expected) if n_expected is not None and n_expected >= 1 else None,
@@ -309,6 +326,8 @@ def _component(dataset: Dataset) -> str:
     stated = text(dataset, "ComplexImageComponent").strip().upper()
     if stated in _COMPONENTS:
         return stated
+    with suppress(KeyError, ValueError, TypeError):
+        return dict(enumerate(_COMPONENTS))[int(dataset.private_block(_GE_GROUP, _GE_CREATOR)[_GE_IMAGE_KIND].value)]
     for word in words(dataset, "FrameType")[2:] + words(dataset, "ImageType")[2:]:
         match = _COMPONENT_WORD.match(word)
         if match and match.lastgroup:

@@ -16,6 +16,8 @@ from tagstrain.io.slice_levels import SAME_SLICE_MM, by_depth, level_from_descri
 UNEVEN = 1.5
 """Longest over shortest time from image to image beyond which two acquisitions lie between each other by chance."""
 SAME_PLANE_MM = 0.5
+LEAST_OF_LONGEST = 0.75
+"""Share of the longest repeat's frames that a complete acquisition has where none is announced."""
 MIN_CROSSING_DEG = 60.0
 """Least angle between two sets of tag lines that make a grid."""
 
@@ -108,7 +110,8 @@ def drop_repeats(groups: Sequence[FrameGroup]) -> tuple[list[FrameGroup], list[s
             same.append(group)
     kept, skipped = [], []
     for found in repeats:
-        *dropped, best = sorted(found, key=_preference)
+        longest = max(len(group.headers) for group in found)
+        *dropped, best = sorted(found, key=lambda group: _preference(group, longest))
         kept.append(best)
         skipped += [
             f"{group.label} ({len(group.headers)} frames, from {group.first.source.shown.name}): "
@@ -212,7 +215,28 @@ def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...
         are_other_tags = attribute == "tag_angle_deg" and None not in by_value
         if is_split and (not is_one_clock or are_other_tags or (None not in by_value and _are_whole(parts))):
             return [tuple(part) for part in parts]
-    return [tuple(headers)]
+    return _rounds(headers)
+
+
+def _rounds(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
+    """Split images whose trigger times come several times over, by their order of instance numbers in each time.
+
+    The last round may be broken off. Single times that repeat make no round.
+    """
+    by_time: dict[float, list[DicomHeader]] = {}
+    numbers = {header.instance_number for header in headers}
+    for header in headers:
+        if header.trigger_time_ms is None:
+            return [tuple(headers)]
+        by_time.setdefault(header.trigger_time_ms, []).append(header)
+    # How often each time comes, the first one first: as often as the first or, once a round has ended, less.
+    counts = [len(by_time[time]) for time in sorted(by_time)]
+    fewest = counts.count(counts[0])
+    is_rounds = counts[0] > 1 and fewest > 1 and set(counts[fewest:]) <= {counts[0] - 1}
+    if not is_rounds or None in numbers or len(numbers) < len(headers):
+        return [tuple(headers)]
+    in_order = [sorted(same, key=lambda header: header.instance_number or 0.0) for same in by_time.values()]
+    return [tuple(same[k] for same in in_order if k < len(same)) for k in range(counts[0])]
 
 
 def _are_whole(parts: Sequence[Sequence[DicomHeader]]) -> bool:
@@ -245,12 +269,15 @@ def _is_repeat(one: FrameGroup, other: FrameGroup) -> bool:
     return bool(a.series_description) and (one.level is not None or is_same_place)
 
 
-def _preference(group: FrameGroup) -> tuple[bool, int, float, str, float, str]:
-    """Sort key whose largest is the acquisition to use."""
+def _preference(group: FrameGroup, longest: int) -> tuple[bool, int, float, str, float, str]:
+    """Sort key whose largest is the acquisition to use; ``longest`` is the most frames that any repeat has."""
     first = group.first
-    n_frames = 0 if group.is_complete else len(group.headers)  # among complete ones the last wins, not the longest
+    # Where no number of images is announced, one with far fewer frames than another was broken off.
+    is_announced = any(header.n_expected for header in group.headers)
+    is_complete = group.is_complete and (is_announced or len(group.headers) > LEAST_OF_LONGEST * longest)
+    n_frames = 0 if is_complete else len(group.headers)  # among complete ones the last wins, not the longest
     number = -np.inf if first.series_number is None else first.series_number
-    return group.is_complete, n_frames, number, first.acquired, first.acquisition_number or 0.0, first.series_uid
+    return is_complete, n_frames, number, first.acquired, first.acquisition_number or 0.0, first.series_uid
 
 
 def _plane(header: DicomHeader) -> NDArray[np.float64] | None:

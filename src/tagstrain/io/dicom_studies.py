@@ -62,7 +62,7 @@ def check_one_study(path: Path, headers: Sequence[DicomHeader], keep_ids: bool) 
         n = len(names - {""})
         if n > 1:
             problem = f"holds slices of {n} {what}, which must not be mixed"
-            raise InputError(path, problem, "Give every study as a folder or zip of its own")
+            raise InputError(path, problem, "Give every study as a folder or zip of its own, and none of them twice")
     if any(len(names) == 1 and "" not in names for names in (patients, studies)) or patients == studies == {""}:
         return ""
     if keep_ids:

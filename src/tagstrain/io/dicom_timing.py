@@ -82,27 +82,66 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
 def _order_in_time(
     headers: tuple[DicomHeader, ...],
 ) -> tuple[tuple[DicomHeader, ...], NDArray[np.float64], tuple[str, ...]]:
-    """Order by trigger time; where that is missing or tied, by another number with an even interval."""
+    """Order by trigger time; where that is missing or tied, by another number, from which it is then filled in."""
     times = [header.trigger_time_ms for header in headers]
     known = [time for time in times if time is not None]
     if len(known) == len(headers) == len(set(known)):
         ordered = sorted(headers, key=attrgetter("trigger_time_ms"))
         return tuple(ordered), np.array(sorted(known)), ()
+    ordered, order, steps = _order_without_times(headers)
+    filled_ms, n_filled = _filled_times(ordered, steps)
+    if n_filled:
+        warning = (
+            f"trigger times of {n_filled} of {len(headers)} frames are missing or repeat: filled in by the {order}"
+        )
+        return tuple(ordered), filled_ms, (warning,)
     what = "repeat" if len(known) == len(headers) else "are missing" if not known else "are missing in some frames"
-    ordered, order = _order_without_times(headers)
     warnings = [f"trigger times {what}: frames are in the order of their {order}, frame 0 taken as ED"]
     interval_ms = ordered[0].interval_ms
     if interval_ms is None:
         times_ms, warning = nominal_times(len(ordered))
         return tuple(ordered), times_ms, (*warnings, warning)
     warnings.append(f"an even {interval_ms:g} ms between frames was taken from the header")
-    return tuple(ordered), np.arange(len(ordered), dtype=np.float64) * interval_ms, tuple(warnings)
+    if len(steps) < 1 + steps[-1]:
+        warnings.append(f"by their {order}, {steps[-1] + 1 - len(steps):g} frames in between are missing")
+    return tuple(ordered), steps * interval_ms, tuple(warnings)
 
 
-def _order_without_times(headers: Sequence[DicomHeader]) -> tuple[list[DicomHeader], str]:
-    """Order by the first number that every image has its own of, or by file name; and what that number is."""
+def _order_without_times(headers: Sequence[DicomHeader]) -> tuple[list[DicomHeader], str, NDArray[np.float64]]:
+    """Order by the first number that every image has its own of, or by file name.
+
+    Returns
+    -------
+        The images in order, what the number is, and the place of each in steps of the usual one: a missing image leaves
+        a gap.
+    """
+    one_by_one = np.arange(len(headers), dtype=np.float64)
     for attribute, words in (("temporal_position", "temporal positions"), ("instance_number", "instance numbers")):
         numbers = [getattr(header, attribute) for header in headers]
         if None not in numbers and len(set(numbers)) == len(numbers):
-            return sorted(headers, key=attrgetter(attribute)), words
-    return sorted(headers, key=lambda header: str(header.source.path)), "file names"
+            places = np.sort(numbers)
+            steps = (places - places[0]) / np.median(np.diff(places))
+            has_rule = np.array_equal(steps, np.rint(steps))
+            return sorted(headers, key=attrgetter(attribute)), words, steps if has_rule else one_by_one
+    return sorted(headers, key=lambda header: str(header.source.path)), "file names", one_by_one
+
+
+def _filled_times(ordered: Sequence[DicomHeader], steps: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Trigger times with those that are missing or not an image's own read off a line through the others.
+
+    Returns
+    -------
+        The times, and how many were filled in: none where fewer than half are known, or where they do not follow the
+        order.
+    """
+    times = [header.trigger_time_ms for header in ordered]
+    counts = Counter(times)
+    is_known = np.array([time is not None and counts[time] == 1 for time in times])
+    known_ms = np.array([time for time, known in zip(times, is_known, strict=True) if known], np.float64)
+    if len(known_ms) < max(2, len(times) / 2) or (np.diff(known_ms) <= 0).any():
+        return np.empty(0), 0
+    at = steps[is_known]
+    interval_ms = float(np.median(np.diff(known_ms) / np.diff(at)))
+    filled_ms = np.interp(steps, at, known_ms)
+    filled_ms += interval_ms * (np.minimum(steps - at[0], 0) + np.maximum(steps - at[-1], 0))
+    return filled_ms, int((~is_known).sum())

@@ -92,7 +92,8 @@ def find_studies(path: Path) -> FoundStudies:
     A folder is a cohort if no image lies directly in it and it holds zips, each a study of its own, or else sub-folders
     with a DICOM study each (see `split_folder`) or with NIfTI or NumPy files, in the order of their names. All else is
     one study: a folder of images stays one, also where a zip lies among them, and so does a study whose series, or
-    whose slices by the names of their levels, lie in sub-folders.
+    whose slices by the names of their levels, lie in sub-folders. Where NIfTI or NumPy files lie in a folder and below
+    it, which do not say whose they are, that is noted.
     """
     entries = sorted(path.glob("*"))
     studies = [entry for entry in entries if entry.suffix.lower() == _ZIP_SUFFIX and entry.is_file()]
@@ -102,7 +103,7 @@ def find_studies(path: Path) -> FoundStudies:
     subjects = [] if studies else _subjects(path)
     studies = studies or subjects
     if not studies:
-        return FoundStudies((path,), "")
+        return FoundStudies((path,), _images_at_two_depths(path, entries))
     notes = []
     if subjects:
         notes.append(f"{path.name}: its {len(subjects)} sub-folders of images are taken for studies of their own")
@@ -133,6 +134,23 @@ def _subjects(path: Path) -> list[Path]:
     return [] if folders and holds_dicom(path) else folders
 
 
+def _images_at_two_depths(path: Path, entries: Sequence[Path]) -> str:
+    """Say where one file may have made one heart of many subjects; empty where none did."""
+    direct = [entry.name for entry in entries if _is_array_file(entry)]
+    below = [folder.name for folder in folders_in(path) if _has_array_file(folder)] if direct else []
+    if not below:
+        return ""
+    return (
+        f"{path.name}: all images in it and below are taken for one heart, since some lie in it ({_some(direct)}) and "
+        f"some in its sub-folders ({_some(below)})"
+    )
+
+
+def _has_array_file(folder: Path) -> bool:
+    """Whether a NIfTI or NumPy file lies anywhere below a folder, by name."""
+    return any(_is_array_file(file) for files in files_by_folder(folder) for file in files)
+
+
 def _image_folders(path: Path) -> list[Path]:
     """Sub-folders with NIfTI or NumPy files, where there are several; a single one is looked into.
 
@@ -140,11 +158,7 @@ def _image_folders(path: Path) -> list[Path]:
     """
     if any(_is_image(entry) for entry in path.glob("*")):
         return []
-    folders = [
-        folder
-        for folder in folders_in(path)
-        if any(_is_array_file(file) for files in files_by_folder(folder) for file in files)
-    ]
+    folders = [folder for folder in folders_in(path) if _has_array_file(folder)]
     if len(folders) < 2:
         return _image_folders(folders[0]) if folders else []
     levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in folders]

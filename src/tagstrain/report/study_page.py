@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from tagstrain import __version__
 from tagstrain.data import Provenance
-from tagstrain.io import atomic_file
+from tagstrain.io.atomic import atomic_file, disk_told
 from tagstrain.report.mechanics_files import segments_reliable
 from tagstrain.report.page_bulls_eyes import bulls_eyes
 from tagstrain.report.page_charts import HEALTHY_PEAKS, REFERENCE_COLOR, chart_legend, strain_charts
@@ -39,8 +39,12 @@ def write_report(folder: Path) -> Path:
     ------
     InputError
         If the results cannot be read or shown together (`read_saved_study`).
+    OutputError
+        If the page cannot be written.
     """
-    return write_page(folder, read_saved_study(folder))
+    study = read_saved_study(folder)
+    with disk_told(folder / REPORT_HTML):
+        return write_page(folder, study)
 
 
 def write_page(folder: Path, study: SavedStudy) -> Path:
