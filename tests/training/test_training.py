@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -313,10 +313,24 @@ def test_training_mixes_files_and_simulation(tmp_path: Path, simulated_file: Pat
     assert batch["contours"].shape == (4, 2, 24, 2)
 
 
+def localizer_examples(
+    without_heart: float = 0.0, cut_heart: float = 0.0, only_noise: float = 0.0
+) -> LocalizerExamples:
+    """Examples of which these shares, none unless said, show no whole heart; no channel is missing."""
+    maker = LocalizerExamples("default")
+    maker.without_heart, maker.cut_heart, maker.only_noise = without_heart, cut_heart, only_noise
+    maker.missing_channel = 0.0
+    return maker
+
+
+def is_empty(batch: Mapping[str, torch.Tensor]) -> bool:
+    """Whether no example of a batch has a ventricle to mark."""
+    return bool(batch["boxes"].isnan().all()) and float(contour_masks(batch["contours"], 128).max()) == 0.0
+
+
 def test_boxes_and_contours_move_with_the_varied_images() -> None:
     """The box rule holds for the contours however they were turned, shifted and scaled; so do the images."""
-    maker = LocalizerExamples("default")
-    maker.without_heart = 0.0
+    maker = localizer_examples()
     batch = maker.simulate(2, 5, torch.device("cpu"))
     blobs = contour_masks(batch["contours"][:, 1], 256)[:, None].expand(-1, 3, -1, -1)
     for seed in range(4):
@@ -332,19 +346,44 @@ def test_boxes_and_contours_move_with_the_varied_images() -> None:
 
 @pytest.mark.parametrize("architecture", ["unet", "original"])
 def test_where_the_image_ends_before_the_ventricle_there_is_nothing_to_mark(architecture: str, tmp_path: Path) -> None:
-    maker = LocalizerExamples("default")
-    maker.without_heart = 1.0
+    maker = localizer_examples(without_heart=1.0)
     batch = maker.simulate(2, 5, torch.device("cpu"))
     for seed in range(8):
         varied = maker.vary(batch, np.random.default_rng(seed))
-        assert bool(varied["boxes"].isnan().all())
-        assert float(contour_masks(varied["contours"], 128).max()) == 0.0
+        assert is_empty(varied)
         hearts = contour_masks(varied["contours"][:, 1] - 10 * maker.size, maker.size) > 0.5
         shown = (varied["images"] != 0).any(dim=1)
         assert not bool((shown & hearts).any())
         assert float(shown.float().mean(dim=(1, 2)).min()) > 0.05
     module = training_module(config(tmp_path, architecture=architecture))
     assert bool(torch.isfinite(module.loss(varied)))
+
+
+def test_a_ventricle_that_the_image_cuts_is_to_be_marked_whole() -> None:
+    whole, cut = localizer_examples(), localizer_examples(cut_heart=1.0)
+    batch = whole.simulate(2, 5, torch.device("cpu"))
+    shares_left: list[float] = []
+    for seed in range(8):
+        expected, varied = (maker.vary(batch, np.random.default_rng(seed)) for maker in (whole, cut))
+        for name in ("boxes", "contours"):
+            torch.testing.assert_close(varied[name], expected[name])
+        hearts = contour_masks(varied["contours"][:, 1], cut.size) > 0.5
+        shown, had = ((images != 0).any(dim=1) for images in (varied["images"], expected["images"]))
+        assert not bool((shown & ~had).any())
+        shares_left += ((shown & hearts).sum(dim=(1, 2)) / (had & hearts).sum(dim=(1, 2))).tolist()
+        # Contrast and movement are those of an image that ends there.
+        movement = varied["images"][:, 1].flatten(1)
+        assert bool(((movement.std(dim=1) > 0.5) & (movement.std(dim=1) < 1.3)).all())
+    assert min(shares_left) > 0.4
+    assert np.mean(np.array(shares_left) < 0.95) > 0.8
+
+
+def test_noise_alone_has_nothing_to_mark_and_looks_the_same_all_over() -> None:
+    maker = localizer_examples(only_noise=1.0)
+    varied = maker.vary(maker.simulate(2, 5, torch.device("cpu")), np.random.default_rng(3))
+    assert is_empty(varied)
+    quarters = varied["images"].unfold(2, 128, 128).unfold(3, 128, 128).std(dim=(-1, -2)).flatten(2)
+    assert float((quarters.amax(dim=2) / quarters.amin(dim=2)).max()) < 1.2
 
 
 def test_contours_of_a_file_are_its_landmarks_or_the_ellipse_of_its_box(tmp_path: Path, simulated_file: Path) -> None:

@@ -97,13 +97,16 @@ def localizer_channels(frames: torch.Tensor, valid: torch.Tensor | None = None) 
     images = standardized(frames, valid)
     pattern = locally_normalized(images, width_px=4.0, floor=0.15)
     change = (pattern[:, 1:] - pattern[:, :-1]).abs().mean(dim=1)
-    movement = blur(change, 3.0)
-    movement = (movement - movement.mean(dim=(1, 2), keepdim=True)) / movement.std(dim=(1, 2), keepdim=True).clamp_min(
-        1e-6
-    )
+    movement = standard_movement(blur(change, 3.0))
     if valid is not None:
         movement = movement * valid
-    return torch.stack([images[:, 0], movement.clamp(-3, 5), images[:, -2:].mean(dim=1)], dim=1)
+    return torch.stack([images[:, 0], movement, images[:, -2:].mean(dim=1)], dim=1)
+
+
+def standard_movement(movement: torch.Tensor) -> torch.Tensor:
+    """Movement ``(batch, row, column)`` to zero mean and unit standard deviation over the view, clamped to -3..5."""
+    mean, spread = movement.mean(dim=(1, 2), keepdim=True), movement.std(dim=(1, 2), keepdim=True)
+    return ((movement - mean) / spread.clamp_min(1e-6)).clamp(-3, 5)
 
 
 def landmark_input(crops: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:

@@ -104,6 +104,11 @@ def _zoomed(
     return F.grid_sample(images, grid, align_corners=False), points
 
 
+def _inside(images: torch.Tensor) -> torch.Tensor:
+    """Pixels ``(batch, 1, row, column)`` that lie inside the image: outside, all channels are 0."""
+    return (images != 0).any(dim=1, keepdim=True)
+
+
 def _generator(rng: np.random.Generator, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 
@@ -179,6 +184,10 @@ class LocalizerExamples:
     """Share of examples that lack one of the channels."""
     without_heart = 0.08
     """Share of examples whose image ends before the ventricle, so that there is nothing to mark."""
+    cut_heart = 0.12
+    """Share of examples whose image ends in the ventricle; half of it shows at least."""
+    only_noise = 0.04
+    """Share of examples that show noise alone."""
     size = 256
 
     def __init__(self, preset: str) -> None:
@@ -227,41 +236,65 @@ class LocalizerExamples:
             "boxes": points(turn_boxes(batch["boxes"], symmetry, self.size).reshape(-1, 2, 2)).flatten(1),
             "contours": points(turn_points(batch["contours"], symmetry, self.size)),
         }
-        images, turned = self._some_without_heart(disturbed(images, rng), turned, rng)
+        images, turned = self._some_cut(images, turned, rng)
+        images, turned = self._some_noise(images, turned, rng)
+        images = disturbed(images, rng) * _inside(images)
         # A network that can do without any one channel leans less on grey levels that real images have otherwise.
         n, n_channels = images.shape[:2]
         missing = np.where(rng.random(n) < self.missing_channel, rng.integers(n_channels, size=n), -1)
         kept = torch.tensor(missing[:, None] != np.arange(n_channels), dtype=images.dtype, device=images.device)
         return {**batch, **turned, "images": images * kept[:, :, None, None]}
 
-    def _some_without_heart(
+    def _some_cut(
         self, images: torch.Tensor, truth: Batch, rng: np.random.Generator
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Examples of which some show but what lies beside the ventricle: their box is NaN, their contours far off."""
+        """Examples of which some end in the ventricle, to be marked as if all of it showed, and some beside it."""
         n, device = len(images), images.device
-        is_cut = torch.tensor(rng.random(n) < self.without_heart, device=device)
+        fate = rng.random(n)
+        is_empty = torch.tensor(fate < self.without_heart, device=device)
+        is_cut = torch.tensor(fate < self.without_heart + self.cut_heart, device=device)
         angle = rng.uniform(0, 2 * math.pi, n)
         away = torch.tensor(np.stack([np.cos(angle), np.sin(angle)], axis=-1), dtype=images.dtype, device=device)
         low, high = truth["boxes"].view(n, 2, 2).unbind(dim=1)
-        # The box is 1.6 times as wide as the ventricle.
-        reach = torch.tensor(rng.uniform(0.65, 1.2, n), dtype=images.dtype, device=device) * (high - low).amax(1) / 2
+        # The box is 1.6 times as wide as the ventricle, which ends at 0.625 of the box's half side.
+        share = np.where(fate < self.without_heart, rng.uniform(0.65, 1.2, n), rng.uniform(-0.65, 0.0, n))
+        reach = torch.tensor(share, dtype=images.dtype, device=device) * (high - low).amax(1) / 2
         middle = (low + high) / 2
         # More of the image lies on one side of the ventricle than on the other.
         away = away * torch.where((away * (self.size / 2 - middle)).sum(dim=1, keepdim=True) < 0, -1, 1)
         begin = (middle * away).sum(dim=1) + reach
         steps = torch.arange(self.size, dtype=images.dtype, device=device)
         along = away[:, 0, None, None] * steps + away[:, 1, None, None] * steps[:, None]
-        shown = ~is_cut[:, None, None] | (along > begin[:, None, None])
-        boxes = truth["boxes"].masked_fill(is_cut[:, None], torch.nan)
-        contours = truth["contours"] + 10 * self.size * is_cut[:, None, None, None]
-        # Without the ventricle, what moves a little is what moves most.
-        movement = images[:, 1] * shown
-        n_shown = shown.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-        movement = (movement - movement.sum(dim=(1, 2), keepdim=True) / n_shown) * shown
-        spread = (movement.square().sum(dim=(1, 2), keepdim=True) / n_shown).sqrt()
-        standard = (movement / spread.clamp_min(1e-3)).clamp(-3, 5)
-        rest = torch.stack([images[:, 0] * shown, standard, images[:, 2] * shown], dim=1)
-        return torch.where(is_cut[:, None, None, None], rest, images), {"boxes": boxes, "contours": contours}
+        shown = _inside(images)[:, 0] & (along > begin[:, None, None])
+        # What is left has grey levels and movement of its own to be measured by; nothing moves outside.
+        grey = preprocessing.standardized(images[:, ::2], shown)
+        still = images[:, 1].amin(dim=(1, 2), keepdim=True)
+        movement = preprocessing.standard_movement(torch.where(shown, images[:, 1], still)) * shown
+        rest = torch.stack([grey[:, 0], movement, grey[:, 1]], dim=1)
+        return torch.where(is_cut[:, None, None, None], rest, images), self._without_ventricle(truth, is_empty)
+
+    def _some_noise(
+        self, images: torch.Tensor, truth: Batch, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Examples of which some are noise alone, of any grain: nothing to mark."""
+        is_noise = torch.tensor(rng.random(len(images)) < self.only_noise, device=images.device)
+        images = images.clone()
+        for i in is_noise.nonzero()[:, 0].tolist():
+            grain = int(rng.integers(48, self.size))
+            parts = torch.randn(
+                (2, preprocessing.LOCALIZER_FRAMES, grain, grain),
+                device=images.device,
+                generator=_generator(rng, images.device),
+            )
+            magnitude = torch.hypot(*parts)[None]
+            frames = F.interpolate(magnitude, size=(self.size, self.size), mode="bilinear", align_corners=False)
+            images[i] = preprocessing.localizer_channels(frames)[0].to(images.dtype)
+        return images, self._without_ventricle(truth, is_noise)
+
+    def _without_ventricle(self, truth: Batch, is_empty: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The truth where some examples show no ventricle: no box, and contours that lie far off."""
+        boxes = truth["boxes"].masked_fill(is_empty[:, None], torch.nan)
+        return {"boxes": boxes, "contours": truth["contours"] + 10 * self.size * is_empty[:, None, None, None]}
 
     def shorten(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Nothing to do: the channels are made from a set number of frames already."""
