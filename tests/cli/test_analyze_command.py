@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from rich.progress import Progress
 
 from pipeline_fakes import FakeTracker, make_cine, scale_at
 from tagstrain.cli.main import run
@@ -378,6 +379,18 @@ def test_quiet_prints_nothing_and_timings_print_every_stage(
     assert all(
         stage in printed for stage in ("read", "localize", "place", "track", "strain", "insertion", "write", "total")
     )
+
+
+@pytest.mark.parametrize("n_studies", [1, 3])
+def test_progress_counts_the_studies_and_shows_none_that_is_done(
+    analyze: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_studies: int
+) -> None:
+    """A cohort has more studies than a screen has lines."""
+    progress = Progress(disable=True)
+    monkeypatch.setattr("tagstrain.cli.analyze.progress_bar", lambda _quiet: progress)
+    assert analyze(*(write_rows(tmp_path / f"{k}.h5", (False, False)) for k in range(n_studies))) == 0
+    (whole,) = progress.tasks
+    assert (whole.completed, whole.total, whole.visible) == (n_studies, n_studies, n_studies > 1)
 
 
 def test_spacing_given_on_the_command_line_reaches_the_reader(analyze: Callable[..., int], tmp_path: Path) -> None:

@@ -220,6 +220,7 @@ def _follow(
                 if len(slices) == max_slices:
                     print_warning(f"stopped reading at {max_slices} slices; see --max-slices")
                     return slices, n_unreadable
+            progress.remove_task(task)
     return slices, n_unreadable
 
 

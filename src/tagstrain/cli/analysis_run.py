@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tagstrain.cli.earlier_run import EarlierRun, is_done, is_from
 from tagstrain.cli.exits import CommandExit, ExitCode, code_of_interruption, options_not_input
@@ -84,7 +84,11 @@ class AnalysisRun:
         try:
             if not (self.root / RUN_RECORD).exists():  # from here on the folder is known as ours
                 self.record.write(self.root / RUN_RECORD)
-            for path, outcome, folder in self._waiting(inputs):
+            waiting = self._waiting(inputs)
+            n_studies = self.record.n_studies
+            cohort = self.progress.add_task("studies", total=n_studies, completed=n_studies - len(waiting))
+            self.progress.update(cohort, visible=n_studies > 1)
+            for path, outcome, folder in waiting:
                 try:
                     self._add(path, outcome, partial(self._folder_for, folder))
                 except (TagstrainError, OSError):
@@ -94,6 +98,7 @@ class AnalysisRun:
                         raise
                     self._fail(outcome, error)
                 self._save()
+                self.progress.advance(cohort)
             if self.record.exit_code is ExitCode.UNREADABLE:
                 raise CommandExit(ExitCode.UNREADABLE)
             self._save(self.record.exit_code)
@@ -234,9 +239,9 @@ class AnalysisRun:
         self, folder: Path, study: Study, models: Models, outcome: StudyRecord, table: SliceTable, times: StageTimes
     ) -> None:
         """Analyze a study's slices, write their results and tell ``table`` and ``times`` of them."""
-        task = self.progress.add_task(study.key, total=len(study.slices))
         source = f"{study.format}: {printable(study.path.name)}"
         with (
+            self._shown_while(study) as task,
             StudyWriter(folder, study.key, source, models.provenance, study.identity) as writer,
             StudyExports(folder, study, source, models, self.exports) as exports,
         ):
@@ -272,6 +277,15 @@ class AnalysisRun:
                 writer.warn(doubt)
                 exports.warn(doubt)
                 self._warn(f"{study.key}: {doubt}")
+
+    @contextmanager
+    def _shown_while(self, study: Study) -> Iterator[TaskID]:
+        """The progress of a study, which is gone with it: a cohort has more than a screen has lines."""
+        task = self.progress.add_task(study.key, total=len(study.slices))
+        try:
+            yield task
+        finally:
+            self.progress.remove_task(task)
 
     def _write_function(self, folder: Path, key: str) -> None:
         """Write regional function, and with figures the page; without both the results are whole all the same."""
