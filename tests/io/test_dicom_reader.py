@@ -128,10 +128,28 @@ def test_without_trigger_times_a_missing_frame_leaves_a_gap(tmp_path: Path, keyw
     assert any("1 frames in between are missing" in warning for warning in found.warnings)
 
 
-def test_numbers_that_follow_no_rule_leave_an_even_interval(tmp_path: Path) -> None:
+def test_a_first_frame_at_the_r_wave_keeps_its_time_and_none_comes_before(tmp_path: Path) -> None:
+    times_ms = {0: 0.0, 1: 12.0, 5: 187.0, 6: 222.0, 7: 0.0}
+    files = write_study(tmp_path, [example_cine(n_frames=8)])
+    for k, file in enumerate(files):
+        edit_dicom([file], lambda d, k=k: setattr(d, "TriggerTime", times_ms.get(k, 12.0 + 35 * (k - 1))))
+    found = read_study(tmp_path).slices[0].load()
+    np.testing.assert_allclose(found.frame_times_ms, [0, 12, 47, 82, 117, 187, 222, 257])
+    edit_dicom([files[0], files[7]], blank("TriggerTime"))
+    found = read_study(tmp_path).slices[0].load()
+    np.testing.assert_allclose(found.frame_times_ms, [0, 12, 47, 82, 117, 187, 222, 257])
+
+
+@pytest.mark.parametrize("numbers", [(1, 3, 10, 12, 17, 40), (1, 2, 3, 101, 102, 103)])
+@pytest.mark.parametrize("announced", [True, False])
+def test_numbers_that_do_not_count_the_frames_leave_an_even_interval(
+    tmp_path: Path, numbers: tuple[int, ...], announced: bool
+) -> None:
     files = write_study(tmp_path, [example_cine(n_frames=6)])
     edit_dicom(files, lambda d: (blank("TriggerTime")(d), setattr(d, "FrameTime", 30.0)))
-    for file, number in zip(files, (1, 3, 10, 12, 17, 40), strict=True):
+    if not announced:
+        edit_dicom(files, blank("CardiacNumberOfImages"))
+    for file, number in zip(files, numbers, strict=True):
         edit_dicom([file], lambda d, number=number: setattr(d, "InstanceNumber", number))
     found = read_study(tmp_path).slices[0].load()
     np.testing.assert_array_equal(found.frame_times_ms, 30.0 * np.arange(6))
@@ -139,26 +157,54 @@ def test_numbers_that_follow_no_rule_leave_an_even_interval(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("announced", [True, False])
-@pytest.mark.parametrize("n_again", [8, 3, 2])
-@pytest.mark.parametrize("place", [lambda k, run: 2 * k + run, lambda k, run: 100 * run + k])
-def test_two_rounds_that_instance_numbers_alone_tell_apart_are_no_longer_cine(
-    tmp_path: Path, place: Callable[[int, int], int], n_again: int, announced: bool
+@pytest.mark.parametrize(
+    ("n_frames", "used"), [((8, 8), 1), ((8, 3), 0), ((8, 2), 0), ((7, 8), 1), ((3, 8), 1), ((8, 8, 2), 1)]
+)
+@pytest.mark.parametrize("place", [lambda k, run: 3 * k + run, lambda k, run: 100 * run + k])
+def test_rounds_that_instance_numbers_alone_tell_apart_are_no_longer_cine(
+    tmp_path: Path, place: Callable[[int, int], int], n_frames: tuple[int, ...], used: int, announced: bool
 ) -> None:
-    """The second round is used, unless it was broken off."""
-    cines = [example_cine(n_frames=8, seed=run) for run in (0, 1)]
-    for run in (0, 1):
+    """The last round is used that was not broken off."""
+    if n_frames[0] < n_frames[1] and place(2, 0) > place(1, 1):
+        pytest.skip("the first of two rounds that run time by time cannot be broken off")
+    cines = [example_cine(n_frames=8, seed=run) for run in range(len(n_frames))]
+    for run, n_kept in enumerate(n_frames):
         files = write_study(tmp_path / f"{run}", [cines[run]], seed=run)
         set_study(files)
         edit_dicom(files, lambda d: setattr(d, "SeriesInstanceUID", "1.2.3.4"))
         edit_dicom(files, lambda d, run=run: setattr(d, "InstanceNumber", place(d.InstanceNumber, run)))
         if not announced:
             edit_dicom(files, blank("CardiacNumberOfImages"))
-    for file in files[n_again:]:
-        file.unlink()
+        for file in files[n_kept:]:
+            file.unlink()
     study = read_study(tmp_path)
     (source,) = study.slices
-    assert_same_cine(source.load(), cines[n_again == 8])
-    assert any("repeated" in reason for reason in study.skipped)
+    assert_same_cine(source.load(), cines[used])
+    assert sum("repeated" in reason for reason in study.skipped) == len(n_frames) - 1
+
+
+@pytest.mark.parametrize("time_ms", [lambda k: 60 * (k // 2), lambda k: 1000 * (k // 4)])
+def test_as_many_images_as_announced_are_one_acquisition_whatever_their_times(
+    tmp_path: Path, time_ms: Callable[[int], int]
+) -> None:
+    cine = example_cine(n_frames=8)
+    for k, file in enumerate(write_study(tmp_path, [cine])):
+        edit_dicom([file], lambda d, k=k: setattr(d, "TriggerTime", time_ms(k)))
+    (source,) = read_study(tmp_path).slices
+    found = source.load()
+    np.testing.assert_array_equal(found.frames, cine.frames)
+    assert "trigger times repeat" in found.warnings[0]
+
+
+def test_repeats_of_a_study_may_have_fewer_frames(tmp_path: Path) -> None:
+    """Another breath-hold with a faster heart: nothing announces how many frames it has."""
+    for run, n_frames in enumerate((12, 7)):
+        cine = example_cine(n_frames=n_frames, level=SliceLevel.BASAL, seed=run)
+        files = write_study(tmp_path / f"{run}", [cine], seed=run)
+        set_study(files)
+        edit_dicom(files, lambda d, run=run: (setattr(d, "SeriesNumber", run), blank("CardiacNumberOfImages")(d))[0])
+    (source,) = read_study(tmp_path).slices
+    assert_same_cine(source.load(), cine)
 
 
 def test_one_series_with_several_slices_is_split_by_position(tmp_path: Path) -> None:

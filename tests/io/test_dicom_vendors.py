@@ -183,6 +183,21 @@ def test_ge_phase_images_are_known_by_its_own_attribute(tmp_path: Path) -> None:
     assert any("5 phase images left out" in reason for reason in study.skipped)
 
 
+def test_a_damaged_private_attribute_counts_as_missing(tmp_path: Path) -> None:
+    cine = vendors.tagged_cine()
+    vendors.write_ge(tmp_path, [cine])
+
+    files = sorted(tmp_path.iterdir())
+    edit_dicom(files, lambda d: d.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", [7, 8]))
+    for file in files:
+        whole = b"\x43\x00\x2f\x10SS\x04\x00\x07\x00\x08\x00"
+        content = file.read_bytes()
+        assert content.count(whole) == 1
+        file.write_bytes(content.replace(whole, b"\x43\x00\x2f\x10SS\x03\x00\x07\x00\x08"))
+    (source,) = read_study(tmp_path).slices
+    np.testing.assert_array_equal(source.load().frames, cine.frames)
+
+
 @pytest.mark.parametrize("nominal_ms", [0.0, None])
 def test_a_nominal_clock_that_stands_still_gives_way_to_the_actual_one(
     tmp_path: Path, nominal_ms: float | None
@@ -199,6 +214,24 @@ def test_a_nominal_clock_that_stands_still_gives_way_to_the_actual_one(
             clock.NominalCardiacTriggerDelayTime = nominal_ms
     dataset.save_as(path)
     for source, cine in zip(read_study(path).slices, cines, strict=True):
+        np.testing.assert_allclose(source.load().frame_times_ms, cine.frame_times_ms)
+
+
+def test_a_clock_is_not_judged_by_frames_of_several_planes(tmp_path: Path) -> None:
+    """One object per phase with all planes in it: the nominal time is the same in all of its frames."""
+    cines = vendors.tagged_study()
+    whole = dcmread(vendors.write_siemens_enhanced(tmp_path / "a.dcm", cines))
+    (tmp_path / "a.dcm").unlink()
+    pixels, frames = whole.pixel_array, list(whole.PerFrameFunctionalGroupsSequence)
+    for phase in range(N_FRAMES):
+        places = [k for k, f in enumerate(frames) if f.FrameContentSequence[0].TemporalPositionIndex == phase + 1]
+        for delay_ms, k in enumerate(places):
+            frames[k].CardiacSynchronizationSequence[0].ActualCardiacTriggerDelayTime = float(delay_ms)
+        whole.PerFrameFunctionalGroupsSequence, whole.NumberOfFrames = [frames[k] for k in places], len(places)
+        whole.SOPInstanceUID = whole.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(phase)])
+        whole.PixelData = pixels[places].tobytes()
+        whole.save_as(tmp_path / f"{phase}.dcm")
+    for source, cine in zip(read_study(tmp_path).slices, cines, strict=True):
         np.testing.assert_allclose(source.load().frame_times_ms, cine.frame_times_ms)
 
 

@@ -12,7 +12,7 @@ from tagstrain.errors import InputError
 from tagstrain.io import read_study
 from tagstrain.io.dicom_header import read_headers
 from tagstrain.io.fingerprint import input_sha256
-from tagstrain.io.input_folder import files_below
+from tagstrain.io.input_folder import folders_in
 from tagstrain.io.study import find_studies
 
 
@@ -214,35 +214,51 @@ def link(place: Path, target: Path) -> None:
     place.symlink_to(target, target_is_directory=True)
 
 
-def test_a_cohort_may_be_picked_by_links(tmp_path: Path) -> None:
+def test_a_cohort_may_be_picked_by_links_whose_names_count(tmp_path: Path) -> None:
     whole, picked = cohort(tmp_path / "cohort"), tmp_path / "picked"
     picked.mkdir()
-    for name in ("sub-02", "sub-00"):
-        link(picked / name, whole / name)
-    assert find_studies(picked).paths == (picked / "sub-00", picked / "sub-02")
-    found, expected = (read_study(folder / "sub-02") for folder in (picked, whole))
-    assert found.key == expected.key == "sub-02"
+    for name, study in (("P1", "sub-02"), ("P0", "sub-00")):
+        link(picked / name, whole / study)
+    assert find_studies(picked).paths == (picked / "P0", picked / "P1")
+    found, expected = read_study(picked / "P1"), read_study(whole / "sub-02")
+    assert found.key == "P1"
     assert [s.name for s in found.slices] == [s.name for s in expected.slices]
-    assert input_sha256(picked / "sub-02") == input_sha256(whole / "sub-02")
+    assert input_sha256(picked / "P1") == input_sha256(whole / "sub-02")
+    (picked / "P0").unlink()
+    assert find_studies(picked).paths == (picked / "P1",)
+
+
+@pytest.mark.parametrize("is_array", [False, True])
+def test_a_study_does_not_reach_out_by_links(tmp_path: Path, is_array: bool) -> None:
+    folder = tmp_path / "cohort"
+    if is_array:
+        for name in ("sub-00", "sub-01"):
+            (folder / name).mkdir(parents=True)
+            write_nifti(folder / name / "tag.nii", example_cine())
+    else:
+        cohort(folder)
+    alone = find_studies(folder), read_study(folder / "sub-00"), input_sha256(folder / "sub-00")
+    link(folder / "sub-00" / "prior", folder / "sub-01")
+    link(folder / "sub-00" / "up", folder)
+    found = find_studies(folder), read_study(folder / "sub-00"), input_sha256(folder / "sub-00")
+    assert found[0] == alone[0]
+    assert [s.name for s in found[1].slices] == [s.name for s in alone[1].slices]
+    assert found[2] == alone[2]
+    assert find_studies(folder / "sub-00").note == ""
 
 
 def test_links_that_lead_back_or_to_the_same_are_not_followed(tmp_path: Path) -> None:
     folder = cohort(tmp_path / "cohort")
     alone = find_studies(folder)
-    inside = input_sha256(folder)
-    link(folder / "a link", folder)
-    link(folder / "sub-00" / "up", tmp_path)
-    link(folder / "another name", folder / "sub-01")
-    link(folder / "nowhere", tmp_path / "lost")
+    for name, target in (("a", folder), ("b", tmp_path), ("c", folder / "sub-01"), ("d", tmp_path / "lost")):
+        link(folder / name, target)
     assert find_studies(folder).paths == alone.paths
-    (folder / "nowhere").unlink()
-    link(folder / "sub-00" / "beside", folder / "sub-01")
-    assert input_sha256(folder) == inside
-    elsewhere = cohort(tmp_path / "elsewhere")
-    link(elsewhere / "sub-00" / "there", folder)
-    link(folder / "sub-00" / "there", elsewhere)
-    n_files = len(files_below(elsewhere))
-    assert n_files == len(set(map(Path.resolve, files_below(elsewhere))))
+    link(tmp_path / "elsewhere", folder / "sub-01")
+    for name in ("sub-03", "sub-04"):
+        link(
+            folder / name, cohort(tmp_path / "other") / "sub-02" if name == "sub-03" else tmp_path / "other" / "sub-02"
+        )
+    assert [path.name for path in folders_in(folder)] == ["sub-00", "sub-01", "sub-02", "sub-03"]
 
 
 def test_one_header_per_folder_is_read(tmp_path: Path) -> None:

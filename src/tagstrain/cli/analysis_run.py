@@ -25,7 +25,7 @@ from tagstrain.inference.analyze import AnalysisConfig, Models, analyze_slices, 
 from tagstrain.io import atomic_folder, read_study
 from tagstrain.io.fingerprint import input_sha256
 from tagstrain.io.input_folder import RUN_RECORD
-from tagstrain.io.shown_names import printable
+from tagstrain.io.shown_names import given_name, printable
 from tagstrain.quality import Grade, SliceOrder, SliceQuality, assess
 from tagstrain.report.exports import ExportFormat, StudyExports
 from tagstrain.report.results import StudyWriter
@@ -340,7 +340,7 @@ class AnalysisRun:
 
 def _name(path: Path) -> str:
     """Name of an input, also of the current folder; bytes in it that are no UTF-8 are spelled out."""
-    return printable(path.name or path.resolve().name)
+    return printable(given_name(path))
 
 
 def _quality_warnings(quality: SliceQuality) -> Iterator[str]:

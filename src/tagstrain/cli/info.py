@@ -18,6 +18,7 @@ from tagstrain.cli.tables import facts_table
 from tagstrain.data import Study
 from tagstrain.errors import TagstrainError
 from tagstrain.io import read_study
+from tagstrain.io.shown_names import given_name
 from tagstrain.io.study import FoundStudies, find_studies
 from tagstrain.report.results_json import patient_record
 
@@ -136,7 +137,7 @@ def _show_cohort(
     if as_json:
         _print_json(
             {
-                "folder": path.resolve().name,
+                "folder": given_name(path),
                 "n_studies": len(found.paths),
                 "studies": [asdict(entry) for entry in studies],
                 "skipped": [found.note] if found.note else [],
@@ -164,7 +165,7 @@ def _print_cohort(path: Path, found: FoundStudies, studies: list[StudyFacts]) ->
     """Print a table of the studies, then what is worth knowing about them."""
     console = Console()
     rows = [(entry.study or entry.input, str(entry.n_slices), ", ".join(entry.slices)) for entry in studies]
-    title = f"{path.resolve().name} ({len(found.paths)} studies)"
+    title = f"{given_name(path)} ({len(found.paths)} studies)"
     console.print(facts_table(title, ("Study", "Slices", "Names"), rows))
     notes = [f"{entry.input} cannot be read: {entry.error}" for entry in studies if entry.error is not None]
     notes += [f"{entry.input}: skipped {reason}" for entry in studies for reason in entry.skipped]

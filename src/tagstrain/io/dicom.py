@@ -20,6 +20,7 @@ from tagstrain.io.dicom_studies import check_one_study
 from tagstrain.io.dicom_tagging import tagged_slices
 from tagstrain.io.dicom_timing import OrderedSlice, order_frames
 from tagstrain.io.input_folder import files_below
+from tagstrain.io.shown_names import given_name
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
     LEVELS,
@@ -82,7 +83,7 @@ def read_dicom_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None =
     InputError
         If no slice of it can be used, or the slices are of several patients or DICOM studies.
     """
-    key = safe_name(path.resolve().name)
+    key = safe_name(given_name(path))
     return _build_study(path, file_headers(files_below(path)), pixel_spacing_mm, keep_ids, key)
 
 

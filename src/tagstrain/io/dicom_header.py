@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
@@ -165,8 +166,7 @@ def read_headers(source: ByteSource, stream: BinaryIO) -> tuple[DicomHeader, ...
         if not frames:
             headers: tuple[DicomHeader, ...] = (_parse(source, dataset, shape, None),)
         else:
-            # Scanners write 0 for what they do not know: a clock that stands still is none.
-            clocks = [name for name in _CLOCKS if len({number(frame, name) for frame in frames}) > 1] or _CLOCKS
+            clocks = _running_clocks(frames)
             headers = tuple(_parse(source, frame, shape, k + 1, clocks) for k, frame in enumerate(frames))
             if len(headers) == 1:
                 headers = (replace(headers[0], instance_number=number(dataset, "InstanceNumber")),)
@@ -284,6 +284,21 @@ def _parse(
     )
 
 
+def _running_clocks(frames: Sequence[Dataset]) -> Sequence[str]:
+    """The clocks of an object's frames, without those that stand still: scanners write 0 for what they do not know.
+
+    Only where a plane has several frames can a clock be seen to stand still.
+    """
+    planes: dict[str, list[Dataset]] = {}
+    for frame in frames:
+        planes.setdefault(text(frame, "ImagePositionPatient"), []).append(frame)
+
+    def runs(clock: str) -> bool:
+        return any(len({number(frame, clock) for frame in plane}) > 1 for plane in planes.values())
+
+    return [clock for clock in _CLOCKS if runs(clock)] or _CLOCKS
+
+
 def _turned_at(dataset: Dataset) -> float | None:
     """Sum of the lowest and the highest value that pixels may have, where the lowest are shown white (MONOCHROME1,
     PS3.3 section C.7.6.3.1.2); None elsewhere."""
@@ -326,7 +341,7 @@ def _component(dataset: Dataset) -> str:
     stated = text(dataset, "ComplexImageComponent").strip().upper()
     if stated in _COMPONENTS:
         return stated
-    with suppress(KeyError, ValueError, TypeError):
+    with suppress(KeyError, ValueError, TypeError, BytesLengthException, NotImplementedError):
         return dict(enumerate(_COMPONENTS))[int(dataset.private_block(_GE_GROUP, _GE_CREATOR)[_GE_IMAGE_KIND].value)]
     for word in words(dataset, "FrameType")[2:] + words(dataset, "ImageType")[2:]:
         match = _COMPONENT_WORD.match(word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ UNEVEN = 1.5
 """Longest over shortest time from image to image beyond which two acquisitions lie between each other by chance."""
 SAME_PLANE_MM = 0.5
 LEAST_OF_LONGEST = 0.75
-"""Share of the longest repeat's frames that a complete acquisition has where none is announced."""
+"""Share of the frames of the longest repeat in its series that a complete acquisition has."""
 MIN_CROSSING_DEG = 60.0
 """Least angle between two sets of tag lines that make a grid."""
 
@@ -110,8 +111,10 @@ def drop_repeats(groups: Sequence[FrameGroup]) -> tuple[list[FrameGroup], list[s
             same.append(group)
     kept, skipped = [], []
     for found in repeats:
-        longest = max(len(group.headers) for group in found)
-        *dropped, best = sorted(found, key=lambda group: _preference(group, longest))
+        longest = Counter[str]()
+        for group in found:
+            longest[group.first.series_uid] = max(longest[group.first.series_uid], len(group.headers))
+        *dropped, best = sorted(found, key=lambda group: _preference(group, longest[group.first.series_uid]))
         kept.append(best)
         skipped += [
             f"{group.label} ({len(group.headers)} frames, from {group.first.source.shown.name}): "
@@ -219,24 +222,37 @@ def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...
 
 
 def _rounds(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
-    """Split images whose trigger times come several times over, by their order of instance numbers in each time.
+    """Split images whose trigger times come several times over, by the order of their instance numbers.
 
-    The last round may be broken off. Single times that repeat make no round.
+    Rounds were numbered one after the other, each from the earliest time on, the first or last perhaps broken off; or
+    time by time. Single times that repeat make no round, nor do as many images as are announced.
     """
-    by_time: dict[float, list[DicomHeader]] = {}
+    times = {header.trigger_time_ms for header in headers}
     numbers = {header.instance_number for header in headers}
-    for header in headers:
-        if header.trigger_time_ms is None:
-            return [tuple(headers)]
-        by_time.setdefault(header.trigger_time_ms, []).append(header)
-    # How often each time comes, the first one first: as often as the first or, once a round has ended, less.
-    counts = [len(by_time[time]) for time in sorted(by_time)]
-    fewest = counts.count(counts[0])
-    is_rounds = counts[0] > 1 and fewest > 1 and set(counts[fewest:]) <= {counts[0] - 1}
-    if not is_rounds or None in numbers or len(numbers) < len(headers):
+    announced = max(header.n_expected or 0 for header in headers)
+    is_known = None not in times and None not in numbers and len(numbers) == len(headers)
+    if not is_known or len(headers) <= max(announced, len(times)):
         return [tuple(headers)]
-    in_order = [sorted(same, key=lambda header: header.instance_number or 0.0) for same in by_time.values()]
-    return [tuple(same[k] for same in in_order if k < len(same)) for k in range(counts[0])]
+    in_order = sorted(headers, key=lambda header: header.instance_number or 0.0)
+    first_ms = min(header.trigger_time_ms or 0.0 for header in headers)
+    runs: list[list[DicomHeader]] = []
+    before_ms = np.inf
+    for header in in_order:
+        if (header.trigger_time_ms or 0.0) <= before_ms:
+            runs.append([])
+        runs[-1].append(header)
+        before_ms = header.trigger_time_ms or 0.0
+    if all(run[0].trigger_time_ms == first_ms and (announced or len(run) > 1) for run in runs):
+        return [tuple(run) for run in runs]
+    by_time: dict[float | None, list[DicomHeader]] = {}
+    for header in in_order:
+        by_time.setdefault(header.trigger_time_ms, []).append(header)
+    # How often each time comes, the earliest first: as often as that or, once a round has ended, less.
+    counts = [len(by_time[time]) for time in sorted(by_time, key=lambda time: time or 0.0)]
+    n_whole = counts.count(counts[0])
+    if counts[0] < 2 or n_whole < 2 or counts[0] > len(by_time) or not set(counts[n_whole:]) <= {counts[0] - 1}:
+        return [tuple(headers)]
+    return [tuple(same[k] for same in by_time.values() if k < len(same)) for k in range(counts[0])]
 
 
 def _are_whole(parts: Sequence[Sequence[DicomHeader]]) -> bool:
@@ -270,11 +286,10 @@ def _is_repeat(one: FrameGroup, other: FrameGroup) -> bool:
 
 
 def _preference(group: FrameGroup, longest: int) -> tuple[bool, int, float, str, float, str]:
-    """Sort key whose largest is the acquisition to use; ``longest`` is the most frames that any repeat has."""
+    """Sort key whose largest is the acquisition to use; ``longest`` is the most frames of a repeat in its series."""
     first = group.first
-    # Where no number of images is announced, one with far fewer frames than another was broken off.
-    is_announced = any(header.n_expected for header in group.headers)
-    is_complete = group.is_complete and (is_announced or len(group.headers) > LEAST_OF_LONGEST * longest)
+    # Within a series, one with far fewer frames than another was broken off, even where no number is announced.
+    is_complete = group.is_complete and len(group.headers) > LEAST_OF_LONGEST * longest
     n_frames = 0 if is_complete else len(group.headers)  # among complete ones the last wins, not the longest
     number = -np.inf if first.series_number is None else first.series_number
     return is_complete, n_frames, number, first.acquired, first.acquisition_number or 0.0, first.series_uid

@@ -17,6 +17,9 @@ from tagstrain.io.assembly import nominal_times, resolve_spacing
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_series import FrameGroup
 
+MOST_STEPS = 2
+"""Frames that numbers may count for each one found where none are announced; what counts further counts no frames."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OrderedSlice:
@@ -102,6 +105,9 @@ def _order_in_time(
         times_ms, warning = nominal_times(len(ordered))
         return tuple(ordered), times_ms, (*warnings, warning)
     warnings.append(f"an even {interval_ms:g} ms between frames was taken from the header")
+    announced = max(header.n_expected or 0 for header in ordered) or MOST_STEPS * len(ordered)
+    if steps[-1] >= announced:  # the numbers count something else
+        steps = np.arange(len(ordered), dtype=np.float64)
     if len(steps) < 1 + steps[-1]:
         warnings.append(f"by their {order}, {steps[-1] + 1 - len(steps):g} frames in between are missing")
     return tuple(ordered), steps * interval_ms, tuple(warnings)
@@ -137,11 +143,18 @@ def _filled_times(ordered: Sequence[DicomHeader], steps: NDArray[np.float64]) ->
     times = [header.trigger_time_ms for header in ordered]
     counts = Counter(times)
     is_known = np.array([time is not None and counts[time] == 1 for time in times])
+    # The first frame's may be 0, as where a later one's is not known and 0 was written.
+    others_ms = [time for time, known in zip(times, is_known, strict=True) if known and time is not None]
+    is_known[0] |= times[0] is not None and times[0] < min(others_ms, default=-np.inf)
     known_ms = np.array([time for time, known in zip(times, is_known, strict=True) if known], np.float64)
     if len(known_ms) < max(2, len(times) / 2) or (np.diff(known_ms) <= 0).any():
         return np.empty(0), 0
     at = steps[is_known]
     interval_ms = float(np.median(np.diff(known_ms) / np.diff(at)))
-    filled_ms = np.interp(steps, at, known_ms)
-    filled_ms += interval_ms * (np.minimum(steps - at[0], 0) + np.maximum(steps - at[-1], 0))
+    if at[0] > 0:  # the R wave comes first
+        at = np.concatenate([[0.0], at])
+        known_ms = np.concatenate([[max(known_ms[0] - interval_ms * at[1], 0.0)], known_ms])
+        if known_ms[0] >= known_ms[1]:
+            return np.empty(0), 0
+    filled_ms = np.interp(steps, at, known_ms) + interval_ms * np.maximum(steps - at[-1], 0)
     return filled_ms, int((~is_known).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 RUN_RECORD = "run.json"
@@ -19,42 +19,32 @@ def files_below(folder: Path) -> list[Path]:
 def files_by_folder(folder: Path) -> Iterator[list[Path]]:
     """What a folder and those below hold that is no folder, one after the other as they are asked for.
 
-    Links to folders are followed, but for those that lead to where the walk has been or is bound for.
+    Links to folders are not followed: within a study they lead to what belongs to others, or back.
     """
-    trees = [folder.resolve()]
-    for place, names, files in os.walk(folder, followlinks=True):
-        names[:] = [
-            entry.name
-            for entry in _in_order(Path(place) / name for name in names)
-            if _leads_on(entry, trees) and not _holds_results(entry)
-        ]
+    for place, names, files in os.walk(folder):
+        names[:] = [name for name in names if not _holds_results(Path(place) / name)]
         yield [Path(place) / name for name in sorted(files)]
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Folders directly in a folder, in the order of their names; links among them as in `files_by_folder`."""
-    trees = [folder.resolve()]
-    entries = _in_order(entry for entry in folder.glob("*") if entry.is_dir())
-    return sorted(entry for entry in entries if _leads_on(entry, trees) and not _holds_results(entry))
+    """Folders directly in a folder, in the order of their names.
 
-
-def _in_order(entries: Iterable[Path]) -> list[Path]:
-    """By name, links last: what lies in a folder itself is not taken from elsewhere."""
-    return sorted(entries, key=lambda entry: (entry.is_symlink(), entry))
-
-
-def _leads_on(entry: Path, trees: list[Path]) -> bool:
-    """Whether a folder lies in none of the trees walked and holds none of them; where a link leads is one from then on.
-
-    A folder that is no link belongs to the walk it is met in.
+    Links count too, so that studies can be picked by them, but for those that lead back, into the folder itself, or to
+    where another one leads.
     """
-    if not entry.is_symlink():
-        return True
-    target = entry.resolve()
-    if any(target.is_relative_to(tree) or tree.is_relative_to(target) for tree in trees):
-        return False
-    trees.append(target)
-    return True
+    entries = [entry for entry in folder.glob("*") if entry.is_dir()]
+    home = folder.resolve()
+    found = {home, *home.parents}
+    chosen = []
+    for entry in sorted(entries):
+        if entry.is_symlink():
+            target = entry.resolve()
+            if target in found or home in target.parents:
+                continue
+            found.add(target)
+        if not _holds_results(entry):
+            chosen.append(entry)
+    return chosen
 
 
 def _holds_results(folder: Path) -> bool:

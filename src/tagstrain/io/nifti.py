@@ -35,6 +35,7 @@ from tagstrain.io.assembly import (
 )
 from tagstrain.io.limits import check_cine_size, check_unpacked_size
 from tagstrain.io.nifti_times import SUFFIXES, FrameTiming, HeaderTiming, frame_timing, nifti_stem
+from tagstrain.io.shown_names import given_name
 from tagstrain.io.silence import silenced
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
@@ -148,7 +149,7 @@ def read_nifti_study(
     unreadable = [entry for entry in slices if isinstance(entry, UnreadableSlice)]
     if len(unreadable) == len(slices):
         raise unreadable[0].error() if unreadable else InputError(path, "is empty", "Give a folder with the images")
-    stem = nifti_stem(path) if path.is_file() else path.resolve().name
+    stem = nifti_stem(path) if path.is_file() else given_name(path)
     return Study(key=safe_name(stem), path=path, slices=_name_slices(slices), format="nifti", skipped=skipped)
 
 

@@ -49,6 +49,7 @@ from tagstrain.io.assembly import (
 )
 from tagstrain.io.limits import check_cine_size
 from tagstrain.io.npz_arrays import NpzArrays, open_npz
+from tagstrain.io.shown_names import given_name
 from tagstrain.io.slice_levels import LEVEL_UNKNOWN, LEVELS, level_from_file_name
 
 SUFFIX = ".npz"
@@ -147,7 +148,7 @@ def read_npz_study(
     found: list[NpzSlice | UnreadableSlice] = [*readable, *unreadable]
     names = unique_names([entry.name for entry in found])
     slices: tuple[SliceSource, ...] = tuple(replace(entry, name=name) for entry, name in zip(found, names, strict=True))
-    key = safe_name(path.stem if path.is_file() else path.resolve().name)
+    key = safe_name(path.stem if path.is_file() else given_name(path))
     return Study(key=key, path=path, slices=slices, format="npz", skipped=skipped)
 
 

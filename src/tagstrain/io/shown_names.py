@@ -50,3 +50,8 @@ def shown_path(path: Path, place: str) -> Path:
         and (not suffix or _SUFFIX.fullmatch(suffix) is not None)
     )
     return path if is_neutral or not place else path.with_name(place)
+
+
+def given_name(path: Path) -> str:
+    """Name of an input as it was given, also of a link; that of the folder where it is the current one or the like."""
+    return path.name if path.name not in ("", "..") else path.resolve().name

@@ -103,6 +103,9 @@ def find_studies(path: Path) -> FoundStudies:
     subjects = [] if studies else _subjects(path)
     studies = studies or subjects
     if not studies:
+        below = [] if any(_is_image(entry) for entry in entries) else folders_in(path)
+        if len(below) == 1 and below[0].is_symlink():  # reading the folder would not follow it
+            return find_studies(below[0])
         return FoundStudies((path,), _images_at_two_depths(path, entries))
     notes = []
     if subjects:
@@ -137,7 +140,8 @@ def _subjects(path: Path) -> list[Path]:
 def _images_at_two_depths(path: Path, entries: Sequence[Path]) -> str:
     """Say where one file may have made one heart of many subjects; empty where none did."""
     direct = [entry.name for entry in entries if _is_array_file(entry)]
-    below = [folder.name for folder in folders_in(path) if _has_array_file(folder)] if direct else []
+    folders = [folder for folder in folders_in(path) if not folder.is_symlink()] if direct else []
+    below = [folder.name for folder in folders if _has_array_file(folder)]
     if not below:
         return ""
     return (
