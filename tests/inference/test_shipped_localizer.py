@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,28 +36,51 @@ def still_phantom(size: int = 192) -> np.ndarray:
     return np.abs(np.stack(clean) + rng.normal(0, 6, (N_FRAMES, size, size)))
 
 
-@pytest.mark.parametrize("seed", [880_001, 880_002])
-def test_simulated_hearts_are_found_with_confidence(localizer: ViewLocalizer, seed: int) -> None:
+def noise(seed: int) -> np.ndarray:
+    return np.abs(np.random.default_rng(seed).normal(0, 5, (N_FRAMES, 160, 160)))
+
+
+def simulated_heart(seed: int) -> tuple[TaggedCine, Box]:
+    """A cine of 192 x 192 and the true box."""
     scene = stack_scenes(sample_scenes(PRESETS["default"], 1, seed))
     view = full_view(scene, 192)
     cines = render(scene, view)
     spacing = float(view.pixel_mm)
-    found = localizer.localize(
-        TaggedCine(cines.frames[0].numpy(), cines.frame_times_ms[0].double().numpy(), PixelSpacing(spacing, spacing))
+    times_ms = cines.frame_times_ms[0].double().numpy()
+    return (
+        TaggedCine(cines.frames[0].numpy(), times_ms, PixelSpacing(spacing, spacing)),
+        Box(*cines.boxes_px[0].tolist()),
     )
+
+
+@pytest.mark.parametrize("seed", [880_001, 880_002])
+def test_simulated_hearts_are_found_with_confidence(localizer: ViewLocalizer, seed: int) -> None:
+    heart, box = simulated_heart(seed)
+    found = localizer.localize(heart)
     assert found.confidence > LOW_CONFIDENCE
-    assert found.box.iou(Box(*cines.boxes_px[0].tolist())) > 0.7
+    assert found.box.iou(box) > 0.7
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3])
+def test_a_heart_that_the_image_cuts_is_found_as_far_as_it_would_go(localizer: ViewLocalizer, share: float) -> None:
+    """The image begins within the ventricle, whose width is 1 / 1.6 of the box's."""
+    heart, box = simulated_heart(880_001)
+    first = round((box.x1 + box.x2) / 2 + (share - 0.5) * (box.x2 - box.x1) / 1.6)
+    found = localizer.localize(replace(heart, frames=np.ascontiguousarray(heart.frames[..., first:])))
+    assert found.confidence > LOW_CONFIDENCE
+    assert found.box.iou(Box(box.x1 - first, box.y1, box.x2 - first, box.y2)) > 0.7
 
 
 @pytest.mark.parametrize(
     "frames",
     [
         still_phantom(),
-        np.abs(np.random.default_rng(1).normal(0, 5, (N_FRAMES, 160, 160))),
+        noise(1),
+        noise(2),
         np.zeros((N_FRAMES, 160, 160)),
         np.broadcast_to(np.linspace(0, 1, 160), (N_FRAMES, 160, 160)),
     ],
-    ids=["still phantom", "noise", "blank", "ramp"],
+    ids=["still phantom", "noise", "other noise", "blank", "ramp"],
 )
 def test_images_without_a_heart_are_refused(localizer: ViewLocalizer, frames: np.ndarray) -> None:
     assert localizer.localize(cine(frames)).confidence < LOW_CONFIDENCE
