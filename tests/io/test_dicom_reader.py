@@ -156,17 +156,20 @@ def test_numbers_that_do_not_count_the_frames_leave_an_even_interval(
     assert not any("in between" in warning for warning in found.warnings)
 
 
+BROKEN_OFF_LATE = [((8, 8), 1), ((8, 3), 0), ((8, 2), 0), ((8, 8, 2), 1)]
+BROKEN_OFF_FIRST = [((7, 8), 1), ((3, 8), 1)]
+
+
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize(
-    ("n_frames", "used"), [((8, 8), 1), ((8, 3), 0), ((8, 2), 0), ((7, 8), 1), ((3, 8), 1), ((8, 8, 2), 1)]
+    ("place", "n_frames", "used"),
+    [(lambda k, run: 100 * run + k, *case) for case in (*BROKEN_OFF_LATE, *BROKEN_OFF_FIRST)]
+    + [(lambda k, run: 3 * k + run, *case) for case in BROKEN_OFF_LATE],
 )
-@pytest.mark.parametrize("place", [lambda k, run: 3 * k + run, lambda k, run: 100 * run + k])
 def test_rounds_that_instance_numbers_alone_tell_apart_are_no_longer_cine(
     tmp_path: Path, place: Callable[[int, int], int], n_frames: tuple[int, ...], used: int, announced: bool
 ) -> None:
-    """The last round is used that was not broken off."""
-    if n_frames[0] < n_frames[1] and place(2, 0) > place(1, 1):
-        pytest.skip("the first of two rounds that run time by time cannot be broken off")
+    """Numbered one round after the other, or time by time; the last round is used that was not broken off."""
     cines = [example_cine(n_frames=8, seed=run) for run in range(len(n_frames))]
     for run, n_kept in enumerate(n_frames):
         files = write_study(tmp_path / f"{run}", [cines[run]], seed=run)

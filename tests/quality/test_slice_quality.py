@@ -248,6 +248,12 @@ def test_every_flaw_is_said_and_limits_the_grade(signal: str, value: float, grad
     assert quality.grade == grade
 
 
+def test_what_the_border_leaves_has_to_beat() -> None:
+    quality = judged(beating_slice(), border_distance_mm=-3.0, peak_shortening=0.01)
+    assert quality.grade is Grade.REJECT
+    assert "the border of the image cuts the heart, and what is left of it does not beat" in quality.reasons
+
+
 @pytest.mark.parametrize(
     ("without_grey_px", "by_motion_px", "grade"), [(3.0, 3.5, "usable"), (3.0, 6.0, "good"), (1.0, 1.2, "good")]
 )

@@ -189,12 +189,15 @@ def _wall_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
             f"them the wall is placed {signals.without_grey_mm:.1f} mm elsewhere",
             Grade.USABLE,
         )
+    beats = not signals.peak_shortening < LEAST_SHORTENING
     if signals.localizer_overlap < LEAST_LOCALIZER_OVERLAP:
-        beats = not signals.peak_shortening < LEAST_SHORTENING
         yield Flaw(
             "the localizer sees the left ventricle elsewhere, or of another size: the boxes overlap by "
             f"{100 * signals.localizer_overlap:.0f} %" + ("" if beats else ", and what was measured does not beat"),
             Grade.USABLE if beats else Grade.REJECT,
         )
     if signals.border_distance_mm < 0:
-        yield Flaw("the border of the image cuts the heart", Grade.USABLE)
+        yield Flaw(
+            "the border of the image cuts the heart" + ("" if beats else ", and what is left of it does not beat"),
+            Grade.USABLE if beats else Grade.REJECT,
+        )
