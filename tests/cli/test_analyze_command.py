@@ -7,6 +7,7 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,9 +17,11 @@ from matplotlib.figure import Figure
 from rich.progress import Progress
 
 from pipeline_fakes import FakeTracker, make_cine, scale_at
+from tagstrain.cli import analysis_run
 from tagstrain.cli.main import run
 from tagstrain.errors import InputError
 from tagstrain.inference.models import Models
+from tagstrain.quality import Grade
 from tagstrain.report.results import StudyWriter
 
 
@@ -137,6 +140,21 @@ def test_levels_that_do_not_fit_are_said_once_for_the_study(
     assert capsys.readouterr().err.count("Warning: case: levels may be mixed up") == 1
     study = json.loads((tmp_path / "out" / "case" / "results.json").read_text())
     assert study["warnings"] == ["levels may be mixed up"]
+
+
+def test_a_rejected_slice_has_no_say_in_the_order_of_levels(
+    analyze: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = []
+    monkeypatch.setattr("tagstrain.cli.analysis_run.SliceOrder.add", lambda self, result: added.append(result.name))
+    assess = analysis_run.assess
+    grades = iter([Grade.REJECT, Grade.USABLE])
+    monkeypatch.setattr(
+        "tagstrain.cli.analysis_run.assess",
+        lambda *args, **kwargs: replace(assess(*args, **kwargs), grade=next(grades)),
+    )
+    assert analyze(write_rows(tmp_path / "case.h5", (False, False))) == 0
+    assert added == ["row_00001"]
 
 
 def test_strain_in_the_files_is_that_of_the_motion(analyze: Callable[..., int], tmp_path: Path) -> None:

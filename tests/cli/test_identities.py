@@ -142,6 +142,26 @@ def test_identities_are_kept_where_the_user_says_so(
     assert "patient_name: Zyxwvut^Quentin" in capsys.readouterr().out
 
 
+def test_overwrite_leaves_no_results_under_the_other_name(
+    study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Who analyzes again to be rid of the identities is, but for the log, which is told."""
+    out = tmp_path / "out"
+    command = ["analyze", str(study), "-o", str(out), "--no-figures", "--overwrite"]
+    assert run([*command, "--keep-ids"]) == 0
+    assert run(command) == 0
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["case7"]
+    told = " ".join(capfd.readouterr().err.split())
+    assert "case7: replaces results of another name, which were removed; run.log still has it" in told
+    record = json.loads((out / "run.json").read_text())
+    assert [entry["folder"] for entry in record["studies"]] == ["case7"]
+    assert record["earlier_studies"] == []
+    (out / "run.log").unlink()
+    assert secrets_in(*everything_in(out)) == []
+    assert run([*command, "--keep-ids"]) == 0
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["PID_7391_55"]
+
+
 def test_formats_without_identities_keep_their_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "case.npz", frames=np.ones((3, 8, 8)), pixel_spacing_mm=[1, 1])
     assert run(["info", str(tmp_path / "case.npz"), "--keep-ids", "--json"]) == 0

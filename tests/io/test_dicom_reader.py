@@ -154,6 +154,9 @@ def test_numbers_that_do_not_count_the_frames_leave_an_even_interval(
     found = read_study(tmp_path).slices[0].load()
     np.testing.assert_array_equal(found.frame_times_ms, 30.0 * np.arange(6))
     assert not any("in between" in warning for warning in found.warnings)
+    for k, file in enumerate(files[:3] + files[4:]):
+        edit_dicom([file], lambda d, k=k: setattr(d, "TriggerTime", 25.0 * (k + (k > 2))))
+    np.testing.assert_allclose(read_study(tmp_path).slices[0].load().frame_times_ms, 25.0 * np.arange(6))
 
 
 BROKEN_OFF_LATE = [((8, 8), 1), ((8, 3), 0), ((8, 2), 0), ((8, 8, 2), 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,8 @@ class AnalysisRun:
             for path, outcome, folder in waiting:
                 try:
                     self._add(path, outcome, partial(self._folder_for, folder))
+                    if folder is not None and outcome.folder not in (None, folder):
+                        self._remove(folder, outcome)
                 except (TagstrainError, OSError):
                     raise
                 except Exception as error:  # a mistake in the program must not stop the studies beside this one
@@ -112,6 +115,16 @@ class AnalysisRun:
             if self.record.studies:
                 self._stop_early(ExitCode.ERROR, self._how_far())
             raise
+
+    def _remove(self, folder: str, outcome: StudyRecord) -> None:
+        """Take away the results that were replaced under another name, which may be the patient's ID, and say so."""
+        try:
+            shutil.rmtree(self.root / folder)
+        except OSError as error:
+            self.print_error(f"{outcome.folder}: the results that it replaces cannot be removed ({error.strerror})")
+            return
+        self.record.earlier_studies = [study for study in self.record.earlier_studies if study["folder"] != folder]
+        self._warn(f"{outcome.folder}: replaces results of another name, which were removed; {RUN_LOG} still has it")
 
     def _fail(self, outcome: StudyRecord, error: Exception) -> None:
         """Say and record that the program failed a study."""
@@ -263,7 +276,8 @@ class AnalysisRun:
                         models.localizer,
                         weights=models.provenance.weights,
                     )
-                    order.add(slice_outcome)
+                    if quality.grade is not Grade.REJECT:  # how tissue turns that was not followed says nothing
+                        order.add(slice_outcome)
                     assessed = perf_counter()
                     table.add(study.key, slice_outcome, quality)
                     self._write(folder, writer, slice_outcome, quality)

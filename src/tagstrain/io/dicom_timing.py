@@ -105,9 +105,6 @@ def _order_in_time(
         times_ms, warning = nominal_times(len(ordered))
         return tuple(ordered), times_ms, (*warnings, warning)
     warnings.append(f"an even {interval_ms:g} ms between frames was taken from the header")
-    announced = max(header.n_expected or 0 for header in ordered) or MOST_STEPS * len(ordered)
-    if steps[-1] >= announced:  # the numbers count something else
-        steps = np.arange(len(ordered), dtype=np.float64)
     if len(steps) < 1 + steps[-1]:
         warnings.append(f"by their {order}, {steps[-1] + 1 - len(steps):g} frames in between are missing")
     return tuple(ordered), steps * interval_ms, tuple(warnings)
@@ -122,13 +119,15 @@ def _order_without_times(headers: Sequence[DicomHeader]) -> tuple[list[DicomHead
         a gap.
     """
     one_by_one = np.arange(len(headers), dtype=np.float64)
+    announced = max(header.n_expected or 0 for header in headers) or MOST_STEPS * len(headers)
     for attribute, words in (("temporal_position", "temporal positions"), ("instance_number", "instance numbers")):
         numbers = [getattr(header, attribute) for header in headers]
         if None not in numbers and len(set(numbers)) == len(numbers):
             places = np.sort(numbers)
             steps = (places - places[0]) / np.median(np.diff(places))
-            has_rule = np.array_equal(steps, np.rint(steps))
-            return sorted(headers, key=attrgetter(attribute)), words, steps if has_rule else one_by_one
+            # Numbers without a rule, or that go further than there are frames, count something else too.
+            count_frames = np.array_equal(steps, np.rint(steps)) and steps[-1] < announced
+            return sorted(headers, key=attrgetter(attribute)), words, steps if count_frames else one_by_one
     return sorted(headers, key=lambda header: str(header.source.path)), "file names", one_by_one
 
 
