@@ -176,13 +176,16 @@ def test_rounds_that_instance_numbers_alone_tell_apart_are_no_longer_cine(
     cines = [example_cine(n_frames=8, seed=run) for run in range(len(n_frames))]
     for run, n_kept in enumerate(n_frames):
         files = write_study(tmp_path / f"{run}", [cines[run]], seed=run)
-        set_study(files)
-        edit_dicom(files, lambda d: setattr(d, "SeriesInstanceUID", "1.2.3.4"))
-        edit_dicom(files, lambda d, run=run: setattr(d, "InstanceNumber", place(d.InstanceNumber, run)))
-        if not announced:
-            edit_dicom(files, blank("CardiacNumberOfImages"))
         for file in files[n_kept:]:
             file.unlink()
+
+        def edit(dataset: FileDataset, run: int = run) -> None:
+            dataset.update({"StudyInstanceUID": "1.2.3", "PatientID": "P1", "SeriesInstanceUID": "1.2.3.4"})
+            dataset.InstanceNumber = place(dataset.InstanceNumber, run)
+            if not announced:
+                del dataset.CardiacNumberOfImages
+
+        edit_dicom(files[:n_kept], edit)
     study = read_study(tmp_path)
     (source,) = study.slices
     assert_same_cine(source.load(), cines[used])
