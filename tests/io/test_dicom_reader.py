@@ -205,6 +205,32 @@ def test_as_many_images_as_announced_are_one_acquisition_whatever_their_times(
     assert "trigger times repeat" in found.warnings[0]
 
 
+@pytest.mark.parametrize("n_announced", [None, 1, 6])
+@pytest.mark.parametrize("times_ms", [(0, 35, 70, 0, 140, 175, 210, 245), (0,) * 8])
+def test_times_that_are_not_known_and_written_as_0_begin_no_round(
+    tmp_path: Path, times_ms: tuple[int, ...], n_announced: int | None
+) -> None:
+    cine = example_cine(n_frames=8)
+    for file, time_ms in zip(write_study(tmp_path, [cine]), times_ms, strict=True):
+        edit_dicom([file], lambda d, t=time_ms: d.update({"TriggerTime": t, "CardiacNumberOfImages": n_announced}))
+    (source,) = read_study(tmp_path).slices
+    found = source.load()
+    np.testing.assert_array_equal(found.frames, cine.frames)
+    if times_ms[-1]:
+        np.testing.assert_allclose(found.frame_times_ms, 35.0 * np.arange(8))
+
+
+def test_a_repeat_that_is_whole_as_announced_is_used(tmp_path: Path) -> None:
+    """The heart beat faster: both acquisitions of the series have as many frames as announced."""
+    for run, n_frames in enumerate((12, 7)):
+        cine = example_cine(n_frames=n_frames, seed=run)
+        files = write_study(tmp_path / f"{run}", [cine], seed=run)
+        set_study(files)
+        edit_dicom(files, lambda d, run=run: d.update({"SeriesInstanceUID": "1.2.3.4", "AcquisitionNumber": run + 1}))
+    (source,) = read_study(tmp_path).slices
+    assert_same_cine(source.load(), cine)
+
+
 def test_repeats_of_a_study_may_have_fewer_frames(tmp_path: Path) -> None:
     """Another breath-hold with a faster heart: nothing announces how many frames it has."""
     for run, n_frames in enumerate((12, 7)):

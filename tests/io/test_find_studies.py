@@ -247,6 +247,31 @@ def test_a_study_does_not_reach_out_by_links(tmp_path: Path, is_array: bool) -> 
     assert find_studies(folder / "sub-00").note == ""
 
 
+@pytest.mark.parametrize("is_array", [False, True])
+def test_links_beside_images_or_studies_pick_nothing(tmp_path: Path, is_array: bool) -> None:
+    for name in ("own/cine", "backup"):
+        if is_array:
+            (tmp_path / name).mkdir(parents=True)
+            write_nifti(tmp_path / name / "tag.nii", example_cine())
+        else:
+            set_study(write_study(tmp_path / name), study_uid=f"1.2.{len(name)}", patient_id=name)
+    link(tmp_path / "own" / "prior", tmp_path / "backup")
+    assert find_studies(tmp_path / "own").paths == (tmp_path / "own",)
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.pdf").touch()
+    link(tmp_path / "report" / "prior", tmp_path / "backup")
+    assert find_studies(tmp_path / "report").paths == (tmp_path / "report",)
+
+
+def test_a_backup_that_is_linked_beside_a_cohort_does_not_break_it(tmp_path: Path) -> None:
+    folder = cohort(tmp_path / "cohort")
+    alone = find_studies(folder).paths
+    link(folder / "backup", cohort(tmp_path / "copy") / "sub-01")
+    found = find_studies(folder)
+    assert found.paths == alone
+    assert "backup" in found.note
+
+
 def test_links_that_lead_back_or_to_the_same_are_not_followed(tmp_path: Path) -> None:
     folder = cohort(tmp_path / "cohort")
     alone = find_studies(folder)

@@ -96,7 +96,7 @@ def read_dicom_file(path: Path, pixel_spacing_mm: tuple[float, float] | None = N
         If no slice of it can be used, as in a classic single-frame file, since motion needs two frames.
     """
     listed = media_files(path)
-    key = safe_name(path.stem if listed is None else path.resolve().parent.name)
+    key = safe_name(path.stem if listed is None else given_name(path.parent))
     headers = file_headers([path], are_named=True) if listed is None else file_headers(listed)
     return _build_study(path, headers, pixel_spacing_mm, keep_ids, key)
 

@@ -242,7 +242,13 @@ def _rounds(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
             runs.append([])
         runs[-1].append(header)
         before_ms = header.trigger_time_ms or 0.0
-    if all(run[0].trigger_time_ms == first_ms and (announced or len(run) > 1) for run in runs):
+    of_longest = {header.trigger_time_ms for header in max(runs, key=len)}
+
+    def is_round(run: Sequence[DicomHeader]) -> bool:
+        n_shared = sum(header.trigger_time_ms in of_longest for header in run)
+        return run[0].trigger_time_ms == first_ms and bool(announced or len(run) > 1) and 2 * n_shared > len(run)
+
+    if len(runs) <= len(times) and all(map(is_round, runs)):
         return [tuple(run) for run in runs]
     by_time: dict[float | None, list[DicomHeader]] = {}
     for header in in_order:
@@ -288,8 +294,9 @@ def _is_repeat(one: FrameGroup, other: FrameGroup) -> bool:
 def _preference(group: FrameGroup, longest: int) -> tuple[bool, int, float, str, float, str]:
     """Sort key whose largest is the acquisition to use; ``longest`` is the most frames of a repeat in its series."""
     first = group.first
-    # Within a series, one with far fewer frames than another was broken off, even where no number is announced.
-    is_complete = group.is_complete and len(group.headers) > LEAST_OF_LONGEST * longest
+    # Where no number is announced, one with far fewer frames than another of its series was broken off.
+    is_announced = all(header.n_expected for header in group.headers)
+    is_complete = group.is_complete and (is_announced or len(group.headers) > LEAST_OF_LONGEST * longest)
     n_frames = 0 if is_complete else len(group.headers)  # among complete ones the last wins, not the longest
     number = -np.inf if first.series_number is None else first.series_number
     return is_complete, n_frames, number, first.acquired, first.acquisition_number or 0.0, first.series_uid

@@ -24,6 +24,9 @@ def split_folder(folder: Path) -> list[Path]:
     below = folders_in(folder)
     if len(below) == 1:  # as on a medium, with its list beside the one folder of all images
         return split_folder(below[0])
+    own = [entry for entry in below if not entry.is_symlink()]
+    if any(holds_dicom(entry) for entry in own):  # links pick studies only where none lies in the folder itself
+        below = own
     images = [_images_below(entry) for entry in below]
     every = [image for found in images for image in found]
     # Anonymized images may lack either: what not all of them have cannot tell them apart.

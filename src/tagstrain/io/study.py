@@ -103,9 +103,8 @@ def find_studies(path: Path) -> FoundStudies:
     subjects = [] if studies else _subjects(path)
     studies = studies or subjects
     if not studies:
-        below = [] if any(_is_image(entry) for entry in entries) else folders_in(path)
-        if len(below) == 1 and below[0].is_symlink():  # reading the folder would not follow it
-            return find_studies(below[0])
+        if len(entries) == 1 and entries == folders_in(path) and entries[0].is_symlink():
+            return find_studies(entries[0])  # reading the folder would not follow it
         return FoundStudies((path,), _images_at_two_depths(path, entries))
     notes = []
     if subjects:
@@ -163,6 +162,8 @@ def _image_folders(path: Path) -> list[Path]:
     if any(_is_image(entry) for entry in path.glob("*")):
         return []
     folders = [folder for folder in folders_in(path) if _has_array_file(folder)]
+    # Links pick studies only where none lies in the folder itself.
+    folders = [folder for folder in folders if not folder.is_symlink()] or folders
     if len(folders) < 2:
         return _image_folders(folders[0]) if folders else []
     levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in folders]
