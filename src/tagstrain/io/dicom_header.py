@@ -7,7 +7,7 @@ import secrets
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -104,7 +104,7 @@ class DicomHeader:
     acquisition_number: float | None
     """Tells acquisitions within a series or object apart."""
     instance_number: float | None
-    """Place within the series; within the object for a multi-frame one."""
+    """Place within the series; within the object for one of several frames."""
     temporal_position: float | None
     trigger_time_ms: float | None
     rr_interval_ms: float | None
@@ -168,8 +168,6 @@ def read_headers(source: ByteSource, stream: BinaryIO) -> tuple[DicomHeader, ...
         else:
             clocks = _running_clocks(frames)
             headers = tuple(_parse(source, frame, shape, k + 1, clocks) for k, frame in enumerate(frames))
-            if len(headers) == 1:
-                headers = (replace(headers[0], instance_number=number(dataset, "InstanceNumber")),)
     if not any(seen_pixels) or min(shape) <= 0:
         raise InputError(source.shown, "holds no pixel data", "Give the images, not reports or directories")
     if modality not in ("", "MR"):
@@ -251,6 +249,7 @@ def _parse(
     stored_slope = number(dataset, "RescaleSlope")
     slope, intercept = 1.0 if stored_slope is None else stored_slope, number(dataset, "RescaleIntercept") or 0.0
     turned_at = _turned_at(dataset)
+    is_alone = frame_number is None or number(dataset, "NumberOfFrames") == 1
     return DicomHeader(
         source=source,
         image=SourceImage(text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID"), frame_number),
@@ -264,7 +263,7 @@ def _parse(
         acquired=text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime")
         or text(dataset, "AcquisitionDateTime"),
         acquisition_number=_first(dataset, "FrameAcquisitionNumber", "AcquisitionNumber"),
-        instance_number=number(dataset, "InstanceNumber") if frame_number is None else frame_number,
+        instance_number=number(dataset, "InstanceNumber") if is_alone else frame_number,
         temporal_position=_first(dataset, "TemporalPositionIndex", "TemporalPositionIdentifier"),
         trigger_time_ms=_first(dataset, *clocks),
         rr_interval_ms=_rr_interval_ms(dataset),

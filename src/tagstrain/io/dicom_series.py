@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ UNEVEN = 1.5
 """Longest over shortest time from image to image beyond which two acquisitions lie between each other by chance."""
 SAME_PLANE_MM = 0.5
 LEAST_OF_LONGEST = 0.75
-"""Share of the frames of the longest repeat in its series that a complete acquisition has."""
+"""Share of the longest repeat's frames in its series that a complete acquisition has where none are announced."""
 MIN_CROSSING_DEG = 60.0
 """Least angle between two sets of tag lines that make a grid."""
 
@@ -111,10 +111,7 @@ def drop_repeats(groups: Sequence[FrameGroup]) -> tuple[list[FrameGroup], list[s
             same.append(group)
     kept, skipped = [], []
     for found in repeats:
-        longest = Counter[str]()
-        for group in found:
-            longest[group.first.series_uid] = max(longest[group.first.series_uid], len(group.headers))
-        *dropped, best = sorted(found, key=lambda group: _preference(group, longest[group.first.series_uid]))
+        *dropped, best = sorted(found, key=partial(_preference, repeats=found))
         kept.append(best)
         skipped += [
             f"{group.label} ({len(group.headers)} frames, from {group.first.source.shown.name}): "
@@ -224,8 +221,7 @@ def _acquisitions(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...
 def _rounds(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
     """Split images whose trigger times come several times over, by the order of their instance numbers.
 
-    Rounds were numbered one after the other, each from the earliest time on, the first or last perhaps broken off; or
-    time by time. Single times that repeat make no round, nor do as many images as are announced.
+    Single times that repeat make no round, nor do as many images as are announced.
     """
     times = {header.trigger_time_ms for header in headers}
     numbers = {header.instance_number for header in headers}
@@ -233,31 +229,44 @@ def _rounds(headers: Sequence[DicomHeader]) -> list[tuple[DicomHeader, ...]]:
     is_known = None not in times and None not in numbers and len(numbers) == len(headers)
     if not is_known or len(headers) <= max(announced, len(times)):
         return [tuple(headers)]
-    in_order = sorted(headers, key=lambda header: header.instance_number or 0.0)
-    first_ms = min(header.trigger_time_ms or 0.0 for header in headers)
-    runs: list[list[DicomHeader]] = []
-    before_ms = np.inf
-    for header in in_order:
-        if (header.trigger_time_ms or 0.0) <= before_ms:
+    timed = [(h.trigger_time_ms or 0.0, h) for h in sorted(headers, key=lambda h: h.instance_number or 0.0)]
+    rounds = _rounds_one_after_the_other(timed, 1 if announced else 2) or _rounds_time_by_time(timed)
+    # Where there are more rounds than times, the times tell nothing.
+    return rounds if 0 < len(rounds) <= len(times) else [tuple(headers)]
+
+
+def _rounds_one_after_the_other(
+    timed: Sequence[tuple[float, DicomHeader]], least: int
+) -> list[tuple[DicomHeader, ...]]:
+    """Images in order as rounds of ``least`` images or more that each begin with the earliest time; empty for none.
+
+    A round that was broken off shares its times with the longest one; a stretch of one cine that begins with a time
+    that is not known, and was written as 0, does not.
+    """
+    runs: list[list[tuple[float, DicomHeader]]] = []
+    for time_ms, header in timed:
+        if not runs or time_ms <= runs[-1][-1][0]:
             runs.append([])
-        runs[-1].append(header)
-        before_ms = header.trigger_time_ms or 0.0
-    of_longest = {header.trigger_time_ms for header in max(runs, key=len)}
+        runs[-1].append((time_ms, header))
+    of_longest = {time_ms for time_ms, _ in max(runs, key=len)}
+    first_ms = min(time_ms for time_ms, _ in timed)
+    are_rounds = all(
+        run[0][0] == first_ms and len(run) >= least and 2 * sum(time_ms in of_longest for time_ms, _ in run) > len(run)
+        for run in runs
+    )
+    return [tuple(header for _, header in run) for run in runs] if are_rounds else []
 
-    def is_round(run: Sequence[DicomHeader]) -> bool:
-        n_shared = sum(header.trigger_time_ms in of_longest for header in run)
-        return run[0].trigger_time_ms == first_ms and bool(announced or len(run) > 1) and 2 * n_shared > len(run)
 
-    if len(runs) <= len(times) and all(map(is_round, runs)):
-        return [tuple(run) for run in runs]
-    by_time: dict[float | None, list[DicomHeader]] = {}
-    for header in in_order:
-        by_time.setdefault(header.trigger_time_ms, []).append(header)
-    # How often each time comes, the earliest first: as often as that or, once a round has ended, less.
-    counts = [len(by_time[time]) for time in sorted(by_time, key=lambda time: time or 0.0)]
+def _rounds_time_by_time(timed: Sequence[tuple[float, DicomHeader]]) -> list[tuple[DicomHeader, ...]]:
+    """Images in order as the first of each time, the second of each time and so on; empty where these are no rounds."""
+    by_time: dict[float, list[DicomHeader]] = {}
+    for time_ms, header in timed:
+        by_time.setdefault(time_ms, []).append(header)
+    # The earliest time comes most often, the others as often or, once the last round has been broken off, once less.
+    counts = [len(by_time[time_ms]) for time_ms in sorted(by_time)]
     n_whole = counts.count(counts[0])
-    if counts[0] < 2 or n_whole < 2 or counts[0] > len(by_time) or not set(counts[n_whole:]) <= {counts[0] - 1}:
-        return [tuple(headers)]
+    if counts[0] < 2 or n_whole < 2 or not set(counts[n_whole:]) <= {counts[0] - 1}:
+        return []
     return [tuple(same[k] for same in by_time.values() if k < len(same)) for k in range(counts[0])]
 
 
@@ -291,9 +300,10 @@ def _is_repeat(one: FrameGroup, other: FrameGroup) -> bool:
     return bool(a.series_description) and (one.level is not None or is_same_place)
 
 
-def _preference(group: FrameGroup, longest: int) -> tuple[bool, int, float, str, float, str]:
-    """Sort key whose largest is the acquisition to use; ``longest`` is the most frames of a repeat in its series."""
+def _preference(group: FrameGroup, repeats: Sequence[FrameGroup]) -> tuple[bool, int, float, str, float, str]:
+    """Sort key whose largest is the acquisition to use, among the ``repeats`` of a slice."""
     first = group.first
+    longest = max(len(other.headers) for other in repeats if other.first.series_uid == first.series_uid)
     # Where no number is announced, one with far fewer frames than another of its series was broken off.
     is_announced = all(header.n_expected for header in group.headers)
     is_complete = group.is_complete and (is_announced or len(group.headers) > LEAST_OF_LONGEST * longest)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tagstrain.errors import InputError
 from tagstrain.io.dicom_files import file_headers, starts_as_dicom
 from tagstrain.io.dicom_header import DicomHeader
-from tagstrain.io.input_folder import files_by_folder, folders_in
+from tagstrain.io.input_folder import files_by_folder, folders_in, own_before_links
 
 DOUBT = "some slices name neither patient nor DICOM study: make sure that all are of one patient"
 
@@ -24,9 +24,7 @@ def split_folder(folder: Path) -> list[Path]:
     below = folders_in(folder)
     if len(below) == 1:  # as on a medium, with its list beside the one folder of all images
         return split_folder(below[0])
-    own = [entry for entry in below if not entry.is_symlink()]
-    if any(holds_dicom(entry) for entry in own):  # links pick studies only where none lies in the folder itself
-        below = own
+    below = own_before_links(below, holds_dicom)
     images = [_images_below(entry) for entry in below]
     every = [image for found in images for image in found]
     # Anonymized images may lack either: what not all of them have cannot tell them apart.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 RUN_RECORD = "run.json"
@@ -45,6 +45,12 @@ def folders_in(folder: Path) -> list[Path]:
         if not _holds_results(entry):
             chosen.append(entry)
     return chosen
+
+
+def own_before_links(folders: list[Path], holds_images: Callable[[Path], bool]) -> list[Path]:
+    """Folders without the links among them, which pick studies only where none of the others holds images."""
+    own = [folder for folder in folders if not folder.is_symlink()]
+    return own if len(own) < len(folders) and any(map(holds_images, own)) else folders
 
 
 def _holds_results(folder: Path) -> bool:

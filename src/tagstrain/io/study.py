@@ -16,7 +16,7 @@ from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zi
 from tagstrain.io.dicom_files import is_dicom, starts_as_dicom
 from tagstrain.io.dicom_studies import holds_dicom, split_folder
 from tagstrain.io.hdf5 import read_hdf5_study
-from tagstrain.io.input_folder import files_below, files_by_folder, folders_in
+from tagstrain.io.input_folder import files_below, files_by_folder, folders_in, own_before_links
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
 from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
@@ -161,9 +161,7 @@ def _image_folders(path: Path) -> list[Path]:
     """
     if any(_is_image(entry) for entry in path.glob("*")):
         return []
-    folders = [folder for folder in folders_in(path) if _has_array_file(folder)]
-    # Links pick studies only where none lies in the folder itself.
-    folders = [folder for folder in folders if not folder.is_symlink()] or folders
+    folders = [folder for folder in own_before_links(folders_in(path), _has_array_file) if _has_array_file(folder)]
     if len(folders) < 2:
         return _image_folders(folders[0]) if folders else []
     levels = [level_from_file_name(folder.name) or level_from_description(folder.name) for folder in folders]

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tagstrain.errors import OutputError, TagstrainError
-from tagstrain.io import atomic_file
+from tagstrain.io.atomic import atomic_file, disk_told
 
 REPORT_PDF = "report.pdf"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
@@ -42,7 +42,7 @@ def print_pdf(page: Path, browser: str) -> Path:
         If the browser fails; with the last thing that it said.
     """
     path = page.with_name(REPORT_PDF)
-    with atomic_file(path, overwrite=True) as temporary, tempfile.TemporaryDirectory() as profile:
+    with disk_told(path), atomic_file(path, overwrite=True) as temporary, tempfile.TemporaryDirectory() as profile:
         command = [
             browser,
             "--headless",
