@@ -64,11 +64,11 @@ def measure(scene: Scene, placer: MotionPlacer, finder: MotionInsertionFinder) -
         frames=np.rint(rendered.frames[0].numpy()).astype(np.float32),
         frame_times_ms=rendered.frame_times_ms[0].double().numpy(),
         pixel_spacing=PixelSpacing(pixel_mm, pixel_mm),
-        affine=affine_with_in_front(truth_px[0] - truth_px[2]),
+        affine=affine_with_in_front(truth_px[2] - truth_px[0]),
     )
     found = finder.find(cine, placer.place(cine, Localization(Box(*rendered.boxes_px[0].tolist()), 1.0)))
     center_px = rendered.landmarks_px[0, 0, :, -1].double().numpy().mean(axis=0)
-    point, true = np.array(found.point_px) - center_px, truth_px[0] - center_px
+    point, true = np.array(found.point_px) - center_px, truth_px[2] - center_px
     apart_rad = np.arctan2(true[0] * point[1] - true[1] * point[0], true @ point)
     return Outcome(abs(np.degrees(apart_rad)), float(np.hypot(*(point - true))) * pixel_mm, found.confidence)
 

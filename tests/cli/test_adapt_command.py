@@ -27,7 +27,7 @@ def cohort(tmp_path: Path, simulated_file: Path) -> Path:
     """Two short slices without labels, in a file whose name says whose they are."""
     path = tmp_path / f"{'_'.join(PATIENT)}.h5"
     with h5py.File(simulated_file) as whole, h5py.File(path, "w") as file:
-        file["image_seqs"], file["px_spaces"] = whole["image_seqs"][:, :10], whole["px_spaces"][:]
+        file["image_seqs"], file["px_spaces"] = whole["image_seqs"][:, :5], whole["px_spaces"][:]
     return path
 
 

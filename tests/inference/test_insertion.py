@@ -16,10 +16,10 @@ from tagstrain.data import Insertion, PixelSpacing, Point, TaggedCine
 from tagstrain.geometry import CropTransform, wall_grid
 from tagstrain.inference import motion_insertion
 from tagstrain.inference.analyze import analyze_slice
-from tagstrain.inference.insertion import anterior_of, insertion_warnings
+from tagstrain.inference.insertion import GUESSED_ANTERIOR, anterior_of, insertion_warnings, is_mirrored
 from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Models
-from tagstrain.inference.motion_insertion import GUESSED_ANTERIOR, MotionInsertionFinder
+from tagstrain.inference.motion_insertion import MotionInsertionFinder
 from tagstrain.inference.motion_sight import MotionSight
 from tagstrain.networks.flow import Flow
 from tagstrain.networks.insertion import InsertionLogits, InsertionNet, mean_direction_rad, ray_angles_rad
@@ -116,6 +116,25 @@ def test_an_unknown_orientation_takes_the_upper_one_and_halves_the_confidence(af
     assert guessed.confidence == pytest.approx(GUESSED_ANTERIOR * sure.confidence)
     assert sure.is_reliable
     assert not guessed.is_reliable
+
+
+@pytest.mark.parametrize("turns", [(-1, 0, 0, 1), (0, 1, 1, 0)])
+def test_a_right_ventricle_on_the_wrong_side_is_doubted_and_told(turns: tuple[int, ...]) -> None:
+    """The header of an image stored flipped, as converters do, says the other side."""
+    cine = replace(make_cine(), affine=AS_DISPLAYED)
+    flipped = AS_DISPLAYED.copy()
+    flipped[:3, :2] = AS_DISPLAYED[:3, :2] @ np.array(turns).reshape(2, 2).T
+    right, wrong = (
+        found(Says(LOWER_LEFT, UPPER_LEFT), replace(cine, affine=affine)) for affine in (AS_DISPLAYED, flipped)
+    )
+    assert not is_mirrored(right, AS_DISPLAYED)
+    assert is_mirrored(wrong, flipped)
+    assert wrong.confidence == pytest.approx(GUESSED_ANTERIOR * right.confidence)
+    (warning,) = insertion_warnings(wrong, replace(cine, affine=flipped), None)
+    assert "mirror image" in warning
+    doubtful = replace(wrong, confidence=0.1)
+    (warning,) = insertion_warnings(doubtful, replace(cine, affine=flipped), None)
+    assert "mirror image" not in warning
 
 
 @given(st.floats(-3, 3), st.floats(-6, 6))

@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.simulation.scenes import quiet_scene, square_view
 
+from tagstrain.data import PixelSpacing
+from tagstrain.geometry.orientation import is_seen_from_apex
+from tagstrain.inference.insertion import anterior_of
+from tagstrain.io.dicom_export import short_axis_affine
 from tagstrain.simulation.anatomy import tissue_maps
-from tagstrain.simulation.config import SimulatorConfig
+from tagstrain.simulation.config import PRESETS, SimulatorConfig
+from tagstrain.simulation.dataset import sample_study, simulated_study
 from tagstrain.simulation.insertion import insertion_angles_rad, insertions_mm
 from tagstrain.simulation.motion import wall_radii
 from tagstrain.simulation.render import generators_of
@@ -62,3 +70,29 @@ def test_no_right_ventricle_has_no_insertion() -> None:
     without = with_rv(quiet_scene(), half_width=0.0)
     away = with_rv(quiet_scene(), half_width=0.3, offset=2.0)
     assert insertions_mm(stack_scenes([without, away]).anatomy).isnan().all()
+
+
+@given(st.floats(-math.pi, math.pi))
+def test_a_plane_fits_the_side_on_which_its_image_shows_the_right_ventricle(rv_angle_rad: float) -> None:
+    affine = short_axis_affine((80, 60), PixelSpacing(1.5, 1.2), 1, rv_angle_rad)
+    angles = rv_angle_rad + np.array([-1.0, 0.0, 1.0])
+    anterior, rv, inferior = (affine[:3, :2] @ np.diag([1 / 1.2, 1 / 1.5]) @ [np.cos(angles), np.sin(angles)]).T
+    left, back, up = rv
+    assert left < -0.5
+    assert back < -0.3
+    assert abs(up) < 0.7
+    assert anterior[1] < inferior[1]
+    assert anterior[2] > inferior[2]
+    np.testing.assert_allclose(affine[:3, 0] @ affine[:3, 1], 0, atol=1e-12)
+    middles = [plane @ [29.5, 39.5, 0, 1] for plane in (affine, short_axis_affine((80, 60), PixelSpacing(1, 1), 1))]
+    np.testing.assert_allclose(*middles, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [19, 20])
+def test_simulated_studies_are_no_mirror_images_of_the_patient_that_they_name(seed: int) -> None:
+    slices, _ = simulated_study(seed, size=48)
+    anatomy = stack_scenes(sample_study(PRESETS["ukb"], seed)).anatomy
+    begin_end = insertions_mm(anatomy)[:, [0, 2]].double().numpy()
+    for points, cine in zip(begin_end, slices, strict=True):
+        assert is_seen_from_apex(cine.affine) is False
+        assert anterior_of(points, cine.affine) == (0, True)

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data import Insertion, Point, TaggedCine
+from tagstrain.data.insertion import LOW_INSERTION_CONFIDENCE
 from tagstrain.errors import LocalizationError
-from tagstrain.geometry.orientation import is_side_known
+from tagstrain.geometry.orientation import is_seen_from_apex, is_side_known
 from tagstrain.inference.interfaces import InsertionFinder, Placement
 
+GUESSED_ANTERIOR = 0.5
+"""Share of the confidence that is left where it is a convention which of the two insertions is the anterior one."""
 _FRONT_AND_UP = np.array([0.0, -1.0, 1.0]) / np.sqrt(2)  # DICOM's LPS
 _LEAST_RISE = 0.3
 """Share of the way between the insertions along front and up below which the slice is no usual short axis."""
@@ -62,11 +65,20 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
                 "pixels of this slice"
             )
     elif not insertion.is_reliable:
-        of_the_slice = (
-            "values of the whole slice are not affected"
-            if is_side_known(cine.affine)
-            else "and rotation and twist may have the other sign, for the image does not say from which side it is seen"
+        contradicts = is_mirrored(insertion, cine.affine) and (
+            insertion.confidence >= GUESSED_ANTERIOR * LOW_INSERTION_CONFIDENCE
         )
+        if contradicts:
+            of_the_slice = (
+                "and rotation and twist may have the other sign, for the right ventricle lies where it would in a "
+                "mirror image: check the orientation that the file gives"
+            )
+        elif is_side_known(cine.affine):
+            of_the_slice = "values of the whole slice are not affected"
+        else:
+            of_the_slice = (
+                "and rotation and twist may have the other sign, for the image does not say from which side it is seen"
+            )
         yield (
             f"The anterior RV insertion is not certain (confidence {insertion.confidence:.2f}): values by segment may "
             f"be those of a neighboring one; {of_the_slice}. Give it with --rv-insertion X,Y"
@@ -91,3 +103,21 @@ def anterior_of(points_px: NDArray[np.float64], affine: NDArray[np.float64] | No
         if abs(rise) >= _LEAST_RISE:
             return (0 if rise > 0 else 1), True
     return int(points_px[1, 1] < points_px[0, 1]), False
+
+
+def is_mirrored(insertion: Insertion, affine: NDArray[np.float64] | None) -> bool:
+    """Whether the right ventricle lies on the other side than the slice's orientation says: one of them is wrong.
+
+    Seen from the apex, going from +x towards +y, the right ventricle comes between the inferior insertion and the
+    anterior one; it takes less than half of the wall. False where the orientation does not tell from which side the
+    image is seen, or the inferior insertion is not known. An image turned upside down in its header, too, has the right
+    ventricle on the patient's right: that mirror image is not told from a true one.
+
+    Parameters
+    ----------
+    affine
+        As for `anterior_of`, which says by it which insertion is the anterior one.
+    """
+    from_apex = None if affine is None else is_seen_from_apex(affine)
+    septum = np.sin(insertion.angle_rad - insertion.inferior_angle_rad)
+    return from_apex is not None and bool(septum < 0 if from_apex else septum > 0)

@@ -11,7 +11,7 @@ import torch
 
 from tagstrain.data import Insertion, TaggedCine
 from tagstrain.inference.flow import FlowTracker, crop_around
-from tagstrain.inference.insertion import anterior_of
+from tagstrain.inference.insertion import GUESSED_ANTERIOR, anterior_of, is_mirrored
 from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.networks.insertion import InsertionNet, mean_direction_rad, probability_within, upright_channels
@@ -19,8 +19,6 @@ from tagstrain.networks.weights import WeightsInfo, load_weights
 
 WITHIN_RAD = math.radians(15)
 """Error up to which an insertion counts as right: a quarter of a basal segment."""
-GUESSED_ANTERIOR = 0.5
-"""Share of the confidence that is left where it is a convention which of the two insertions is the anterior one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +57,6 @@ class MotionInsertionFinder:
             is_there = float(logits.presence.sigmoid().mean())
         ends = [Insertion.towards(epicardium_px, cine.spacing_xy_mm, angle, 0) for angle in angles_rad.tolist()]
         anterior, is_certain = anterior_of(np.array([end.point_px for end in ends]), cine.affine)
-        confidence = is_there * float(within[anterior]) * (1 if is_certain else GUESSED_ANTERIOR)
-        return replace(ends[anterior], confidence=min(confidence, 1.0), inferior_angle_rad=ends[1 - anterior].angle_rad)
+        insertion = replace(ends[anterior], inferior_angle_rad=ends[1 - anterior].angle_rad)
+        doubt = 1.0 if is_certain and not is_mirrored(insertion, cine.affine) else GUESSED_ANTERIOR
+        return replace(insertion, confidence=min(is_there * float(within[anterior]), 1.0) * doubt)

@@ -1,8 +1,9 @@
-"""Write cines as classic single-frame DICOM in the style of UK Biobank field 20211: `write_dicom_study`."""
+"""Cines as classic single-frame DICOM in the style of UK Biobank field 20211: `write_dicom_study`."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,15 +13,18 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 
-from tagstrain.data.cine import SliceLevel, TaggedCine
+from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.io.atomic import atomic_folder, disk_told
 from tagstrain.io.slice_levels import LEVELS
 
 _UINT16_MAX = 65535
-_DEFAULT_GAP_MM = 15.0
-# Short axis of a normally placed heart: columns towards left and down, normal towards left, front and down (LPS).
-_DEFAULT_NORMAL = np.array([0.62, -0.62, -0.48]) / np.linalg.norm([0.62, -0.62, -0.48])
-_DEFAULT_CENTER_MM = np.array([30.0, -20.0, 0.0])
+# A normally placed heart in DICOM's LPS. Its long axis leads left, front and down from base to apex.
+_SLICE_GAP_MM = 15.0
+_TOWARDS_APEX = np.array([0.62, -0.62, -0.48]) / np.linalg.norm([0.62, -0.62, -0.48])
+_CENTER_MM = np.array([30.0, -20.0, 0.0])
+_FRONT_AND_UP = np.array([0.0, -1.0, 1.0])
+_RV_ANGLE_RAD = math.radians(30)
+"""Where in the image the right ventricle is taken to lie, for cines that do not say how they lie in the patient."""
 
 
 def write_dicom_study(
@@ -60,7 +64,9 @@ def write_dicom_study(
     names: list[str] = []
     with disk_told(folder), atomic_folder(folder, overwrite) as temporary:
         for k, (cine, description) in enumerate(zip(cines, series_descriptions, strict=True)):
-            affine = cine.affine if cine.affine is not None else _default_affine(cine, k)
+            affine = cine.affine
+            if affine is None:
+                affine = short_axis_affine(cine.frames.shape[1:], cine.pixel_spacing, _series_index(cine, k) - 1)
             stored, slope, intercept = _to_uint16(cine.frames)
             for t in range(cine.n_frames):
                 dataset = _frame_dataset(cine, t, affine, stored[t], identity, k)
@@ -91,20 +97,38 @@ def _series_index(cine: TaggedCine, place: int) -> int:
     return place + 1 if cine.level is SliceLevel.UNKNOWN else LEVELS.index(cine.level) + 1
 
 
-def _default_affine(cine: TaggedCine, place: int) -> NDArray[np.float64]:
-    """Plausible short-axis plane, slices apart along their normal, from base to apex."""
-    down = np.array([0.0, 0.0, -1.0])
-    along_row = np.cross(down, _DEFAULT_NORMAL)
-    along_row /= np.linalg.norm(along_row)
-    along_column = np.cross(_DEFAULT_NORMAL, along_row)
-    depth_mm = (_series_index(cine, place) - 1) * _DEFAULT_GAP_MM
-    rows, columns = cine.frames.shape[1:]
+def short_axis_affine(
+    shape: tuple[int, ...], pixel_spacing: PixelSpacing, slice_index: int, rv_angle_rad: float = _RV_ANGLE_RAD
+) -> NDArray[np.float64]:
+    """A short-axis plane of a normally placed heart, seen from the base, in which its image shows no mirrored heart.
+
+    Going from +x towards +y of such an image come the anterior insertion of the right ventricle, the right ventricle
+    to the right and in front, and the inferior insertion; tissue near the apex turns the same way in systole.
+
+    Parameters
+    ----------
+    shape
+        ``(rows, columns)``.
+    slice_index
+        0 for the basal slice; slices lie 15 mm apart along their normal.
+    rv_angle_rad
+        Direction of the right ventricle in the image, from the left one, from +x towards +y.
+
+    Returns
+    -------
+        ``(4, 4)`` map from ``(column, row, 0, 1)`` to patient coordinates [mm], DICOM's LPS.
+    """
+    anterior = _FRONT_AND_UP - (_FRONT_AND_UP @ _TOWARDS_APEX) * _TOWARDS_APEX
+    anterior /= np.linalg.norm(anterior)
+    towards_rv = np.cross(_TOWARDS_APEX, anterior)
+    cos, sin = math.cos(rv_angle_rad), math.sin(rv_angle_rad)
+    rows, columns = shape
     affine = np.eye(4)
-    affine[:3, 0] = along_row * cine.pixel_spacing.column_mm
-    affine[:3, 1] = along_column * cine.pixel_spacing.row_mm
-    affine[:3, 2] = _DEFAULT_NORMAL
+    affine[:3, 0] = (cos * towards_rv + sin * anterior) * pixel_spacing.column_mm
+    affine[:3, 1] = (sin * towards_rv - cos * anterior) * pixel_spacing.row_mm
+    affine[:3, 2] = _TOWARDS_APEX
     middle = affine[:3, 0] * (columns - 1) / 2 + affine[:3, 1] * (rows - 1) / 2
-    affine[:3, 3] = _DEFAULT_CENTER_MM + depth_mm * _DEFAULT_NORMAL - middle
+    affine[:3, 3] = _CENTER_MM + slice_index * _SLICE_GAP_MM * _TOWARDS_APEX - middle
     return affine
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Box, PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.geometry import OriginalCrop
-from tagstrain.io.dicom_export import write_dicom_study
+from tagstrain.io.dicom_export import short_axis_affine, write_dicom_study
 from tagstrain.io.landmark_writer import LandmarkFileWriter
 from tagstrain.simulation.config import PRESETS, SimulatorConfig
 from tagstrain.simulation.render import OVERSAMPLING, RenderedCines, full_view, render
@@ -116,18 +116,24 @@ def simulated_study(seed: int, preset: str = "ukb", size: int = 256) -> tuple[li
 
 
 def render_study(scenes: Sequence[Scene], size: int = 256) -> tuple[list[TaggedCine], RenderedCines]:
-    """Scenes of base, mid and apex (`sample_study`) as cines, with their truth."""
+    """Scenes of base, mid and apex (`sample_study`) as cines, with their truth.
+
+    The cines lie in a patient whose right ventricle, where they show one, is where it is in them, and whose apex turns
+    counter-clockwise in systole as seen from below: they are seen from the base.
+    """
     scene = stack_scenes(scenes)
     cines = render(scene, full_view(scene, size), oversampling=OVERSAMPLING)
+    spacings = [PixelSpacing(*[round(pixel_mm, 6)] * 2) for pixel_mm in cines.pixel_mm.tolist()]
     slices = [
         TaggedCine(
             frames=_stored(cines.frames[k]).astype(np.float32),
             # DICOM stores times as decimal strings: whole microseconds survive them.
             frame_times_ms=np.round(cines.frame_times_ms[k].double().numpy(), 3),
-            pixel_spacing=PixelSpacing(*[round(float(cines.pixel_mm[k]), 6)] * 2),
+            pixel_spacing=spacings[k],
             name=level.value,
             level=level,
             source="simulation",
+            affine=short_axis_affine((size, size), spacings[k], k, float(scene.anatomy.rv_angle_rad[k])),
         )
         for k, level in enumerate(_LEVELS)
     ]
