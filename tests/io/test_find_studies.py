@@ -286,6 +286,13 @@ def test_links_that_lead_back_or_to_the_same_are_not_followed(tmp_path: Path) ->
     assert [path.name for path in folders_in(folder)] == ["sub-00", "sub-01", "sub-02", "sub-03"]
 
 
+def test_images_behind_links_that_are_not_followed_are_told(tmp_path: Path) -> None:
+    (tmp_path / "picked" / "P1").mkdir(parents=True)
+    link(tmp_path / "picked" / "P1" / "tagged", write_study(tmp_path / "whole")[0].parent)
+    with pytest.raises(InputError, match=r"P1: holds no file, only links.*Give a folder whose own entries link"):
+        read_study(tmp_path / "picked" / "P1")
+
+
 def test_one_header_per_folder_is_read(tmp_path: Path) -> None:
     folder = cohort(tmp_path)
     with patch("tagstrain.io.dicom_files.read_headers", wraps=read_headers) as reads:

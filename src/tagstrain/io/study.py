@@ -195,6 +195,9 @@ def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] |
 def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
     """Read a folder of DICOM files or, where there are none, of NIfTI files, else of NumPy files."""
     files = files_below(path)
+    if not files and any(entry.is_symlink() for entry in path.rglob("*")):
+        remedy = "Give a folder whose own entries link to one study each, or the folders that the links lead to"
+        raise InputError(path, "holds no file, only links that are not followed", remedy)
     nifti = [file for file in files if is_nifti_name(file)]
     npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
     if files and all(file.suffix.lower() in _HDF5_SUFFIXES for file in files):
