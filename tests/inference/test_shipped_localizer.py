@@ -70,6 +70,13 @@ def test_a_heart_that_the_image_cuts_is_found_as_far_as_it_would_go(localizer: V
     assert found.box.iou(Box(box.x1 - first, box.y1, box.x2 - first, box.y2)) > 0.7
 
 
+@pytest.mark.parametrize("level", [0.0, 0.1, 1.0, 30000.7])
+def test_an_image_of_one_grey_level_shows_nothing_on_any_processor(localizer: ViewLocalizer, level: float) -> None:
+    found = localizer.localize(cine(np.full((3, 160, 256), level)))
+    assert np.isnan(found.box).all()
+    assert found.confidence == 0
+
+
 @pytest.mark.parametrize(
     "frames",
     [

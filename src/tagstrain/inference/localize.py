@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tagstrain.data import Box, Localization, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.networks import preprocessing
-from tagstrain.networks.localization_unet import MAP_STRIDE, LocalizationUNet, find_ventricle
+from tagstrain.networks.localization_unet import MAP_STRIDE, NOTHING, LocalizationUNet, find_ventricle
 from tagstrain.networks.localizer import INPUT_SIZE, LocalizationCNN
 from tagstrain.networks.symmetry import N_SYMMETRIES, turn_images, unturn_boxes, unturn_images
 from tagstrain.networks.weights import WeightsInfo, load_weights
@@ -24,6 +24,8 @@ MAX_CLOSER_LOOKS = 3
 AGREEMENT = 0.5
 """Overlap of the boxes of two looks from which on they mean the same; below it one more look is taken."""
 _FIRST_SYMMETRIES = (0, 3, 5, 6)
+_LEAST_CONTRAST = 0.05
+"""Largest value of a look's standard channels up to which there is nothing to see; 1 is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class ViewLocalizer:
         channels = preprocessing.localizer_channels(
             torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
         )[0]
+        if float(channels.abs().amax()) < _LEAST_CONTRAST:
+            return NOTHING
         views = _views(margin, symmetries)
         inputs = [turn_images(channels[:, v.y : v.y + INPUT_SIZE, v.x : v.x + INPUT_SIZE], v.symmetry) for v in views]
         with torch.inference_mode():

@@ -23,7 +23,8 @@ CAVITY, HEART = 0, 1
 _FAINTEST_PEAK = 0.05
 _BORDER_PX = 2
 _OPENING = 0.6
-_NOTHING = Localization(Box(np.nan, np.nan, np.nan, np.nan), 0.0)
+NOTHING = Localization(Box(np.nan, np.nan, np.nan, np.nan), 0.0)
+"""What is said where no ventricle was found."""
 
 
 class LocalizationUNet(nn.Module):
@@ -58,7 +59,7 @@ def find_ventricle(probabilities: NDArray[np.floating]) -> Localization:
     level = heart.max() / 2
     # Written so that NaN finds nothing too.
     if not level >= _FAINTEST_PEAK / 2:
-        return _NOTHING
+        return NOTHING
     region = _heaviest_region(heart > level, heart + probabilities[CAVITY])
     core = _heaviest_region(_without_narrow_parts(region), heart)
     # The soft border belongs to the disc: what of it lies outside makes up for what is missing inside.
