@@ -19,7 +19,6 @@ from tagstrain.networks.localization_unet import LocalizationUNet
 from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.rnncnn import LandmarkRnnCnn
 from tagstrain.networks.weights import WeightsInfo
-from tagstrain.simulation.dataset import simulated_study
 
 INFO = WeightsInfo("test", "0", "0" * 64, {})
 
@@ -163,7 +162,7 @@ def test_looks_go_on_until_two_agree(
 
 
 def test_tracked_points_stay_where_they_were_given_at_ed() -> None:
-    (cine, *_), _ = simulated_study(3)
+    cine = beating_blob((120.0, 120.0), PixelSpacing(1.4, 1.4), (256, 256))
     points = np.array([[100.0, 110.0], [130.0, 140.0], [np.nan, np.nan], [120.0, 100.0]])
     tracks = RnnCnn(Annuli(), INFO).track(cine, points)
     np.testing.assert_allclose(tracks.points_px[0], points)
