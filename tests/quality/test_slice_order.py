@@ -88,3 +88,13 @@ def test_planes_that_are_not_parallel_are_said(tilt_deg: float, is_said: bool) -
     found = list(gathered.doubts())
     assert found == [] or ["not parallel (up to 4 degrees" in doubt for doubt in found] == [True]
     assert bool(found) == is_said
+
+
+@pytest.mark.parametrize(("rr_ms", "is_said"), [(700.0, False), (770.0, False), (860.0, True), (None, False)])
+def test_slices_of_different_heart_rates_are_said(rr_ms: float | None, is_said: bool) -> None:
+    gathered = SliceOrder()
+    for level in SIZES_MM:
+        result = turned_slice(level, SIZES_MM[level], TURNS_DEG[level])
+        own_ms = rr_ms if level is SliceLevel.MID else 700.0
+        gathered.add(replace(result, cine=replace(result.cine, rr_interval_ms=own_ms)))
+    assert ["RR intervals 700 to 860 ms" in doubt for doubt in gathered.doubts()] == [True] * is_said

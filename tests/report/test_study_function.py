@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from saved_results import short_axis_slices, still
+from saved_results import SLICE_DISTANCE_MM, short_axis_slices, still
 from tagstrain.data import SliceLevel, SliceResult
 from tagstrain.inference.mechanics import ventricle_mechanics
 from tagstrain.inference.strain import slice_strain
@@ -165,6 +165,51 @@ def test_a_slice_whose_frames_end_early_does_not_end_the_curves_of_the_others() 
     short = cut_off(apical, es // 2)
     short = replace(short, strain=replace(short.strain, es_frame=es // 2 - 2))
     assert set(study_function([basal, mid, short], {}).left_out) == {"apical"}
+
+
+def test_a_slice_that_ends_just_before_the_end_systole_of_the_others_does_not_make_it_theirs() -> None:
+    basal, mid, apical = short_axis_slices(24)
+    function = study_function([basal, mid, cut_off(apical, mid.strain.es_frame)], {})
+    assert set(function.left_out) == {"apical"}
+
+
+def test_whole_slices_are_not_put_out_by_one_of_a_slower_heart() -> None:
+    basal, mid, apical = short_axis_slices(24)
+    times_ms = 2 * mid.cine.frame_times_ms
+    slow = replace(mid, cine=replace(mid.cine, frame_times_ms=times_ms))
+    slow = replace(slow, strain=slice_strain(slow.landmarks, slow.cine.spacing_xy_mm, times_ms))
+    function = study_function([cut_off(basal, 14), slow, cut_off(apical, 14)], {})
+    assert basal.strain.es_frame < 12
+    assert times_ms[slow.strain.es_frame] > apical.cine.frame_times_ms[13]
+    assert not function.left_out
+
+
+def test_the_distance_for_torsion_does_not_depend_on_where_the_patient_lies() -> None:
+    """The apical plane is turned by 2 degrees about the middle of its heart, which stays where it is."""
+    basal, mid, apical = short_axis_slices(24)
+    turned = tilted(apical, "apical", 2.0).cine.affine
+    assert turned is not None
+    assert apical.cine.affine is not None
+    middle_px = [*apical.landmarks.points_px[0, :, -1].mean(axis=0), 0, 1]
+    turned[:3, 3] += ((apical.cine.affine - turned) @ middle_px)[:3]
+    a_little = replace(apical, cine=replace(apical.cine, affine=turned))
+
+    def distance_mm(slices: list[SliceResult], shift_mm: float) -> float:
+        moved = []
+        for each in slices:
+            assert each.cine.affine is not None
+            affine = each.cine.affine.copy()
+            affine[:3, 3] += shift_mm * np.array([1.0, -0.5, 0.3])
+            moved.append(replace(each, cine=replace(each.cine, affine=affine)))
+        first, *_, last = (each.deformation.motion.depth_mm for each in ventricle_mechanics(moved).slices)
+        assert first is not None
+        assert last is not None
+        return last - first
+
+    expected = distance_mm([basal, mid, apical], 0.0)
+    assert expected == pytest.approx(2 * SLICE_DISTANCE_MM)
+    for shift_mm in (0.0, 100.0, -300.0):
+        assert distance_mm([basal, mid, a_little], shift_mm) == pytest.approx(expected, rel=0.002)
 
 
 def test_a_slice_that_drifts_on_does_not_put_out_one_that_has_its_end_systole() -> None:

@@ -42,7 +42,7 @@ class StudyMechanics:
     slices: tuple[SliceMechanics, ...]
     """In input order, all measured against the ventricle's end-systole."""
     frame_times_ms: NDArray[np.float64]
-    """Times of the curves of the whole ventricle: the first slice's, as far as every slice goes."""
+    """Times of the curves of the whole ventricle: those of the slice that begins first, as far as every slice goes."""
     phases: CardiacPhases
     circumferential: VentricleCurves
     radial: VentricleCurves
@@ -56,7 +56,9 @@ class StudyMechanics:
 def study_mechanics(motions: Sequence[SliceMotion]) -> StudyMechanics:
     """Measure all slices of a ventricle on one clock.
 
-    Slices may have different frame times; curves of the whole ventricle are interpolated linearly between frames.
+    Slices may have different frame times; curves of the whole ventricle are interpolated linearly between frames. A
+    slice that begins less than a frame later than the first counts as undeformed until it does, and one that ends less
+    than half a frame earlier keeps its last value: a trigger a little off costs no frame, ED least of all.
 
     Raises
     ------
@@ -88,19 +90,26 @@ def study_mechanics(motions: Sequence[SliceMotion]) -> StudyMechanics:
 
 
 def _common_times(frame_times_ms: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-    """Frame times of the first slice within the time that every slice covers."""
-    first = np.asarray(frame_times_ms[0], np.float64)
+    """Frame times of the slice that begins first, from the last at which none has begun later to where one ends."""
+    clock = np.asarray(min(frame_times_ms, key=lambda times: float(times[0])), np.float64)
     start, end = max(times[0] for times in frame_times_ms), min(times[-1] for times in frame_times_ms)
-    common = first[(first >= start) & (first <= end)]
+    half_frame_ms = float(np.median(np.diff(clock))) / 2 if len(clock) > 1 else 0.0
+    common = clock[_last_until(clock, start) :]
+    common = common[(common <= end + half_frame_ms) & (start <= end)]
     if len(common) < 2:
-        raise ValueError(f"frame_times_ms: the slices share {len(common)} of the first slice's frames, expected 2")
+        raise ValueError(f"frame_times_ms: the slices share {len(common)} frames of the first to begin, expected 2")
     return np.asarray(common)
 
 
+def _last_until(times_ms: NDArray[np.float64], moment_ms: float) -> int:
+    """Index of the last of some times that is not after a moment; the first if all are."""
+    return max(int(np.searchsorted(times_ms, moment_ms, side="right")) - 1, 0)
+
+
 def _phases(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float64]) -> CardiacPhases:
-    """ED of the slice that has it last, end-systole of the global strain, mean RR interval of those known."""
-    ed_ms = max(slice_.motion.ed_ms for slice_ in deformations)
-    ed_frame = min(int(np.searchsorted(times_ms, ed_ms)), len(times_ms) - 1)
+    """The common time at which the last slice has its ED, end-systole of the global strain, mean of known RR."""
+    ed_frame = _last_until(times_ms, max(slice_.motion.ed_ms for slice_ in deformations))
+    ed_ms = float(times_ms[ed_frame])
     known_rr = [slice_.motion.rr_interval_ms for slice_ in deformations if slice_.motion.rr_interval_ms is not None]
     global_mean = _mean_of_slices(deformations, [s.circumferential.slice_mean for s in deformations], times_ms)
     es_ms = end_systole_ms(global_mean, times_ms, ed_frame)
@@ -176,8 +185,13 @@ def _twist(
 def _interpolated(
     values: NDArray[np.float64], motion: SliceMotion, times_ms: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """A slice's curve ``(time,)`` at other times, linear between its known frames, NaN beyond them."""
+    """A slice's curve ``(time,)`` at common times, linear between its known frames, NaN beyond them.
+
+    Times before its first frame or after its last are taken for those.
+    """
     is_known = np.isfinite(values)
     if not is_known.any():
         return np.full(len(times_ms), np.nan)
-    return np.asarray(np.interp(times_ms, motion.frame_times_ms[is_known], values[is_known], left=np.nan, right=np.nan))
+    own_ms = motion.frame_times_ms
+    within_ms = np.clip(times_ms, own_ms[0], own_ms[-1])
+    return np.asarray(np.interp(within_ms, own_ms[is_known], values[is_known], left=np.nan, right=np.nan))

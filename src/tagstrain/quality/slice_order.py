@@ -1,4 +1,4 @@
-"""Whether slices come from the levels that they are named after, in planes that are parallel: `SliceOrder`."""
+"""Whether slices come from the levels that they are named after, of one heart rate and parallel: `SliceOrder`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ TOLERANCES = {
 ROTATION_TOLERANCE_DEG = 4.0
 LARGEST_TILT_DEG = 2.5
 """Angle between planes above which their distance, and so torsion, depends on where in the planes it is taken."""
+LARGEST_RR_RATIO = 1.15
+"""Longest over shortest RR interval up to which slices are of one heart rate: breath-holds differ by a few percent."""
 
 
 class LevelEvidence(NamedTuple):
@@ -40,6 +42,7 @@ class SliceOrder:
 
     _seen: dict[SliceLevel, list[LevelEvidence]] = field(default_factory=dict)
     _normals: list[NDArray[np.float64]] = field(default_factory=list)
+    _rr_intervals_ms: list[float] = field(default_factory=list)
     _side: NDArray[np.float64] | None = None
     """Normal of the first slice that has one: turns are told as seen along it."""
 
@@ -55,9 +58,11 @@ class SliceOrder:
             self._seen.setdefault(result.cine.level, []).append(evidence)
         if result.cine.level in LEVELS and normal is not None:
             self._normals.append(normal)
+        if result.cine.rr_interval_ms is not None:
+            self._rr_intervals_ms.append(result.cine.rr_interval_ms)
 
     def doubts(self) -> Iterator[str]:
-        """What does not fit the order of the levels or the idea of parallel planes, in words."""
+        """What does not fit the order of the levels, or the idea of parallel planes or of one heart rate, in words."""
         mean = {level: LevelEvidence(*np.mean(found, axis=0)) for level, found in self._seen.items()}
         for (upper, lower), tolerance in TOLERANCES.items():
             if upper in mean and lower in mean:
@@ -80,6 +85,13 @@ class SliceOrder:
             yield (
                 f"slices are not parallel (up to {tilt_deg:.0f} degrees between their planes): torsion, which takes "
                 "them for parallel, is not to be used"
+            )
+
+        shortest_ms, longest_ms = min(self._rr_intervals_ms, default=0.0), max(self._rr_intervals_ms, default=0.0)
+        if longest_ms > LARGEST_RR_RATIO * shortest_ms:
+            yield (
+                f"slices were taken at different heart rates (RR intervals {shortest_ms:.0f} to {longest_ms:.0f} ms): "
+                "curves of the whole ventricle are means at the same time after the R wave and blur its phases"
             )
 
     def _largest_tilt_deg(self) -> float:

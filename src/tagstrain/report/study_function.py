@@ -81,16 +81,21 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
             yield result.name, REJECTED
         else:
             taken.append(result)
+    # A slice that is shortest in its last frames does not say when end-systole is.
+    es_ms = {
+        result.name: float(result.strain.frame_times_ms[result.strain.es_frame])
+        for result in taken
+        if not _ends_shortening(result)
+    }
     for result in taken:
-        times_ms = result.cine.frame_times_ms
-        # A slice that is shortest in its last frame does not say when end-systole is.
-        es_ms = [
-            float(other.strain.frame_times_ms[other.strain.es_frame])
-            for other in taken
-            if other is not result and other.strain.es_frame < other.cine.n_frames - 1
-        ]
-        if es_ms and times_ms[-1] + np.median(np.diff(times_ms)) < np.median(es_ms):
-            yield result.name, f"its frames end at {times_ms[-1]:.0f} ms, before the end-systole of the others"
+        end_ms = result.cine.frame_times_ms[-1]
+        if es_ms and _ends_shortening(result) and end_ms < np.median(list(es_ms.values())):
+            yield result.name, f"its frames end at {end_ms:.0f} ms, before the end-systole of the others"
+
+
+def _ends_shortening(result: SliceResult) -> bool:
+    """Whether a slice is shortest in its last frame, or in the one before, as noise may have it."""
+    return result.strain.es_frame >= result.cine.n_frames - 2
 
 
 def _across(results: Sequence[SliceResult]) -> set[str]:
