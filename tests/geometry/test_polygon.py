@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagstrain.geometry.polygon import area_centroid, pixels_inside, radii_along, wall_mask
+from tagstrain.geometry.polygon import area_centroid, crosses_itself, pixels_inside, radii_along, wall_mask
 
 SQUARE = np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 5.0], [1.0, 5.0]])
 
@@ -45,6 +45,36 @@ def test_center_outside_is_refused() -> None:
 def test_no_polygon_has_no_centroid(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"corners|area"):
         area_centroid(bad)
+
+
+@given(
+    corners=st.integers(8, 60),
+    seed=st.integers(0, 10_000),
+    clockwise=st.booleans(),
+    is_closed=st.booleans(),
+    size=st.floats(1e-3, 1e3),
+)
+def test_contours_around_a_middle_do_not_cross_and_two_corners_exchanged_do(
+    corners: int, seed: int, clockwise: bool, is_closed: bool, size: float
+) -> None:
+    """Rays at growing angles never cross; exchanging corners makes a knot, which counts where it is not tiny."""
+    rng = np.random.default_rng(seed)
+    t = (np.arange(corners) + 0.3 * rng.random(corners)) * 2 * np.pi / corners
+    radius = size * (1 + 0.3 * rng.random(corners))
+    polygon = (radius[:, None] * np.stack([np.cos(t), np.sin(t)], axis=-1))[:: -1 if clockwise else 1]
+    plain = np.concatenate([polygon, polygon[:1]]) if is_closed else polygon
+    assert not crosses_itself(plain + rng.normal(0, 100, 2))
+    place, step = rng.integers(corners), rng.integers(corners // 4, corners // 2 + 1)
+    knotted = polygon.copy()
+    knotted[[place, (place + step) % corners]] = polygon[[(place + step) % corners, place]]
+    assert crosses_itself(knotted)
+
+
+def test_a_figure_of_eight_through_a_corner_crosses_and_ends_that_overlap_a_little_do_not() -> None:
+    assert crosses_itself(np.array([[0.0, 0], [1, 1], [2, 2], [2, 0], [1, 1], [0, 2]]))
+    t = np.linspace(0, 2 * np.pi + 0.03, 300)
+    drawn = np.stack([np.cos(t), np.sin(t)], axis=-1) * (1 + 0.002 * np.sin(40 * t))[:, None]
+    assert not crosses_itself(drawn)
 
 
 @settings(max_examples=30)

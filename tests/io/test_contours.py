@@ -23,6 +23,16 @@ def rings(*radii: float) -> np.ndarray:
     return np.stack([circle(radius, n=24) for radius in radii or np.linspace(12, 24, 7)], axis=1)
 
 
+def exchanged(points: list[list[float]], first: int, second: int) -> list[list[float]]:
+    points = points.copy()
+    points[first], points[second] = points[second], points[first]
+    return points
+
+
+def with_spokes_exchanged() -> np.ndarray:
+    return rings()[[0, 1, 3, 2, *range(4, 24)]]
+
+
 def written(tmp_path: Path, content: Any) -> Path:
     path = tmp_path / "wall.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -69,6 +79,13 @@ def test_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:
         ({"landmarks": rings(*[12] * 7).tolist()}, "ring 0 must enclose less than ring 6"),
         ({"landmarks": np.full((24, 7, 2), 0.1).tolist()}, "enclose no area"),
         ({"slices": {"mid": {"landmarks": rings().tolist(), "epi": circle(24)}}}, "slice mid: holds landmarks beside"),
+        ({"endo": circle(12), "epi": exchanged(circle(24, n=24), 5, 6)}, "epicardium crosses itself"),
+        ({"endo": exchanged(circle(12, n=40), 9, 30), "epi": circle(24)}, "endocardium crosses itself"),
+        ({"landmarks": rings(12, 20, 18, 16, 14, 22, 24).tolist()}, "out of order"),
+        ({"landmarks": rings(12, 14, 16, 30, 20, 22, 24).tolist()}, "out of order"),
+        ({"landmarks": with_spokes_exchanged().tolist()}, "out of order"),
+        ({"slices": {"mid": {"endo": circle(5), "epi": circle(9)}}, "endo": circle(5)}, "contours beside slices"),
+        ('{"slices": {"mid": 1, "mid": 2}}', "names mid twice"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, content: Any, problem: str) -> None:

@@ -9,6 +9,8 @@ from tagstrain.geometry.grid import wall_grid
 
 MIN_AREA = 1e-9
 """Polygons of less have no area but what rounding leaves."""
+_LARGEST_LOOP = 0.02
+"""Share of a contour's length that may be cut off where it crosses itself: drawn freely, its ends often cross."""
 
 
 def area_centroid(polygon: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -35,6 +37,26 @@ def enclosed_area(polygon: NDArray[np.floating]) -> float:
     """Area inside a polygon ``(point, 2)``, any unit squared, whichever way round its corners go."""
     first = np.asarray(polygon, np.float64) - np.mean(polygon, axis=0)
     return float(abs(_cross(first, np.roll(first, -1, axis=0)).sum()) / 2)
+
+
+def crosses_itself(polygon: NDArray[np.floating]) -> bool:
+    """Whether sides of a closed polygon ``(point, 2)`` cross, and cut off more than a loop of 2 % of its length."""
+    start = np.asarray(polygon, np.float64)
+    # Off by far less than a pixel, so that a side through a corner crosses or does not.
+    start = start + 1e-7 * np.ptp(start) * np.random.default_rng(0).standard_normal(start.shape)
+    end = np.roll(start, -1, axis=0)
+    lengths = np.linalg.norm(end - start, axis=-1)
+    reached = np.cumsum(lengths)
+    for k in range(len(start) - 2):
+        a, b, c, d = start[k], end[k], start[k + 1 :], end[k + 1 :]
+        parts_cd = _cross(b - a, c - a) * _cross(b - a, d - a) < 0
+        parts_ab = _cross(d - c, a - c) * _cross(d - c, b - c) < 0
+        # From the end of one side to the beginning of the other, either way round.
+        loops = reached[k:-1][parts_cd & parts_ab] - reached[k]
+        rest = reached[-1] - loops - lengths[k] - lengths[k + 1 :][parts_cd & parts_ab]
+        if (np.minimum(loops, rest) > _LARGEST_LOOP * reached[-1]).any():
+            return True
+    return False
 
 
 def _cross(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

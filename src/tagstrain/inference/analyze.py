@@ -319,7 +319,7 @@ def _warnings(
 ) -> Iterator[str]:
     """What a reader of the numbers should know, in words."""
     if config.wall_of(cine.name) is not None:
-        yield "The wall at ED was given by the user"
+        yield "The wall at ED was given by the user" + ("; the box given was not used" if config.box else "")
     elif config.box is not None:
         yield f"The box {_shown(config.box)} was given by the user, in place of the localizer's"
     if strain.es_frame == strain.ed_frame:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
-from tagstrain.geometry.polygon import MIN_AREA, enclosed_area, grid_between
+from tagstrain.geometry.grid import cell_areas
+from tagstrain.geometry.polygon import MIN_AREA, crosses_itself, enclosed_area, grid_between
 
 ANY_SLICE = "*"
 _REMEDY = (
@@ -30,22 +31,41 @@ def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
     Raises
     ------
     InputError
-        If the file is no such JSON, a contour or ring has no area, or the epicardium does not hold the endocardium.
+        If the file is no such JSON, names a slice twice or contours beside slices, a contour or ring has no area or
+        crosses itself, landmarks are out of order, or the epicardium does not hold the endocardium.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
     except FileNotFoundError:
         raise InputError(path, "does not exist", "Check the path") from None
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror or error})", "Give a JSON file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(path, f"not a readable JSON file ({error})", _REMEDY) from None
+    except _NamedTwiceError as error:
+        raise InputError(path, f"names {error} twice", "Leave out the one that does not hold") from None
     if not isinstance(content, dict):
         raise InputError(path, "holds no contours", _REMEDY)
+    if "slices" in content and content.keys() & {"endo", "epi", "landmarks"}:
+        remedy = "Name all slices under slices, or leave slices out for one contour that holds for all"
+        raise InputError(path, "holds contours beside slices", remedy)
     slices = content.get("slices", {ANY_SLICE: content})
     if not isinstance(slices, dict) or not slices:
         raise InputError(path, "names no slices", _REMEDY)
     return {name: _landmarks(path, name, entry) for name, entry in slices.items()}
+
+
+class _NamedTwiceError(Exception):
+    """A name stands twice in one place of a JSON file: nobody knows which one holds."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in named:
+            raise _NamedTwiceError(name)
+        named[name] = value
+    return named
 
 
 def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
@@ -58,7 +78,11 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
                 raise ValueError("holds landmarks beside endo or epi: leave out the ones or the others")
             return _grid(entry["landmarks"])
         endo, epi = (np.asarray(entry[name], np.float64) for name in ("endo", "epi"))
-        return grid_between(endo, epi, N_SPOKES, N_RINGS)
+        grid = grid_between(endo, epi, N_SPOKES, N_RINGS)
+        for contour, of_the in ((endo, "endocardium"), (epi, "epicardium")):
+            if crosses_itself(contour):
+                raise ValueError(f"the {of_the} crosses itself: are its points in order around the wall?")
+        return grid
     except KeyError as error:
         raise InputError(path, f"{where}{error} is missing", _REMEDY) from None
     except (TypeError, ValueError) as error:
@@ -75,4 +99,7 @@ def _grid(landmarks: Any) -> NDArray[np.float64]:
     if inner >= outer:
         last = N_RINGS - 1
         raise ValueError(f"ring 0 must enclose less than ring {last}: rings run from endocardium to epicardium")
+    areas = cell_areas(grid)
+    if not ((areas > 0).all() or (areas < 0).all()):
+        raise ValueError("landmarks are out of order: spokes or rings cross each other")
     return grid

@@ -40,6 +40,8 @@ Lang et al., J Am Soc Echocardiogr 2015;28(1):1, doi:10.1016/j.echo.2014.10.003 
 wall 6 to 10 mm); Maron and Maron, Lancet 2013;381:242, doi:10.1016/S0140-6736(12)60397-3 (wall above 30 mm is rare).
 A wall drawn on tags includes trabeculae.
 """
+THINNEST_WALL_MM = 1.0
+"""Below it there is no tissue to be followed: contours that lie on each other."""
 
 
 class Grade(StrEnum):
@@ -172,7 +174,8 @@ def _wall_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
         ("wall's thickness", signals.wall_thickness_mm, WALL_THICKNESS_MM),
     ):
         if not low_mm <= value_mm <= high_mm:
-            yield Flaw(f"the {name} of {value_mm:.0f} mm is not that of a heart", Grade.USABLE)
+            grade = Grade.REJECT if signals.wall_thickness_mm < THINNEST_WALL_MM else Grade.USABLE
+            yield Flaw(f"the {name} of {value_mm:.0f} mm is not that of a heart", grade)
     if signals.axis_ratio > LARGEST_AXIS_RATIO:
         yield Flaw(
             f"the heart is {signals.axis_ratio:.1f} times as long as wide: no short-axis slice, or a wrong wall",
