@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -564,3 +565,17 @@ def test_an_error_on_the_way_out_does_not_hide_an_interruption(tmp_path: Path, m
 
     monkeypatch.setattr("tagstrain.cli.analyze.find_studies", interrupt)
     assert run(["analyze", str(write_rows(tmp_path / "case.h5")), "-o", str(tmp_path / "out")]) == 143
+
+
+def test_a_signal_that_a_library_swallowed_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a checkpoint is written: training then ends as if asked to, without weights."""
+
+    def swallow(*_: object) -> None:
+        with suppress(Terminated):
+            Terminated.handle(signal.SIGTERM, None)
+        raise SystemExit
+
+    study = write_rows(tmp_path / "case.h5")
+    monkeypatch.setattr("tagstrain.cli.analyze.find_studies", swallow)
+    assert run(["analyze", str(study), "-o", str(tmp_path / "out")]) == 143
+    assert run(["--version"]) == 0

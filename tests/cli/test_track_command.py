@@ -299,6 +299,19 @@ def test_blank_images_are_not_tracked(
         np.testing.assert_array_equal(file["quality_failed"], [0, 1, 1])
 
 
+def test_an_end_systole_in_frames_that_are_padding_is_not_known(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(truth, "a") as file:
+        file.pop("n_frames", None)
+        file["image_seqs"][0, 3:] = 0
+        file["es_frame_idx"][0] = 4
+    assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3
+    assert "row_00000: es_frame_idx is 4 of 3 frames: taken as not known" in " ".join(capsys.readouterr().err.split())
+    with h5py.File(tmp_path / "pred.h5") as file:
+        assert (file["n_frames"][0], file["es_frame_idx"][0]) == (3, -1)
+
+
 def test_an_end_systole_that_no_row_has_does_not_stop_the_file(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

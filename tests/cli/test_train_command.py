@@ -41,6 +41,21 @@ def test_what_cannot_be_trained_leaves_no_folder(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kept", ["tracker.safetensors", "checkpoints/last.ckpt"])
+def test_an_earlier_run_is_not_replaced_unasked(kept: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_ = tmp_path / "run"
+    (run_ / kept).parent.mkdir(parents=True)
+    (run_ / kept).write_text("hours of training")
+    assert run(["train", "tracker", "--out", str(run_), "--device", "cpu"]) == ExitCode.ERROR
+    told = " ".join(capsys.readouterr().err.split())
+    assert "holds a run already" in told
+    assert "--resume" in told
+    assert [path.relative_to(run_).as_posix() for path in run_.rglob("*") if path.is_file()] == [kept]
+    # Asked to replace it, the command goes on to the next thing that is wrong.
+    missing = ["--data", str(tmp_path / "nope.h5")]
+    assert run(["train", "tracker", "--out", str(run_), "--overwrite", *missing]) == ExitCode.UNREADABLE
+
+
 @pytest.mark.parametrize("command", [["train", "tracker"], ["adapt", "--data", "cohort.h5"]])
 def test_packages_that_training_needs_are_named_before_any_work(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

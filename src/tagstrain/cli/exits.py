@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from importlib.util import find_spec
 from types import FrameType
+from typing import ClassVar
 
 from tagstrain.errors import InputError, TagstrainError
 
@@ -40,9 +41,13 @@ class CommandExit(Exception):  # noqa: N818 - not an error: a command that ran t
 class Terminated(KeyboardInterrupt):
     """SIGTERM, with which batch systems end jobs: treated like Ctrl-C, it leaves no half-written results either."""
 
+    was_raised: ClassVar[bool] = False
+    """Whether the signal came: a library that was at work may have swallowed the exception, and end in its own way."""
+
     @classmethod
     def handle(cls, _number: int, _frame: FrameType | None) -> None:
         """Raise it; a handler for `signal.signal`."""
+        cls.was_raised = True
         raise cls
 
 

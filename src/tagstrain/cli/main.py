@@ -75,6 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
     arguments
         What follows the program's name; None takes those of this process.
     """
+    Terminated.was_raised = False
     try:
         app(None if arguments is None else list(arguments), prog_name="tagstrain")
     except CommandExit as done:
@@ -87,7 +88,10 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
         return ExitCode.ERROR
     except SystemExit as stop:
         # typer ends with 2 on a usage error, which here means that the input cannot be read.
-        return ExitCode.DONE if stop.code in (None, 0) else _code_if_interrupted(stop) or ExitCode.ERROR
+        if stop.code in (None, 0):
+            # What trains ends like that on SIGTERM, too.
+            return ExitCode.TERMINATED if Terminated.was_raised else ExitCode.DONE
+        return _code_if_interrupted(stop) or ExitCode.ERROR
     except Exception as error:
         # Batch systems stop all processes at once: that a worker ended may be seen while SIGTERM is being handled.
         code = _code_if_interrupted(error)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tagstrain.cli.exits import require_training
+from tagstrain.errors import TagstrainError
 
 
 def train(
@@ -54,6 +55,7 @@ def train(
     validate_every: Annotated[int | None, typer.Option(help="Steps between validations and checkpoints.")] = None,
     eight_bits: Annotated[bool, typer.Option("--eight-bits", help="Store the weights in 8 bits.")] = False,
     patience: Annotated[int | None, typer.Option(help="Validations without improvement before stopping.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that the folder holds.")] = False,
 ) -> None:
     """Train a network; writes checkpoints, logs, settings and weights to the run's folder."""
     given: dict[str, Any] = {
@@ -97,6 +99,11 @@ def train(
         check_start(config.init_path, config.weights_path)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if resume is None and not overwrite and config.holds_a_run:
+        raise TagstrainError(
+            f"{config.out}: holds a run already. Choose another --out, go on with it by --resume CHECKPOINT, or "
+            "replace it with --overwrite"
+        )
     from tagstrain.inference.models import pick_device
     from tagstrain.training.run import train as run_training
 

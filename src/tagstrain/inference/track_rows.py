@@ -144,29 +144,34 @@ def track_placed_rows(
 
 def _said(name: str, row: LandmarkRow) -> TrackedRow:
     """What the file says of a row, tracked or not."""
-    has_es = row.es_frame is not None and row.es_frame < row.n_frames
-    wrong_es = f"es_frame_idx is {row.es_frame} of {row.n_frames} frames: taken as not known"
-    return TrackedRow(
+    said = TrackedRow(
         name,
         box=row.box,
         pixel_spacing=None if row.pixel_spacing_mm is None else PixelSpacing(*row.pixel_spacing_mm),
-        es_frame=row.es_frame if has_es else None,
+        es_frame=row.es_frame,
         ed_frame=row.ed_frame,
-        n_frames=row.n_frames,
-        warnings=() if has_es or row.es_frame is None else (wrong_es,),
     )
+    return _within(said, row.n_frames)
 
 
 def _shown(said: TrackedRow, cine: TaggedCine) -> TrackedRow:
     """What the images say of a row, too."""
-    return replace(
+    shown = replace(
         said,
         pixel_spacing=cine.pixel_spacing,
         frame_times_ms=cine.frame_times_ms,
         ed_frame=cine.ed_frame,
-        n_frames=cine.n_frames,
         warnings=(*cine.warnings, *said.warnings),
     )
+    return _within(shown, cine.n_frames)
+
+
+def _within(said: TrackedRow, n_frames: int) -> TrackedRow:
+    """A row of so many frames, of which ES is one, or not known."""
+    if said.es_frame is None or said.es_frame < n_frames:
+        return replace(said, n_frames=n_frames)
+    wrong_es = f"es_frame_idx is {said.es_frame} of {n_frames} frames: taken as not known"
+    return replace(said, n_frames=n_frames, es_frame=None, warnings=(*said.warnings, wrong_es))
 
 
 def _is_blank(cine: TaggedCine, points_px: NDArray[np.floating]) -> bool:

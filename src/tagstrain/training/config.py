@@ -135,6 +135,11 @@ class TrainingConfig:
         return Path(self.out) / f"{self.task}.safetensors"
 
     @property
+    def holds_a_run(self) -> bool:
+        """Whether weights or checkpoints of a run lie where those of this one would."""
+        return self.weights_path.exists() or any((Path(self.out) / "checkpoints").glob("*.ckpt"))
+
+    @property
     def simulated_groups(self) -> int:
         """Simulated cines that enter with every step where there are others too; each is used ``replay`` times."""
         return round(self.batch_size * self.simulation_share / self.replay)
