@@ -172,6 +172,17 @@ def test_without_base_or_apex_there_is_no_twist_and_a_reason() -> None:
     assert alone.circumferential.global_measures.diastolic_recovery.fraction is None
 
 
+def test_twist_is_that_of_the_outermost_slices_of_a_level() -> None:
+    basal, mid, apical = ventricle()
+    inner = replace(basal, landmarks_mm=beating_landmarks(turn_deg=1.0), depth_mm=9.0)
+    expected = study_mechanics([basal, mid, apical]).twist
+    for slices in ([inner, basal, mid, apical], [apical, basal, inner, mid]):
+        found = study_mechanics(slices).twist
+        assert found is not None
+        assert expected is not None
+        assert_allclose(found.torsion_deg_per_cm, expected.torsion_deg_per_cm)
+
+
 def test_without_depths_there_is_twist_but_no_torsion() -> None:
     study = study_mechanics([replace(slice_, depth_mm=None) for slice_ in ventricle()])
     assert study.twist is not None

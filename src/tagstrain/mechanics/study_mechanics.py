@@ -47,7 +47,7 @@ class StudyMechanics:
     circumferential: VentricleCurves
     radial: VentricleCurves
     twist: Twist | None
-    """Between the first basal and the last apical slice."""
+    """Between the outermost basal and apical slices; where depths are not known, the first and the last of them."""
     twist_missing: str
     """Why there is no twist, in words; empty where there is."""
     dyssynchrony: Dyssynchrony
@@ -162,9 +162,9 @@ def _mean_of_slices(
 def _twist(
     deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float64], phases: CardiacPhases
 ) -> tuple[Twist | None, str]:
-    """Twist between the first basal and the last apical slice, or why there is none."""
-    basal = next((slice_ for slice_ in deformations if slice_.motion.level == "basal"), None)
-    apical = next((slice_ for slice_ in reversed(deformations) if slice_.motion.level == "apical"), None)
+    """Twist between the outermost basal and apical slices, or why there is none."""
+    basal = next(iter(_towards_apex(deformations, "basal")), None)
+    apical = next(reversed(_towards_apex(deformations, "apical")), None)
     if basal is None or apical is None:
         missing = " and ".join(name for name, found in (("basal", basal), ("apical", apical)) if found is None)
         return None, f"twist needs a basal and an apical slice; there is no {missing} one"
@@ -180,6 +180,13 @@ def _twist(
         phases.es_ms,
     )
     return twist, ""
+
+
+def _towards_apex(deformations: Sequence[SliceDeformation], level: str) -> list[SliceDeformation]:
+    """Slices of a level from base to apex; in the order given where the depth of one is not known."""
+    found = [slice_ for slice_ in deformations if slice_.motion.level == level]
+    depths_mm = [slice_.motion.depth_mm for slice_ in found if slice_.motion.depth_mm is not None]
+    return [found[k] for k in np.argsort(depths_mm, kind="stable")] if len(depths_mm) == len(found) else found
 
 
 def _interpolated(
