@@ -23,6 +23,7 @@ from tagstrain.cli.exits import Terminated
 from tagstrain.cli.main import run
 from tagstrain.cli.run_record import RunRecord
 from tagstrain.data import SliceResult, Study
+from tagstrain.errors import TagstrainError
 from tagstrain.inference.models import Models
 from tagstrain.io import read_study, write_dicom_study
 from tagstrain.quality import SliceQuality
@@ -567,13 +568,20 @@ def test_an_error_on_the_way_out_does_not_hide_an_interruption(tmp_path: Path, m
     assert run(["analyze", str(write_rows(tmp_path / "case.h5")), "-o", str(tmp_path / "out")]) == 143
 
 
-def test_a_signal_that_a_library_swallowed_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As while a checkpoint is written: training then ends as if asked to, without weights."""
+class EndedByItself(SystemExit):
+    """What a library that trains raises on SIGTERM."""
+
+
+@pytest.mark.parametrize("ending", [EndedByItself(), TagstrainError("no weights"), FileNotFoundError("best.ckpt")])
+def test_a_signal_that_a_library_swallowed_is_no_success(
+    ending: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a checkpoint is written: training then ends as if asked to, or misses what was not written."""
 
     def swallow(*_: object) -> None:
         with suppress(Terminated):
             Terminated.handle(signal.SIGTERM, None)
-        raise SystemExit
+        raise ending
 
     study = write_rows(tmp_path / "case.h5")
     monkeypatch.setattr("tagstrain.cli.analyze.find_studies", swallow)

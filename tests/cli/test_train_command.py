@@ -51,6 +51,10 @@ def test_an_earlier_run_is_not_replaced_unasked(kept: str, tmp_path: Path, capsy
     assert "holds a run already" in told
     assert "--resume" in told
     assert [path.relative_to(run_).as_posix() for path in run_.rglob("*") if path.is_file()] == [kept]
+    other = tmp_path / "other.ckpt"
+    other.touch()
+    assert run(["train", "tracker", "--out", str(run_), "--resume", str(other), "--device", "cpu"]) == ExitCode.ERROR
+    assert "a checkpoint of its own" in " ".join(capsys.readouterr().err.split())
     # Asked to replace it, the command goes on to the next thing that is wrong.
     missing = ["--data", str(tmp_path / "nope.h5")]
     assert run(["train", "tracker", "--out", str(run_), "--overwrite", *missing]) == ExitCode.UNREADABLE

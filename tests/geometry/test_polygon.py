@@ -72,9 +72,21 @@ def test_contours_around_a_middle_do_not_cross_and_two_corners_exchanged_do(
 
 def test_a_figure_of_eight_through_a_corner_crosses_and_ends_that_overlap_a_little_do_not() -> None:
     assert crosses_itself(np.array([[0.0, 0], [1, 1], [2, 2], [2, 0], [1, 1], [0, 2]]))
-    t = np.linspace(0, 2 * np.pi + 0.03, 300)
-    drawn = np.stack([np.cos(t), np.sin(t)], axis=-1) * (1 + 0.002 * np.sin(40 * t))[:, None]
+    t = np.linspace(0, 2 * np.pi + 0.1, 300)
+    drawn = 20 * np.stack([np.cos(t), np.sin(t)], axis=-1) * (1 + 0.02 * np.sin(3.3 * t))[:, None]
     assert not crosses_itself(drawn)
+
+
+def test_what_is_traced_to_and_fro_does_not_cross() -> None:
+    """Spurs as of the border of a mask, slits at a papillary muscle, points repeated at the end, concave walls."""
+    t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    ring = 20 * np.stack([np.cos(t), np.sin(t)], axis=-1)
+    for inserted in ([[25.0, 0], [20, 0]], [[8.0, 0], [20, 0]]):
+        assert not crosses_itself(np.concatenate([ring[:1], inserted, ring[1:]]))
+    assert not crosses_itself(np.concatenate([ring, ring[:2]]))
+    assert not crosses_itself(np.repeat(ring, 2, axis=0))
+    concave = ring * np.where(np.arange(24) % 6 == 0, 0.4, 1.0)[:, None]
+    assert not crosses_itself(concave)
 
 
 @settings(max_examples=30)

@@ -118,8 +118,8 @@ def test_an_unknown_orientation_takes_the_upper_one_and_halves_the_confidence(af
     assert not guessed.is_reliable
 
 
-@pytest.mark.parametrize("turns", [(-1, 0, 0, 1), (0, 1, 1, 0)])
-def test_a_right_ventricle_on_the_wrong_side_is_doubted_and_told(turns: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("turns", [(-1, 0, 0, 1), (-0.8, 0.6, 0.6, 0.8)])
+def test_a_right_ventricle_on_the_wrong_side_is_doubted_and_told(turns: tuple[float, ...]) -> None:
     """The header of an image stored flipped, as converters do, says the other side."""
     cine = replace(make_cine(), affine=AS_DISPLAYED)
     flipped = AS_DISPLAYED.copy()
@@ -132,9 +132,20 @@ def test_a_right_ventricle_on_the_wrong_side_is_doubted_and_told(turns: tuple[in
     assert wrong.confidence == pytest.approx(GUESSED_ANTERIOR * right.confidence)
     (warning,) = insertion_warnings(wrong, replace(cine, affine=flipped), None)
     assert "mirror image" in warning
-    doubtful = replace(wrong, confidence=0.1)
-    (warning,) = insertion_warnings(doubtful, replace(cine, affine=flipped), None)
-    assert "mirror image" not in warning
+    for confidence in (0.24, 0.26):
+        doubtful = replace(wrong, confidence=confidence)
+        (warning,) = insertion_warnings(doubtful, replace(cine, affine=flipped), None)
+        assert ("mirror image" in warning) == (confidence > 0.25)
+
+
+@pytest.mark.parametrize("turn_deg", [80, 95, -80, -95])
+def test_a_heart_that_lies_so_that_front_and_up_do_not_tell_goes_by_the_side(turn_deg: float) -> None:
+    turn_rad = math.radians(turn_deg)
+    for affine, is_from_apex in ((AS_DISPLAYED, True), (AS_DISPLAYED @ np.diag([-1.0, 1, 1, 1]), False)):
+        insertion = found(Says(LOWER_LEFT + turn_rad, UPPER_LEFT + turn_rad), replace(make_cine(), affine=affine))
+        begins, ends = (math.remainder(each + turn_rad, 2 * math.pi) for each in (LOWER_LEFT, UPPER_LEFT))
+        assert insertion.angle_rad == pytest.approx(ends if is_from_apex else begins, abs=1e-3)
+        assert insertion.is_reliable
 
 
 @given(st.floats(-3, 3), st.floats(-6, 6))

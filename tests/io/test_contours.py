@@ -29,8 +29,19 @@ def exchanged(points: list[list[float]], first: int, second: int) -> list[list[f
     return points
 
 
-def with_spokes_exchanged() -> np.ndarray:
-    return rings()[[0, 1, 3, 2, *range(4, 24)]]
+def disordered(*exchanges: tuple[tuple[int, int], tuple[int, int]]) -> list[Any]:
+    """Landmarks of which two have changed places, given by spoke and ring."""
+    landmarks = rings()
+    for first, second in exchanges:
+        landmarks[first], landmarks[second] = landmarks[second].copy(), landmarks[first].copy()
+    return landmarks.tolist()
+
+
+def pushed(spoke: int, ring: int, towards: tuple[int, int], share: float) -> list[Any]:
+    """Landmarks of which one has been pushed towards another, by a share of the way."""
+    landmarks = rings()
+    landmarks[spoke, ring] += share * (landmarks[towards] - landmarks[spoke, ring])
+    return landmarks.tolist()
 
 
 def written(tmp_path: Path, content: Any) -> Path:
@@ -79,11 +90,17 @@ def test_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:
         ({"landmarks": rings(*[12] * 7).tolist()}, "ring 0 must enclose less than ring 6"),
         ({"landmarks": np.full((24, 7, 2), 0.1).tolist()}, "enclose no area"),
         ({"slices": {"mid": {"landmarks": rings().tolist(), "epi": circle(24)}}}, "slice mid: holds landmarks beside"),
-        ({"endo": circle(12), "epi": exchanged(circle(24, n=24), 5, 6)}, "epicardium crosses itself"),
+        ({"endo": circle(12), "epi": exchanged(circle(24, n=24), 5, 7)}, "epicardium crosses itself"),
         ({"endo": exchanged(circle(12, n=40), 9, 30), "epi": circle(24)}, "endocardium crosses itself"),
         ({"landmarks": rings(12, 20, 18, 16, 14, 22, 24).tolist()}, "out of order"),
         ({"landmarks": rings(12, 14, 16, 30, 20, 22, 24).tolist()}, "out of order"),
-        ({"landmarks": with_spokes_exchanged().tolist()}, "out of order"),
+        ({"landmarks": rings()[[0, 1, 3, 2, *range(4, 24)]].tolist()}, "out of order"),
+        ({"landmarks": rings()[[*range(0, 24, 2)] * 2].tolist()}, "out of order"),
+        ({"landmarks": disordered(((7, 0), (8, 0)))}, "out of order"),
+        ({"landmarks": disordered(((0, 3), (0, 4)))}, "out of order"),
+        ({"landmarks": disordered(((5, 3), (5, 4)))}, "out of order"),
+        ({"landmarks": pushed(9, 2, (10, 2), 1.6)}, "out of order"),
+        ({"landmarks": pushed(9, 3, (9, 5), 0.9)}, "out of order"),
         ({"slices": {"mid": {"endo": circle(5), "epi": circle(9)}}, "endo": circle(5)}, "contours beside slices"),
         ('{"slices": {"mid": 1, "mid": 2}}', "names mid twice"),
     ],

@@ -291,6 +291,12 @@ def test_images_behind_links_that_are_not_followed_are_told(tmp_path: Path) -> N
     link(tmp_path / "picked" / "P1" / "tagged", write_study(tmp_path / "whole")[0].parent)
     with pytest.raises(InputError, match=r"P1: holds no file, only links.*Give a folder whose own entries link"):
         read_study(tmp_path / "picked" / "P1")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: is empty"):
+        read_study(tmp_path / "empty")
+    link(tmp_path / "empty" / "IM_1.dcm", tmp_path / "not_fetched")
+    with pytest.raises(InputError, match="only links that lead nowhere"):
+        read_study(tmp_path / "empty")
 
 
 def test_one_header_per_folder_is_read(tmp_path: Path) -> None:

@@ -154,7 +154,8 @@ def test_a_trigger_that_is_a_little_off_costs_neither_ed_nor_the_order(place: in
     slices[place] = replace(slices[place], frame_times_ms=TIMES_MS + shift_ms)
     study, turned = study_mechanics(slices), study_mechanics(slices[::-1])
     assert study.circumferential.global_mean[0] == pytest.approx(0, abs=1e-12)
-    assert len(study.frame_times_ms) >= len(TIMES_MS) - 1
+    assert len(study.frame_times_ms) == len(TIMES_MS)
+    assert np.isfinite(study.circumferential.global_mean).all()
     assert study.phases.es_ms == pytest.approx(ES_MS + shift_ms / 3, abs=12)
     found, before = study.circumferential.global_measures, whole.circumferential.global_measures
     assert found.peak == pytest.approx(before.peak, rel=0.01)
@@ -170,6 +171,36 @@ def test_without_base_or_apex_there_is_no_twist_and_a_reason() -> None:
     alone = study_mechanics([motion(level="unknown", rr_interval_ms=None)])
     assert alone.twist_missing.endswith("there is no basal and apical one")
     assert alone.circumferential.global_measures.diastolic_recovery.fraction is None
+
+
+def test_the_ventricle_has_its_ed_where_the_last_slice_has_it() -> None:
+    slices = ventricle()
+    slices[1] = replace(slices[1], ed_frame=2, frame_times_ms=TIMES_MS + 1)
+    study = study_mechanics(slices)
+    assert study.phases.ed_ms == TIMES_MS[2]
+    assert study.phases.ed_ms in study.frame_times_ms
+
+
+def test_an_end_systole_after_the_last_frame_of_a_slice_is_that_frame() -> None:
+    """All end before they are shortest, one of them 2 ms before the others."""
+    slices = [
+        replace(slice_, landmarks_mm=slice_.landmarks_mm[:9], frame_times_ms=TIMES_MS[:9]) for slice_ in ventricle()
+    ]
+    slices[2] = replace(slices[2], frame_times_ms=np.append(TIMES_MS[:8], TIMES_MS[8] - 2))
+    study = study_mechanics(slices)
+    assert len(study.frame_times_ms) == 9
+    assert study.phases.es_ms == TIMES_MS[8] - 2
+    for slice_ in study.slices:
+        assert slice_.circumferential.slice_mean.end_systolic < -0.05
+
+
+def test_the_finest_frames_are_the_clock_whatever_their_place() -> None:
+    slices = ventricle()
+    slices[0] = replace(slices[0], landmarks_mm=slices[0].landmarks_mm[::4], frame_times_ms=TIMES_MS[::4] - 1)
+    one, other = study_mechanics(slices), study_mechanics(slices[::-1])
+    assert_allclose(one.frame_times_ms, TIMES_MS[:21])
+    assert_allclose(other.frame_times_ms, one.frame_times_ms)
+    assert_allclose(other.circumferential.global_mean, one.circumferential.global_mean)
 
 
 def test_twist_is_that_of_the_outermost_slices_of_a_level() -> None:
@@ -192,8 +223,11 @@ def test_without_depths_there_is_twist_but_no_torsion() -> None:
 
 def test_slices_that_share_no_time_and_no_slices_are_refused() -> None:
     early, late = motion(), motion(frame_times_ms=TIMES_MS + 5000)
-    with pytest.raises(ValueError, match="share 0 frames"):
+    with pytest.raises(ValueError, match="share 0 ms"):
         study_mechanics([early, late])
+    hardly = motion(frame_times_ms=TIMES_MS + TIMES_MS[-1] - TIMES_MS[0] - 10)
+    with pytest.raises(ValueError, match="share 10 ms"):
+        study_mechanics([early, hardly])
     with pytest.raises(ValueError, match="at least one slice"):
         study_mechanics([])
 

@@ -90,7 +90,7 @@ def test_planes_that_are_not_parallel_are_said(tilt_deg: float, is_said: bool) -
     assert bool(found) == is_said
 
 
-@pytest.mark.parametrize(("rr_ms", "is_said"), [(700.0, False), (770.0, False), (860.0, True), (None, False)])
+@pytest.mark.parametrize(("rr_ms", "is_said"), [(700.0, False), (800.0, False), (860.0, True), (None, False)])
 def test_slices_of_different_heart_rates_are_said(rr_ms: float | None, is_said: bool) -> None:
     gathered = SliceOrder()
     for level in SIZES_MM:
@@ -98,3 +98,12 @@ def test_slices_of_different_heart_rates_are_said(rr_ms: float | None, is_said: 
         own_ms = rr_ms if level is SliceLevel.MID else 700.0
         gathered.add(replace(result, cine=replace(result.cine, rr_interval_ms=own_ms)))
     assert ["RR intervals 700 to 860 ms" in doubt for doubt in gathered.doubts()] == [True] * is_said
+
+
+def test_the_heart_rates_of_slices_of_unknown_level_are_not_compared() -> None:
+    """They may be of different people, and make no ventricle."""
+    gathered = SliceOrder()
+    for rr_ms in (700.0, 1000.0):
+        result = turned_slice(SliceLevel.UNKNOWN, 28.0, 2.0)
+        gathered.add(replace(result, cine=replace(result.cine, rr_interval_ms=rr_ms)))
+    assert not list(gathered.doubts())

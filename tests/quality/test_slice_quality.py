@@ -234,7 +234,7 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("wall_area_change", 0.6, "usable", "area changes by 60 %"),
         ("cavity_radius_mm", 60.0, "usable", "radius of 60 mm is not that of a heart"),
         ("wall_thickness_mm", 2.0, "usable", "thickness of 2 mm is not that of a heart"),
-        ("wall_thickness_mm", 0.3, "reject", "thickness of 0 mm is not that of a heart"),
+        ("wall_thickness_mm", 0.3, "reject", "lie on each other (0.3 mm apart)"),
         ("axis_ratio", 2.0, "usable", "2.0 times as long as wide"),
         ("repeat_wall_mm", 6.0, "usable", "the wall lies 6.0 mm elsewhere"),
         ("visibility_rise", 0.3, "usable", "seen better again"),

@@ -173,6 +173,16 @@ def test_a_slice_that_ends_just_before_the_end_systole_of_the_others_does_not_ma
     assert set(function.left_out) == {"apical"}
 
 
+def test_a_short_slice_that_hardly_contracts_does_not_end_the_systole_of_the_others() -> None:
+    """Noise says where it is shortest, anywhere in its frames."""
+    basal, mid, apical = short_axis_slices(24)
+    n = mid.strain.es_frame - 2
+    short = still(cut_off(apical, n))
+    for es_frame in range(n):
+        noisy = replace(short, strain=replace(short.strain, es_frame=es_frame))
+        assert set(study_function([basal, mid, noisy], {}).left_out) == {"apical"}
+
+
 def test_whole_slices_are_not_put_out_by_one_of_a_slower_heart() -> None:
     basal, mid, apical = short_axis_slices(24)
     times_ms = 2 * mid.cine.frame_times_ms

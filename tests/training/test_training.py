@@ -444,6 +444,26 @@ def test_weights_to_start_from_are_not_replaced_by_the_run(tmp_path: Path) -> No
         torch.testing.assert_close(load_weights("localizer", mixed)[0].state_dict()[name], weight, msg=name)
 
 
+def test_what_a_replaced_run_left_is_not_taken_for_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted before its first checkpoint, a run has none."""
+    settings = config(tmp_path)
+    kept = [settings.weights_path, *(Path(settings.out) / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert settings.earlier_run() == kept
+    assert settings.earlier_run(resume=kept[2]) == []
+    assert settings.earlier_run(resume=tmp_path / "elsewhere" / "last.ckpt") == kept
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tagstrain.training.run.L.Trainer.fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings)
+    assert settings.earlier_run() == []
+
+
 def test_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "empty.h5"
     with h5py.File(path, "w") as file:

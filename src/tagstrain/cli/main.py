@@ -82,23 +82,25 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
         return done.code
     except InputError as error:
         print_error(str(error))
-        return ExitCode.UNREADABLE
+        code = ExitCode.UNREADABLE
     except TagstrainError as error:
         print_error(str(error))
-        return ExitCode.ERROR
+        code = ExitCode.ERROR
     except SystemExit as stop:
-        # typer ends with 2 on a usage error, which here means that the input cannot be read.
-        if stop.code in (None, 0):
-            # What trains ends like that on SIGTERM, too.
-            return ExitCode.TERMINATED if Terminated.was_raised else ExitCode.DONE
-        return _code_if_interrupted(stop) or ExitCode.ERROR
+        # typer ends so, with 2 on a usage error, which here means that the input cannot be read. What trains ends with
+        # an exception of its own on SIGTERM, without a code.
+        if type(stop) is SystemExit and stop.code in (None, 0):
+            return ExitCode.DONE
+        code = _code_if_interrupted(stop) or ExitCode.ERROR
     except Exception as error:
         # Batch systems stop all processes at once: that a worker ended may be seen while SIGTERM is being handled.
-        code = _code_if_interrupted(error)
-        if code is None:
+        interrupted = _code_if_interrupted(error)
+        if interrupted is None and not Terminated.was_raised:
             raise
-        return code
-    return ExitCode.DONE
+        code = interrupted or ExitCode.TERMINATED
+    else:
+        return ExitCode.DONE
+    return ExitCode.TERMINATED if Terminated.was_raised else code
 
 
 def _code_if_interrupted(error: BaseException | None) -> ExitCode | None:

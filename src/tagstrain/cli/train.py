@@ -99,10 +99,10 @@ def train(
         check_start(config.init_path, config.weights_path)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    if resume is None and not overwrite and config.holds_a_run:
+    if not overwrite and config.earlier_run(resume):
         raise TagstrainError(
-            f"{config.out}: holds a run already. Choose another --out, go on with it by --resume CHECKPOINT, or "
-            "replace it with --overwrite"
+            f"{config.out}: holds a run already. Choose another --out, go on with it by --resume and a checkpoint of "
+            "its own, or replace it with --overwrite"
         )
     from tagstrain.inference.models import pick_device
     from tagstrain.training.run import train as run_training

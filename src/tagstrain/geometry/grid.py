@@ -1,4 +1,4 @@
-"""The spoke-and-ring landmark grid between an endocardial and an epicardial contour, and its cells."""
+"""The spoke-and-ring landmark grid between an endocardial and an epicardial contour: `wall_grid`, `is_in_order`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ def wall_grid(endo: NDArray[np.floating], epi: NDArray[np.floating], n_rings: in
     return endo[..., :, None, :] * (1 - depth) + epi[..., :, None, :] * depth
 
 
-def cell_areas(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Signed area of the cells between neighboring spokes and rings.
-
-    Parameters
-    ----------
-    landmarks
-        Shape ``(..., spoke, ring, 2)``, any unit, spokes closed.
-
-    Returns
-    -------
-        Shape ``(..., spoke, ring - 1)``; one sign as long as neither spokes nor rings change order.
-    """
+def is_in_order(landmarks: NDArray[np.floating]) -> bool:
+    """Whether the rings ``(spoke, ring, 2)`` go once around, and no spoke or ring of a cell crosses the other."""
     points = np.asarray(landmarks, np.float64)
-    after = np.roll(points, -1, axis=-3)
-    first = after[..., 1:, :] - points[..., :-1, :]
-    second = points[..., 1:, :] - after[..., :-1, :]
+    after = np.roll(points, -1, axis=0)
+    corners = [points[:, :-1], after[:, :-1], after[:, 1:], points[:, 1:]]
+    areas = np.stack([_area(*(corners[(k + j) % 4] for j in range(3))) for k in range(4)])
+    offset = points[:, 0] - points[:, 0].mean(axis=0)
+    direction = offset @ np.array([1, 1j])
+    around_rad = np.angle(np.roll(direction, -1) / direction).sum()
+    return bool(((areas > 0).all() or (areas < 0).all()) and np.isclose(abs(around_rad), 2 * np.pi))
+
+
+def _area(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signed areas of triangles whose corners are ``(..., 2)``."""
+    first, second = b - a, c - a
     return np.asarray((first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]) / 2)

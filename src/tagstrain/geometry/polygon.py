@@ -9,8 +9,9 @@ from tagstrain.geometry.grid import wall_grid
 
 MIN_AREA = 1e-9
 """Polygons of less have no area but what rounding leaves."""
-_LARGEST_LOOP = 0.02
-"""Share of a contour's length that may be cut off where it crosses itself: drawn freely, its ends often cross."""
+_N_SCAN_LINES = 200
+_LARGEST_LOOPS = 0.002
+"""Share of the area of a contour that may lie in loops: drawn freely, its ends often cross by a pixel."""
 
 
 def area_centroid(polygon: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -40,23 +41,27 @@ def enclosed_area(polygon: NDArray[np.floating]) -> float:
 
 
 def crosses_itself(polygon: NDArray[np.floating]) -> bool:
-    """Whether sides of a closed polygon ``(point, 2)`` cross, and cut off more than a loop of 2 % of its length."""
-    start = np.asarray(polygon, np.float64)
-    # Off by far less than a pixel, so that a side through a corner crosses or does not.
-    start = start + 1e-7 * np.ptp(start) * np.random.default_rng(0).standard_normal(start.shape)
+    """Whether a closed polygon ``(point, 2)`` crosses itself and so has loops, of more than 0.2 % of its area together.
+
+    What lies inside once is the polygon's, what lies inside twice or the other way round is a loop's; parts that are
+    traced to and fro enclose nothing.
+    """
+    start = np.asarray(polygon, np.float64) - np.mean(polygon, axis=0)
     end = np.roll(start, -1, axis=0)
-    lengths = np.linalg.norm(end - start, axis=-1)
-    reached = np.cumsum(lengths)
-    for k in range(len(start) - 2):
-        a, b, c, d = start[k], end[k], start[k + 1 :], end[k + 1 :]
-        parts_cd = _cross(b - a, c - a) * _cross(b - a, d - a) < 0
-        parts_ab = _cross(d - c, a - c) * _cross(d - c, b - c) < 0
-        # From the end of one side to the beginning of the other, either way round.
-        loops = reached[k:-1][parts_cd & parts_ab] - reached[k]
-        rest = reached[-1] - loops - lengths[k] - lengths[k + 1 :][parts_cd & parts_ab]
-        if (np.minimum(loops, rest) > _LARGEST_LOOP * reached[-1]).any():
-            return True
-    return False
+    low, high = start[:, 1].min(), start[:, 1].max()
+    whole = loops = 0.0
+    sense = 1.0 if _cross(start, end).sum() >= 0 else -1.0
+    for y in low + (high - low) * (np.arange(_N_SCAN_LINES) + 0.5) / _N_SCAN_LINES:
+        meets = (start[:, 1] <= y) != (end[:, 1] <= y)
+        a, b = start[meets], end[meets]
+        x = a[:, 0] + (y - a[:, 1]) / (b[:, 1] - a[:, 1]) * (b[:, 0] - a[:, 0])
+        order = np.argsort(x, kind="stable")
+        # How often what follows each side on the line lies inside, in the polygon's own sense.
+        turns = sense * np.cumsum(np.sign(a[:, 1] - b[:, 1])[order])[:-1]
+        lengths = np.diff(x[order])
+        whole += lengths[turns != 0].sum()
+        loops += lengths[(turns != 0) & (turns != 1)].sum()
+    return bool(loops > _LARGEST_LOOPS * whole)
 
 
 def _cross(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

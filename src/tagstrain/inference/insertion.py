@@ -89,11 +89,14 @@ def anterior_of(points_px: NDArray[np.float64], affine: NDArray[np.float64] | No
     """Which of two insertions ``(2, 2)`` is the anterior one, and whether the patient's orientation says so.
 
     In the patient the anterior insertion lies in front of and above the inferior one: the two directions are taken
-    together, for how much of each depends on how the heart lies. Where the orientation is not known or does not tell,
-    the picture is taken to be displayed as usual, seen from the apex with the anterior wall up: the upper one.
+    together, for how much of each depends on how the heart lies. Where they do not tell, the side does from which the
+    image is seen: from the apex, the anterior one is the second. Where that is not known either, the picture is taken
+    to be displayed as usual, seen from the apex with the anterior wall up: the upper one.
 
     Parameters
     ----------
+    points_px
+        Going from +x towards +y, the right ventricle lies between the first and the second.
     affine
         ``(4, 4)`` map from ``(column, row, 0, 1)`` to patient coordinates [mm], DICOM's LPS; None where not known.
     """
@@ -102,6 +105,9 @@ def anterior_of(points_px: NDArray[np.float64], affine: NDArray[np.float64] | No
         rise = float(way_mm @ _FRONT_AND_UP) / max(float(np.linalg.norm(way_mm)), 1e-9)
         if abs(rise) >= _LEAST_RISE:
             return (0 if rise > 0 else 1), True
+        from_apex = is_seen_from_apex(affine)
+        if from_apex is not None:
+            return int(from_apex), True
     return int(points_px[1, 1] < points_px[0, 1]), False
 
 

@@ -21,7 +21,8 @@ def ventricle_mechanics(results: Sequence[SliceResult]) -> StudyMechanics:
     ValueError
         If there is no slice, or the slices share less than two frames' time.
     """
-    return study_mechanics([slice_motion(result, _long_axis(results)) for result in results])
+    long_axis = _long_axis(results)
+    return study_mechanics([slice_motion(result, long_axis) for result in results])
 
 
 def _long_axis(results: Sequence[SliceResult]) -> NDArray[np.float64] | None:
@@ -48,7 +49,7 @@ def slice_motion(result: SliceResult, long_axis: NDArray[np.float64] | None = No
     if cine.affine is not None:
         seen = is_seen_from_apex(cine.affine)
         if long_axis is not None and seen is not None:
-            x, y = np.nanmean(result.landmarks.points_px[result.landmarks.ed_frame, :, -1], axis=0)
+            x, y = np.nanmean(result.landmarks.points_px[result.landmarks.ed_frame], axis=(0, 1))
             depth_mm = float((cine.affine @ [x, y, 0.0, 1.0])[:3] @ long_axis)
     return SliceMotion(
         landmarks_mm=result.landmarks.points_px * cine.spacing_xy_mm,

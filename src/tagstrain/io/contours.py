@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
-from tagstrain.geometry.grid import cell_areas
+from tagstrain.geometry.grid import is_in_order
 from tagstrain.geometry.polygon import MIN_AREA, crosses_itself, enclosed_area, grid_between
 
 ANY_SLICE = "*"
@@ -55,19 +55,6 @@ def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
     return {name: _landmarks(path, name, entry) for name, entry in slices.items()}
 
 
-class _NamedTwiceError(Exception):
-    """A name stands twice in one place of a JSON file: nobody knows which one holds."""
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in named:
-            raise _NamedTwiceError(name)
-        named[name] = value
-    return named
-
-
 def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
     where = "" if name == ANY_SLICE else f"slice {name}: "
     try:
@@ -81,7 +68,7 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
         grid = grid_between(endo, epi, N_SPOKES, N_RINGS)
         for contour, of_the in ((endo, "endocardium"), (epi, "epicardium")):
             if crosses_itself(contour):
-                raise ValueError(f"the {of_the} crosses itself: are its points in order around the wall?")
+                raise ValueError(f"the {of_the} crosses itself: its points are not in order around the wall")
         return grid
     except KeyError as error:
         raise InputError(path, f"{where}{error} is missing", _REMEDY) from None
@@ -99,7 +86,19 @@ def _grid(landmarks: Any) -> NDArray[np.float64]:
     if inner >= outer:
         last = N_RINGS - 1
         raise ValueError(f"ring 0 must enclose less than ring {last}: rings run from endocardium to epicardium")
-    areas = cell_areas(grid)
-    if not ((areas > 0).all() or (areas < 0).all()):
-        raise ValueError("landmarks are out of order: spokes or rings cross each other")
+    if not is_in_order(grid):
+        raise ValueError("landmarks are out of order: spokes or rings cross, or go around more than once")
     return grid
+
+
+class _NamedTwiceError(Exception):
+    """A name stands twice in one place of a JSON file: nobody knows which one holds."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in named:
+            raise _NamedTwiceError(name)
+        named[name] = value
+    return named

@@ -16,14 +16,26 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(file for files in files_by_folder(folder) for file in files if file.is_file())
 
 
+def links_below(folder: Path) -> list[Path]:
+    """Links at any depth, to folders, which are not followed, or to anything else."""
+    places = [(Path(place), [*names, *files]) for place, names, files in _walked(folder)]
+    return [place / name for place, names in places for name in names if (place / name).is_symlink()]
+
+
 def files_by_folder(folder: Path) -> Iterator[list[Path]]:
     """What a folder and those below hold that is no folder, one after the other as they are asked for.
 
     Links to folders are not followed: within a study they lead to what belongs to others, or back.
     """
+    for place, _, files in _walked(folder):
+        yield [Path(place) / name for name in sorted(files)]
+
+
+def _walked(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Every folder with the names of folders and of files in it, but for folders of results."""
     for place, names, files in os.walk(folder):
         names[:] = [name for name in names if not _holds_results(Path(place) / name)]
-        yield [Path(place) / name for name in sorted(files)]
+        yield place, names, files
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from tagstrain.io.dicom import read_dicom_file, read_dicom_folder, read_dicom_zi
 from tagstrain.io.dicom_files import is_dicom, starts_as_dicom
 from tagstrain.io.dicom_studies import holds_dicom, split_folder
 from tagstrain.io.hdf5 import read_hdf5_study
-from tagstrain.io.input_folder import files_below, files_by_folder, folders_in, own_before_links
+from tagstrain.io.input_folder import files_below, files_by_folder, folders_in, links_below, own_before_links
 from tagstrain.io.nifti import is_nifti_name, read_nifti_study
 from tagstrain.io.nifti_times import sidecar_path
 from tagstrain.io.npz import SUFFIX as NPZ_SUFFIX
@@ -195,9 +195,11 @@ def _read_file(path: Path, start: bytes, pixel_spacing_mm: tuple[float, float] |
 def _read_folder(path: Path, pixel_spacing_mm: tuple[float, float] | None, keep_ids: bool) -> Study:
     """Read a folder of DICOM files or, where there are none, of NIfTI files, else of NumPy files."""
     files = files_below(path)
-    if not files and any(entry.is_symlink() for entry in path.rglob("*")):
-        remedy = "Give a folder whose own entries link to one study each, or the folders that the links lead to"
-        raise InputError(path, "holds no file, only links that are not followed", remedy)
+    if not files and (links := links_below(path)):
+        if any(link.exists() for link in links):
+            remedy = "Give a folder whose own entries link to one study each, or the folders that the links lead to"
+            raise InputError(path, "holds no file, only links that are not followed", remedy)
+        raise InputError(path, "holds no file, only links that lead nowhere", "Fetch what they lead to")
     nifti = [file for file in files if is_nifti_name(file)]
     npz = [file for file in files if file.suffix.lower() == NPZ_SUFFIX]
     if files and all(file.suffix.lower() in _HDF5_SUFFIXES for file in files):

@@ -17,6 +17,9 @@ from tagstrain.mechanics.smoothing import smooth_curve
 from tagstrain.mechanics.strain import mean_known
 from tagstrain.mechanics.timing import CardiacPhases, CurveMeasures, end_systole_ms, measure_curve
 
+LIKE_INTERVAL = 1.5
+"""Frame interval over the shortest of all slices up to which a slice may be the clock of the others."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class VentricleCurves:
@@ -42,7 +45,7 @@ class StudyMechanics:
     slices: tuple[SliceMechanics, ...]
     """In input order, all measured against the ventricle's end-systole."""
     frame_times_ms: NDArray[np.float64]
-    """Times of the curves of the whole ventricle: those of the slice that begins first, as far as every slice goes."""
+    """Times of the curves of the whole ventricle: those of its clock (`study_mechanics`)."""
     phases: CardiacPhases
     circumferential: VentricleCurves
     radial: VentricleCurves
@@ -56,9 +59,10 @@ class StudyMechanics:
 def study_mechanics(motions: Sequence[SliceMotion]) -> StudyMechanics:
     """Measure all slices of a ventricle on one clock.
 
-    Slices may have different frame times; curves of the whole ventricle are interpolated linearly between frames. A
-    slice that begins less than a frame later than the first counts as undeformed until it does, and one that ends less
-    than half a frame earlier keeps its last value: a trigger a little off costs no frame, ED least of all.
+    Slices may have different frame times; curves of the whole ventricle are interpolated linearly between frames. Its
+    clock is the frames of one slice, of those with about the shortest frame interval the one that begins first: from
+    its last frame before all have begun to half a frame after the first has ended. Of a slice that has not begun or has
+    ended, the first or last value counts, so that a trigger a little off costs no frame, ED least of all.
 
     Raises
     ------
@@ -90,18 +94,18 @@ def study_mechanics(motions: Sequence[SliceMotion]) -> StudyMechanics:
 
 
 def _common_times(frame_times_ms: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-    """Frame times of the slice that begins first, from the last at which none has begun later to where one ends."""
-    clock = np.asarray(min(frame_times_ms, key=lambda times: float(times[0])), np.float64)
+    """Frame times of the clock, as far as all slices go."""
+    intervals_ms = [float(np.median(np.diff(times))) if len(times) > 1 else np.inf for times in frame_times_ms]
+    fine = [k for k, interval_ms in enumerate(intervals_ms) if interval_ms <= LIKE_INTERVAL * min(intervals_ms)]
+    clock = min(fine, key=lambda k: (float(frame_times_ms[k][0]), intervals_ms[k]))
     start, end = max(times[0] for times in frame_times_ms), min(times[-1] for times in frame_times_ms)
-    half_frame_ms = float(np.median(np.diff(clock))) / 2 if len(clock) > 1 else 0.0
-    common = clock[_last_until(clock, start) :]
-    common = common[(common <= end + half_frame_ms) & (start <= end)]
-    if len(common) < 2:
-        raise ValueError(f"frame_times_ms: the slices share {len(common)} frames of the first to begin, expected 2")
-    return np.asarray(common)
+    if not end - start >= intervals_ms[clock] / 2:
+        raise ValueError(f"frame_times_ms: the slices share {max(end - start, 0):.0f} ms, less than two frames")
+    times_ms = np.asarray(frame_times_ms[clock], np.float64)[_last_until(frame_times_ms[clock], start) :]
+    return np.asarray(times_ms[times_ms <= end + intervals_ms[clock] / 2])
 
 
-def _last_until(times_ms: NDArray[np.float64], moment_ms: float) -> int:
+def _last_until(times_ms: NDArray[np.floating], moment_ms: float) -> int:
     """Index of the last of some times that is not after a moment; the first if all are."""
     return max(int(np.searchsorted(times_ms, moment_ms, side="right")) - 1, 0)
 
@@ -113,6 +117,7 @@ def _phases(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float
     known_rr = [slice_.motion.rr_interval_ms for slice_ in deformations if slice_.motion.rr_interval_ms is not None]
     global_mean = _mean_of_slices(deformations, [s.circumferential.slice_mean for s in deformations], times_ms)
     es_ms = end_systole_ms(global_mean, times_ms, ed_frame)
+    es_ms = min(es_ms, *(float(slice_.motion.frame_times_ms[-1]) for slice_ in deformations))
     return CardiacPhases(ed_ms, max(es_ms, ed_ms), float(np.mean(known_rr)) if known_rr else None)
 
 

@@ -41,7 +41,7 @@ wall 6 to 10 mm); Maron and Maron, Lancet 2013;381:242, doi:10.1016/S0140-6736(1
 A wall drawn on tags includes trabeculae.
 """
 THINNEST_WALL_MM = 1.0
-"""Below it there is no tissue to be followed: contours that lie on each other."""
+"""Below it there is no tissue to be followed."""
 
 
 class Grade(StrEnum):
@@ -174,8 +174,11 @@ def _wall_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
         ("wall's thickness", signals.wall_thickness_mm, WALL_THICKNESS_MM),
     ):
         if not low_mm <= value_mm <= high_mm:
-            grade = Grade.REJECT if signals.wall_thickness_mm < THINNEST_WALL_MM else Grade.USABLE
-            yield Flaw(f"the {name} of {value_mm:.0f} mm is not that of a heart", grade)
+            yield Flaw(f"the {name} of {value_mm:.0f} mm is not that of a heart", Grade.USABLE)
+    if signals.wall_thickness_mm < THINNEST_WALL_MM:
+        yield Flaw(
+            f"endocardium and epicardium lie on each other ({signals.wall_thickness_mm:.1f} mm apart)", Grade.REJECT
+        )
     if signals.axis_ratio > LARGEST_AXIS_RATIO:
         yield Flaw(
             f"the heart is {signals.axis_ratio:.1f} times as long as wide: no short-axis slice, or a wrong wall",

@@ -5,10 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.geometry.grid import cell_areas
 from tagstrain.mechanics.strain import mean_known
 
 Array = NDArray[np.float64]
+
+
+def cell_areas_mm2(landmarks_mm: NDArray[np.floating]) -> Array:
+    """Signed area of the cells between neighboring spokes and rings.
+
+    Parameters
+    ----------
+    landmarks_mm
+        Shape ``(..., spoke, ring, 2)``, spokes closed.
+
+    Returns
+    -------
+        Shape ``(..., spoke, ring - 1)``; one sign as long as neither spokes nor rings change order.
+    """
+    points = np.asarray(landmarks_mm, np.float64)
+    after = np.roll(points, -1, axis=-3)
+    first = after[..., 1:, :] - points[..., :-1, :]
+    second = points[..., 1:, :] - after[..., :-1, :]
+    return np.asarray((first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]) / 2)
 
 
 def wall_area_ratio(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
@@ -16,7 +34,7 @@ def wall_area_ratio(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
 
     Of the cells that are known both now and at ED; NaN where none is.
     """
-    areas = cell_areas(landmarks_mm)
+    areas = cell_areas_mm2(landmarks_mm)
     known = np.isfinite(areas) & np.isfinite(areas[ed_frame])
     now, then = (np.where(known, area, 0).sum(axis=(1, 2)) for area in (areas, areas[ed_frame]))
     return np.asarray(np.divide(now, then, out=np.full(len(areas), np.nan), where=then != 0))
@@ -27,7 +45,7 @@ def cell_area_spread(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array
 
     NaN where no cell is known.
     """
-    areas = cell_areas(landmarks_mm)
+    areas = cell_areas_mm2(landmarks_mm)
     ratio = (areas / areas[ed_frame]).reshape(len(areas), -1)
     spread = np.full(len(ratio), np.nan)
     known = np.isfinite(ratio).any(axis=1)
@@ -42,7 +60,7 @@ def folded_share(landmarks_mm: NDArray[np.floating], ed_frame: int) -> Array:
 
     NaN where none is known.
     """
-    areas = cell_areas(landmarks_mm)
+    areas = cell_areas_mm2(landmarks_mm)
     upright = areas * np.sign(areas[ed_frame])
     return mean_known(np.where(np.isfinite(upright), upright <= 0, np.nan).reshape(len(areas), -1), axis=1)
 

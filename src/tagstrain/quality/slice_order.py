@@ -22,7 +22,7 @@ TOLERANCES = {
 """Outer radius of the second level over that of the first above which the two may have been mixed up."""
 ROTATION_TOLERANCE_DEG = 4.0
 LARGEST_TILT_DEG = 2.5
-"""Angle between planes above which their distance, and so torsion, depends on where in the planes it is taken."""
+"""Angle between planes above which torsion, which takes them for parallel, is not to be used."""
 LARGEST_RR_RATIO = 1.15
 """Longest over shortest RR interval up to which slices are of one heart rate: breath-holds differ by a few percent."""
 
@@ -58,7 +58,7 @@ class SliceOrder:
             self._seen.setdefault(result.cine.level, []).append(evidence)
         if result.cine.level in LEVELS and normal is not None:
             self._normals.append(normal)
-        if result.cine.rr_interval_ms is not None:
+        if result.cine.level in LEVELS and result.cine.rr_interval_ms is not None:
             self._rr_intervals_ms.append(result.cine.rr_interval_ms)
 
     def doubts(self) -> Iterator[str]:

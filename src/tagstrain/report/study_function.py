@@ -13,11 +13,14 @@ from tagstrain.inference.mechanics import slice_motion, ventricle_mechanics
 from tagstrain.io.slice_levels import largest_stack
 from tagstrain.mechanics.slice_mechanics import SliceMechanics, slice_mechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
+from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
 from tagstrain.quality import Grade
 
 REJECTED = f"quality {Grade.REJECT}"
 UNPLACED = "slices of unknown level are not taken together"
 ACROSS = "its level is not known and its plane lies across the others, as that of a long axis"
+RELAXED = 0.1
+"""Share of its shortening that a slice has given back where its end-systole is over."""
 ALONG = 0.88
 """Least cosine between the normals of two planes of which neither lies across the other."""
 
@@ -44,8 +47,8 @@ def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) 
     """Measure a study's slices, and the ventricle without those that are to be rejected or may not be of it.
 
     Of slices that know neither level nor place, as rows of an HDF5 file, nobody can say that they are of one ventricle.
-    Planes across the stack are no short axis. A slice whose frames end before the end-systole of the others would end
-    the curves of all of them there.
+    Planes across the stack are no short axis. A slice whose frames end before the end-systole of the others, and its
+    own, would end the curves of all of them there.
 
     Parameters
     ----------
@@ -81,21 +84,23 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
             yield result.name, REJECTED
         else:
             taken.append(result)
-    # A slice that is shortest in its last frames does not say when end-systole is.
-    es_ms = {
-        result.name: float(result.strain.frame_times_ms[result.strain.es_frame])
+    # A slice that is shortest in its last frame does not say when end-systole is.
+    es_ms = [
+        float(result.strain.frame_times_ms[result.strain.es_frame])
         for result in taken
-        if not _ends_shortening(result)
-    }
+        if result.strain.es_frame < result.cine.n_frames - 1
+    ]
     for result in taken:
         end_ms = result.cine.frame_times_ms[-1]
-        if es_ms and _ends_shortening(result) and end_ms < np.median(list(es_ms.values())):
+        if es_ms and end_ms < np.median(es_ms) and not _has_relaxed(result):
             yield result.name, f"its frames end at {end_ms:.0f} ms, before the end-systole of the others"
 
 
-def _ends_shortening(result: SliceResult) -> bool:
-    """Whether a slice is shortest in its last frame, or in the one before, as noise may have it."""
-    return result.strain.es_frame >= result.cine.n_frames - 2
+def _has_relaxed(result: SliceResult) -> bool:
+    """Whether a slice's last frames show that its end-systole is over, earlier than that of others as it may be."""
+    curve = result.strain.circumferential_midwall
+    shortest = curve[result.strain.es_frame]
+    return bool(shortest < -HARDLY_ANY_STRAIN and curve[-1] > (1 - RELAXED) * shortest)
 
 
 def _across(results: Sequence[SliceResult]) -> set[str]:

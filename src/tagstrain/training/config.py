@@ -134,10 +134,12 @@ class TrainingConfig:
         """File of the weights that `train` exports."""
         return Path(self.out) / f"{self.task}.safetensors"
 
-    @property
-    def holds_a_run(self) -> bool:
-        """Whether weights or checkpoints of a run lie where those of this one would."""
-        return self.weights_path.exists() or any((Path(self.out) / "checkpoints").glob("*.ckpt"))
+    def earlier_run(self, resume: Path | None = None) -> list[Path]:
+        """Weights and checkpoints that lie where those of this run would; none of the run that is resumed there."""
+        if resume is not None and Path(self.out).resolve() in resume.resolve().parents:
+            return []
+        found = [self.weights_path, *(Path(self.out) / "checkpoints").glob("*.ckpt")]
+        return [path for path in found if path.exists()]
 
     @property
     def simulated_groups(self) -> int:

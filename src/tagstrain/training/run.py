@@ -218,6 +218,9 @@ def fit(
     """
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
+    if resume is None:
+        for replaced in config.earlier_run():
+            replaced.unlink(missing_ok=True)  # they would be taken for this run's
     config.save(out / "config.json")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and products
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
