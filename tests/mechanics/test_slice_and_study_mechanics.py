@@ -203,6 +203,35 @@ def test_the_finest_frames_are_the_clock_whatever_their_place() -> None:
     assert_allclose(other.circumferential.global_mean, one.circumferential.global_mean)
 
 
+@pytest.mark.parametrize("second", [0.6, 1.0, 1.3])
+def test_the_next_beat_of_a_long_cine_is_not_looked_at(second: float) -> None:
+    """Scanners that trigger every other R wave go on without new tags; how strong the second beat is does not matter."""
+    rr_ms = TIMES_MS[-1] + 30 - TIMES_MS[0]
+    times_ms = np.concatenate([TIMES_MS, TIMES_MS + rr_ms])
+
+    def long(slice_: SliceMotion) -> SliceMotion:
+        ed = slice_.landmarks_mm[:1]
+        again = ed + second * (slice_.landmarks_mm - ed)
+        landmarks_mm = np.concatenate([slice_.landmarks_mm, again])
+        return replace(slice_, landmarks_mm=landmarks_mm, frame_times_ms=times_ms, rr_interval_ms=rr_ms)
+
+    one = study_mechanics(ventricle(rr_interval_ms=rr_ms))
+    both = study_mechanics([long(slice_) for slice_ in ventricle()])
+    assert both.phases.es_ms == pytest.approx(one.phases.es_ms, abs=3)
+    assert both.dyssynchrony.time_to_peak_sd_ms == pytest.approx(one.dyssynchrony.time_to_peak_sd_ms, abs=3)
+    for found, expected in (
+        (both.circumferential.global_measures, one.circumferential.global_measures),
+        (both.slices[1].radial.slice_mean, one.slices[1].radial.slice_mean),
+    ):
+        assert found.peak == pytest.approx(expected.peak, rel=0.01)
+        assert found.time_to_peak_ms == pytest.approx(expected.time_to_peak_ms, abs=3)
+        assert found.post_systolic == pytest.approx(expected.post_systolic, rel=0.02)
+    assert both.twist is not None
+    assert one.twist is not None
+    assert both.twist.peak_twist_deg == pytest.approx(one.twist.peak_twist_deg, rel=0.01)
+    assert both.twist.peak_untwist_rate_deg_per_s == pytest.approx(one.twist.peak_untwist_rate_deg_per_s, rel=0.02)
+
+
 def test_twist_is_that_of_the_outermost_slices_of_a_level() -> None:
     basal, mid, apical = ventricle()
     inner = replace(basal, landmarks_mm=beating_landmarks(turn_deg=1.0), depth_mm=9.0)

@@ -223,7 +223,7 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("tag_visibility_ed", 0.2, "usable", "20 % of the wall's contrast"),
         ("tag_evenness", 0.1, "usable", "holds hardly any tags"),
         ("tags_end_ms", 100.0, "usable", "until 100 ms only"),
-        ("tags_end_ms", 400.0, "good", "later strain is not measured"),
+        ("tags_end_ms", 400.0, "good", "do not rely on later strain"),
         ("closure_mm", 9.0, "usable", "miss their start by 9.0 mm"),
         ("jump_mm", 7.0, "usable", "jumps by 7.0 mm"),
         ("largest_gap", 4.0, "usable", "4.0 times the usual"),
@@ -247,6 +247,27 @@ def test_every_flaw_is_said_and_limits_the_grade(signal: str, value: float, grad
     quality = judged(beating_slice(), **{signal: value})
     assert any(words in reason for reason in quality.reasons), quality.reasons
     assert quality.grade == grade
+
+
+@pytest.mark.parametrize(("begins_ms", "is_said"), [(20.0, False), (49.0, False), (95.0, True)])
+def test_a_cine_that_begins_after_end_diastole_is_said(begins_ms: float, is_said: bool) -> None:
+    result = beating_slice()
+    times_ms = result.strain.frame_times_ms - result.strain.frame_times_ms[0] + begins_ms
+    late = replace(result, strain=replace(result.strain, frame_times_ms=times_ms))
+    quality = judged(late)
+    assert quality.grade == ("usable" if is_said else "good")
+    assert any("95 ms after the R wave" in reason for reason in quality.reasons) == is_said
+    assert judged(replace(late, strain=replace(late.strain, ed_frame=1))).grade == "good", "the file says which is ED"
+
+
+def test_frames_that_repeat_are_said() -> None:
+    result = beating_slice()
+    frames = result.cine.frames.copy()
+    frames[-2:] = frames[-3]
+    quality = judged(replace(result, cine=replace(result.cine, frames=frames)))
+    first, last = result.strain.frame_times_ms[-2:]
+    assert f"frames at {first:.0f}, {last:.0f} ms repeat the one before: no motion was imaged there" in quality.reasons
+    assert quality.grade == "usable"
 
 
 def test_what_the_border_leaves_has_to_beat() -> None:

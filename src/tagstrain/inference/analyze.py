@@ -282,7 +282,7 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
             f"{n_outside} of {landmarks.points_px[..., 0].size} landmark positions lie outside the image."
         )
     try:
-        strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms)
+        strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms, cine.rr_interval_ms)
     except ValueError as error:
         raise TrackingError(f"Strain cannot be measured: {error}.") from error
     curves = np.column_stack([strain.circumferential, strain.radial])
@@ -331,6 +331,11 @@ def _warnings(
         )
     elif strain.circumferential_midwall.min() > -HARDLY_ANY_STRAIN:
         yield f"Hardly any circumferential shortening was measured: less than {100 * HARDLY_ANY_STRAIN:g} %"
+    if strain.n_beat_frames is not None and strain.n_beat_frames < cine.n_frames:
+        yield (
+            f"The cine goes on into the next beat: ES, peaks and times are those of the frames before "
+            f"{cine.frame_times_ms[strain.n_beat_frames]:.0f} ms (ED and an RR interval of {cine.rr_interval_ms:.0f} ms)"
+        )
     odd = np.flatnonzero(odd_frames(cine.frames))
     if odd.size:
         yield (

@@ -14,10 +14,14 @@ from tagstrain.mechanics.strain import (
     radial_layer_strain,
     radial_strain,
 )
+from tagstrain.mechanics.timing import beat_end_ms
 
 
 def slice_strain(
-    landmarks: LandmarkTracks, spacing_xy_mm: NDArray[np.floating], frame_times_ms: NDArray[np.floating]
+    landmarks: LandmarkTracks,
+    spacing_xy_mm: NDArray[np.floating],
+    frame_times_ms: NDArray[np.floating],
+    rr_interval_ms: float | None = None,
 ) -> StrainResult:
     """Strain curves of a slice, means over the spokes that are known.
 
@@ -29,6 +33,8 @@ def slice_strain(
         Pixel spacing [mm] along ``(x, y)``: where pixels are not square, strain in pixels is wrong.
     frame_times_ms
         Time of every frame [ms], shape ``(time,)``.
+    rr_interval_ms
+        Where it is known, ES and peaks are looked for in the beat that begins at ED alone.
 
     Raises
     ------
@@ -38,10 +44,13 @@ def slice_strain(
     points_mm = landmarks.points_px * np.asarray(spacing_xy_mm, np.float64)
     ed_frame = landmarks.ed_frame
     circumferential = mean_known(circumferential_strain(points_mm, ed_frame), axis=1)
+    times_ms = np.asarray(frame_times_ms, np.float64)
+    n_beat_frames = int(np.searchsorted(times_ms, beat_end_ms(times_ms[ed_frame], rr_interval_ms)))
     return StrainResult(
-        frame_times_ms=np.asarray(frame_times_ms, np.float64),
+        frame_times_ms=times_ms,
         ed_frame=ed_frame,
-        es_frame=end_systolic_frame(circumferential),
+        es_frame=end_systolic_frame(circumferential[:n_beat_frames]),
+        n_beat_frames=n_beat_frames,
         circumferential=circumferential,
         circumferential_linear=mean_known(circumferential_strain(points_mm, ed_frame, engineering), axis=1),
         radial=mean_known(radial_strain(points_mm, ed_frame), axis=1),

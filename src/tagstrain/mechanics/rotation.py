@@ -55,6 +55,7 @@ def twist_between(
     epicardial_radius_mm: tuple[float, float],
     ed_ms: float = -np.inf,
     es_ms: float = np.inf,
+    end_ms: float = np.inf,
 ) -> Twist:
     """Twist and torsion from the rotation of two slices.
 
@@ -72,6 +73,8 @@ def twist_between(
         End-diastole, from which on the peak is looked for, as that of strain is.
     es_ms
         End-systole: the way that the ventricle turns is the one of its largest twist until `LATE_TWIST_MS` later.
+    end_ms
+        Of the beat; what comes after it is not looked at.
 
     References
     ----------
@@ -84,12 +87,13 @@ def twist_between(
     curve = smooth_curve(twist_deg, frame_times_ms)
     peak_deg = time_ms = untwist = np.nan
     if curve is not None and curve.times_ms[-1] >= ed_ms:
-        is_from_ed = curve.times_ms >= ed_ms
+        is_from_ed = (curve.times_ms >= ed_ms) & (curve.times_ms < end_ms)
         is_early = is_from_ed & (curve.times_ms <= max(es_ms, ed_ms) + LATE_TWIST_MS)
         way = math.copysign(1, curve.values[np.argmax(np.where(is_early, np.abs(curve.values), -1.0))])
         peak = int(np.argmax(np.where(is_from_ed, way * curve.values, -np.inf)))
         peak_deg, time_ms = float(curve.values[peak]), float(curve.times_ms[peak])
-        fastest = peak + int(np.argmin(way * curve.rates_per_s[peak:]))
+        is_after = is_from_ed & (np.arange(len(is_from_ed)) >= peak)
+        fastest = int(np.argmin(np.where(is_after, way * curve.rates_per_s, np.inf)))
         untwist = float(curve.rates_per_s[fastest]) if fastest < len(curve.times_ms) - 1 else np.nan
     return Twist(
         frame_times_ms=np.asarray(frame_times_ms, np.float64),

@@ -62,7 +62,9 @@ def slice_mechanics(motion: SliceMotion, es_ms: float | None = None) -> SliceMec
     """
     deformation = deform_slice(motion)
     if es_ms is None:
-        es_ms = end_systole_ms(deformation.circumferential.slice_mean, motion.frame_times_ms, motion.ed_frame)
+        es_ms = end_systole_ms(
+            deformation.circumferential.slice_mean, motion.frame_times_ms, motion.ed_frame, motion.rr_interval_ms
+        )
     return measure_slice(deformation, es_ms)
 
 

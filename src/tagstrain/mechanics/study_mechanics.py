@@ -116,9 +116,10 @@ def _phases(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float
     ed_ms = float(times_ms[ed_frame])
     known_rr = [slice_.motion.rr_interval_ms for slice_ in deformations if slice_.motion.rr_interval_ms is not None]
     global_mean = _mean_of_slices(deformations, [s.circumferential.slice_mean for s in deformations], times_ms)
-    es_ms = end_systole_ms(global_mean, times_ms, ed_frame)
+    rr_interval_ms = float(np.mean(known_rr)) if known_rr else None
+    es_ms = end_systole_ms(global_mean, times_ms, ed_frame, rr_interval_ms)
     es_ms = min(es_ms, *(float(slice_.motion.frame_times_ms[-1]) for slice_ in deformations))
-    return CardiacPhases(ed_ms, max(es_ms, ed_ms), float(np.mean(known_rr)) if known_rr else None)
+    return CardiacPhases(ed_ms, max(es_ms, ed_ms), rr_interval_ms)
 
 
 def _ventricle_curves(
@@ -183,6 +184,7 @@ def _twist(
         (basal.epicardial_radius_mm, apical.epicardial_radius_mm),
         phases.ed_ms,
         phases.es_ms,
+        phases.end_ms,
     )
     return twist, ""
 

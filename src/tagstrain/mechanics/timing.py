@@ -12,6 +12,8 @@ from tagstrain.mechanics.smoothing import SmoothCurve, smooth_curve
 
 EARLY_DIASTOLE_MS = 250.0
 """Search for the early-diastolic rate this long after end-systole where the RR interval is not known."""
+SHORTEST_RR_MS = 300.0
+"""RR intervals below are mistakes: no heart at rest beats faster than 200 times a minute."""
 HARDLY_ANY_STRAIN = 0.01
 """Deformation, as a fraction, below which noise decides when a curve peaks."""
 
@@ -31,11 +33,21 @@ class CardiacPhases:
             raise ValueError(f"es_ms: expected end-systole after end-diastole at {self.ed_ms:g} ms, got {self.es_ms:g}")
 
     @property
+    def end_ms(self) -> float:
+        """Of the beat; infinite where the RR interval is not known."""
+        return beat_end_ms(self.ed_ms, self.rr_interval_ms)
+
+    @property
     def diastole_ms(self) -> float | None:
         """From end-systole to the next ED; None where the RR interval is not known or no longer than systole."""
         if self.rr_interval_ms is None or self.rr_interval_ms <= self.es_ms - self.ed_ms:
             return None
         return self.ed_ms + self.rr_interval_ms - self.es_ms
+
+
+def beat_end_ms(ed_ms: float, rr_interval_ms: float | None) -> float:
+    """When the beat that began at ED ends and the next one begins; infinite where that is not known."""
+    return np.inf if rr_interval_ms is None or rr_interval_ms < SHORTEST_RR_MS else ed_ms + rr_interval_ms
 
 
 class DiastolicRecovery(NamedTuple):
@@ -63,7 +75,7 @@ class CurveMeasures:
     """
 
     peak: float = np.nan
-    """Over the whole cycle from ED on."""
+    """Over the whole cycle from ED on, without the next one where the cine goes on into it."""
     time_to_peak_ms: float = np.nan
     """NaN where the greatest deformation is that of ED, as in a segment that is stretched throughout, or hardly any
     (`HARDLY_ANY_STRAIN`)."""
@@ -86,9 +98,12 @@ class CurveMeasures:
 
 
 def end_systole_ms(
-    circumferential: NDArray[np.floating], frame_times_ms: NDArray[np.floating], ed_frame: int = 0
+    circumferential: NDArray[np.floating],
+    frame_times_ms: NDArray[np.floating],
+    ed_frame: int = 0,
+    rr_interval_ms: float | None = None,
 ) -> float:
-    """Time of the least global circumferential strain from ED on, a proxy of the closure of the aortic valve.
+    """Time of the least global circumferential strain in the beat from ED on, a proxy of the aortic valve's closure.
 
     The curve is smoothed first, so that neither noise in the flat minimum nor the frame interval decides.
 
@@ -100,6 +115,8 @@ def end_systole_ms(
         Shape ``(time,)``.
     ed_frame
         Index of the undeformed frame.
+    rr_interval_ms
+        None where not known: all frames from ED on count.
 
     Raises
     ------
@@ -107,7 +124,11 @@ def end_systole_ms(
         If fewer than two frames are known, or none from ED on.
     """
     curve = smooth_curve(circumferential, frame_times_ms)
-    lowest = None if curve is None else _highest(-curve.values, curve.times_ms >= frame_times_ms[ed_frame])
+    ed_ms = float(frame_times_ms[ed_frame])
+    end_ms = beat_end_ms(ed_ms, rr_interval_ms)
+    lowest = None
+    if curve is not None:
+        lowest = _highest(-curve.values, (curve.times_ms >= ed_ms) & (curve.times_ms < end_ms))
     if curve is None or lowest is None:
         raise ValueError("circumferential strain: too few values are known to find end-systole")
     return float(curve.times_ms[lowest])
@@ -134,8 +155,8 @@ def measure_curve(curve: SmoothCurve | None, phases: CardiacPhases, is_shortenin
     sign = -1.0 if is_shortening else 1.0
     times, deformation, rate = curve.times_ms, sign * curve.values, sign * curve.rates_per_s
     is_systole = (times >= phases.ed_ms) & (times <= phases.es_ms) & (phases.es_ms > phases.ed_ms)
-    is_after = times > phases.es_ms
-    is_from_ed = times >= phases.ed_ms
+    is_after = (times > phases.es_ms) & (times < phases.end_ms)
+    is_from_ed = (times >= phases.ed_ms) & (times < phases.end_ms)
     peak = _highest(deformation, is_from_ed)
     # ED itself need not be one of the curve's times.
     is_deformed = peak is not None and peak > np.argmax(is_from_ed) and deformation[peak] >= HARDLY_ANY_STRAIN

@@ -201,7 +201,7 @@ def _read_slice(entry: Mapping[str, Any], file: h5py.File) -> SliceResult:
         cine,
         Localization(Box(*(np.array(entry["box_px"]) - np.tile(corner_px, 2))), entry["localization_confidence"]),
         landmarks,
-        slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms),
+        slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms, cine.rr_interval_ms),
         tuple(entry["warnings"]),
         insertion=None if entry["insertion"] is None else _read_insertion(entry["insertion"], corner_px),
     )
