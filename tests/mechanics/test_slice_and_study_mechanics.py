@@ -205,7 +205,7 @@ def test_the_finest_frames_are_the_clock_whatever_their_place() -> None:
 
 @pytest.mark.parametrize("second", [0.6, 1.0, 1.3])
 def test_the_next_beat_of_a_long_cine_is_not_looked_at(second: float) -> None:
-    """Scanners that trigger every other R wave go on without new tags; how strong the second beat is does not matter."""
+    """Scanners that trigger every other R wave go on without new tags; the second beat does not count."""
     rr_ms = TIMES_MS[-1] + 30 - TIMES_MS[0]
     times_ms = np.concatenate([TIMES_MS, TIMES_MS + rr_ms])
 

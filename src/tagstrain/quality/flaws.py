@@ -114,8 +114,8 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     begins_ms = result.strain.frame_times_ms[0]
     if result.strain.ed_frame == 0 and begins_ms > LATEST_ED_MS:
         yield Flaw(
-            f"the first frame, taken as end-diastole, lies {begins_ms:.0f} ms after the R wave: what the heart contracts "
-            "before it is not seen, and all strain is too weak",
+            f"the first frame, taken as end-diastole, lies {begins_ms:.0f} ms after the R wave: what the heart "
+            "contracts before it is not seen, and all strain is too weak",
             Grade.USABLE,
         )
     repeated = np.flatnonzero((np.diff(result.cine.frames, axis=0) == 0).all(axis=(1, 2))) + 1
