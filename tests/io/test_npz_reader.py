@@ -111,6 +111,31 @@ def test_a_folder_holds_one_slice_per_file_from_base_to_apex(tmp_path: Path) -> 
         assert_same_cine(found, cine)
 
 
+def test_files_that_name_no_level_get_it_from_where_they_lie(tmp_path: Path) -> None:
+    """Named out of order; two of them, or one without a position, get none."""
+    towards_apex = np.array([1.0, -1.0, -0.8]) / np.linalg.norm([1.0, -1.0, -0.8])
+    along_x = np.cross([0.0, 0.0, 1.0], towards_apex)
+    affine = np.eye(4)
+    affine[:3, 0] = 1.25 * along_x / np.linalg.norm(along_x)
+    affine[:3, 1] = 1.5 * np.cross(towards_apex, affine[:3, 0]) / 1.25
+    cines = example_cines()
+    for name, depth_mm, cine in zip("cab", (0.0, 12.0, 24.0), cines, strict=True):
+        placed = affine.copy()
+        placed[:3, 3] = depth_mm * towards_apex
+        save(tmp_path / f"{name}.npz", **{**arrays_of(cine), "affine": placed})
+    slices = read_study(tmp_path).slices
+    assert [source.name for source in slices] == [level.value for level in LEVELS]
+    for source, cine in zip(slices, cines, strict=True):
+        found = source.load()
+        assert found.level == cine.level
+        np.testing.assert_array_equal(found.frames, cine.frames)
+        assert any("by the slices' positions" in warning for warning in found.warnings)
+    (tmp_path / "b.npz").unlink()
+    assert [source.name for source in read_study(tmp_path).slices] == ["c", "a"]
+    save(tmp_path / "b.npz", **{key: value for key, value in arrays_of(cines[2]).items() if key != "affine"})
+    assert [source.name for source in read_study(tmp_path).slices] == ["c", "a", "b"]
+
+
 def test_missing_spacing_can_be_given(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", frames=np.ones((3, 4, 5)))
     with pytest.raises(InputError, match=r"pixel_spacing_mm is missing.*--pixel-spacing-mm"):

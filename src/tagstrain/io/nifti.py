@@ -39,10 +39,9 @@ from tagstrain.io.shown_names import given_name
 from tagstrain.io.silence import silenced
 from tagstrain.io.slice_levels import (
     LEVEL_UNKNOWN,
-    LEVELS,
     LEVELS_FROM_POSITION,
     level_from_file_name,
-    levels_from_position,
+    towards_apex,
 )
 
 MAX_IMAGE_BYTES = 1024**3
@@ -235,9 +234,12 @@ def _name_slices(slices: Sequence[NiftiSlice | UnreadableSlice]) -> tuple[SliceS
     readable = [entry for entry in slices if isinstance(entry, NiftiSlice)]
     unreadable = [entry for entry in slices if isinstance(entry, UnreadableSlice)]
     is_alone = len({entry.path for entry in slices}) == 1
+    placed = [
+        _with_level(entry, level, LEVELS_FROM_POSITION) if level else entry
+        for entry, level in towards_apex(readable, may_name=not unreadable)
+    ]
     readable = [
-        _with_level(entry, entry.level, LEVEL_UNKNOWN if entry.level is SliceLevel.UNKNOWN else "")
-        for entry in _towards_apex(readable, may_name=not unreadable)
+        _with_level(entry, entry.level, LEVEL_UNKNOWN if entry.level is SliceLevel.UNKNOWN else "") for entry in placed
     ]
     names = [
         entry.level.value if entry.level is not SliceLevel.UNKNOWN else f"slice_{place + 1}" if is_alone else entry.name
@@ -247,20 +249,6 @@ def _name_slices(slices: Sequence[NiftiSlice | UnreadableSlice]) -> tuple[SliceS
     named: list[SliceSource] = [replace(entry, name=name) for entry, name in zip(readable, names, strict=False)]
     named += [replace(entry, name=name) for entry, name in zip(unreadable, names[len(readable) :], strict=True)]
     return tuple(named)
-
-
-def _towards_apex(slices: list[NiftiSlice], may_name: bool) -> list[NiftiSlice]:
-    """Sort by the levels that the file names give, else by position, which names three or more where it is certain."""
-    levels = {entry.level for entry in slices}
-    if SliceLevel.UNKNOWN not in levels:
-        return sorted(slices, key=lambda entry: LEVELS.index(entry.level))
-    if len(levels) > 1:
-        return slices
-    order, placed = levels_from_position([entry.affine for entry in slices], [entry.middle_mm for entry in slices])
-    return [
-        _with_level(slices[k], level, LEVELS_FROM_POSITION) if may_name and (level := placed[k]) else slices[k]
-        for k in order
-    ]
 
 
 def _with_level(entry: NiftiSlice, level: SliceLevel, warning: str) -> NiftiSlice:

@@ -50,7 +50,7 @@ from tagstrain.io.assembly import (
 from tagstrain.io.limits import check_cine_size
 from tagstrain.io.npz_arrays import NpzArrays, open_npz
 from tagstrain.io.shown_names import given_name
-from tagstrain.io.slice_levels import LEVEL_UNKNOWN, LEVELS, level_from_file_name
+from tagstrain.io.slice_levels import LEVEL_UNKNOWN, LEVELS_FROM_POSITION, level_from_file_name, towards_apex
 
 SUFFIX = ".npz"
 
@@ -58,7 +58,7 @@ _FRAMES, _SPACING = "frames", "pixel_spacing_mm"
 _SUCCESSOR_FRAMES, _SUCCESSOR_SPACING, _SUCCESSOR_NAME = "images", "px_spacing", "slice_name"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class NpzSlice:
     """One file; its pixels are read when it is loaded."""
 
@@ -66,6 +66,10 @@ class NpzSlice:
     name: str
     level: SliceLevel
     given_spacing: PixelSpacing | None = None
+    affine: NDArray[np.float64] | None = None
+    """As stored: its steps may be those of other pixels than are given, its position holds all the same."""
+    middle_mm: NDArray[np.float64] | None = None
+    is_level_from_position: bool = False
 
     def load(self) -> TaggedCine:
         """Read the file.
@@ -98,6 +102,8 @@ class NpzSlice:
             warnings += (ED_ASSUMED,)
         if self.level is SliceLevel.UNKNOWN:
             warnings += (LEVEL_UNKNOWN,)
+        if self.is_level_from_position:
+            warnings += (LEVELS_FROM_POSITION,)
         return checked_cine(
             self.path,
             frames,
@@ -119,7 +125,7 @@ def read_npz_study(
     pixel_spacing_mm: tuple[float, float] | None = None,
     skipped: tuple[str, ...] = (),
 ) -> Study:
-    """List one slice per file, in order from base to apex where the names tell; pixels are read when one is loaded.
+    """List one slice per file, from base to apex where names or positions tell; pixels are read when one is loaded.
 
     Parameters
     ----------
@@ -143,9 +149,11 @@ def read_npz_study(
             unreadable.append(UnreadableSlice.from_error(safe_name(file.stem, "slice"), error))
     if not readable:
         raise unreadable[0].error()
-    if all(entry.level is not SliceLevel.UNKNOWN for entry in readable):
-        readable.sort(key=lambda entry: LEVELS.index(entry.level))
-    found: list[NpzSlice | UnreadableSlice] = [*readable, *unreadable]
+    placed = [
+        replace(entry, name=level.value, level=level, is_level_from_position=True) if level else entry
+        for entry, level in towards_apex(readable, may_name=not unreadable)
+    ]
+    found: list[NpzSlice | UnreadableSlice] = [*placed, *unreadable]
     names = unique_names([entry.name for entry in found])
     slices: tuple[SliceSource, ...] = tuple(replace(entry, name=name) for entry, name in zip(found, names, strict=True))
     key = safe_name(path.stem if path.is_file() else given_name(path))
@@ -161,12 +169,19 @@ def _describe(path: Path, given: PixelSpacing | None) -> NpzSlice:
             raise InputError(path, problem, "Write it in one of the layouts that the documentation gives")
         shape = arrays.shape(name)
         slice_name = arrays.text(_SUCCESSOR_NAME) if name == _SUCCESSOR_FRAMES else None
+        affine = _affine(arrays) if name == _FRAMES else None
     if len(shape) != 3 or 0 in shape:
         raise InputError(path, f"array {name}: expected shape (time, row, column), got {shape}", "Write it so")
     check_cine_size(path, shape)
     words = slice_name or path.stem
     level = level_from_file_name(words)
-    return NpzSlice(path, level.value if level else safe_name(words, "slice"), level or SliceLevel.UNKNOWN, given)
+    middle_mm = None
+    if affine is None or affine.shape != (4, 4):
+        affine = None  # told where the slice is loaded
+    else:
+        middle_mm = affine[:3] @ [(shape[2] - 1) / 2, (shape[1] - 1) / 2, 0.0, 1.0]
+    named = level.value if level else safe_name(words, "slice")
+    return NpzSlice(path, named, level or SliceLevel.UNKNOWN, given, affine, middle_mm)
 
 
 def _spacing(arrays: NpzArrays, name: str) -> PixelSpacing | None:

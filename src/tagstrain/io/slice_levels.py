@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,42 @@ def levels_from_position(
                 levels[stack[k]] = LEVELS[int((place + 0.5) * len(LEVELS) / len(planes))]
     ordered = [stack[k] for plane in planes for k in plane]
     return ordered + [k for k in range(len(affines)) if k not in stack], levels
+
+
+class Listed(Protocol):
+    """A slice of a folder of files whose pixels are not read yet."""
+
+    @property
+    def level(self) -> SliceLevel:
+        """As the file's name says."""
+
+    @property
+    def affine(self) -> NDArray[np.float64] | None:
+        """Map from ``(column, row, 0, 1)`` to LPS [mm]; None where not known."""
+
+    @property
+    def middle_mm(self) -> NDArray[np.float64] | None:
+        """The image's middle in LPS; None where not known."""
+
+
+ListedT = TypeVar("ListedT", bound=Listed)
+
+
+def towards_apex(slices: Sequence[ListedT], may_name: bool) -> list[tuple[ListedT, SliceLevel | None]]:
+    """Sort by the levels that file names give, else by position.
+
+    Returns
+    -------
+        Slices, each with the level that its position gives it (`levels_from_position`) where names give none and
+        slices may be named by position; None otherwise.
+    """
+    levels = {entry.level for entry in slices}
+    if SliceLevel.UNKNOWN not in levels:
+        return [(entry, None) for entry in sorted(slices, key=lambda entry: LEVELS.index(entry.level))]
+    if len(levels) > 1:
+        return [(entry, None) for entry in slices]
+    order, placed = levels_from_position([entry.affine for entry in slices], [entry.middle_mm for entry in slices])
+    return [(slices[k], placed[k] if may_name else None) for k in order]
 
 
 def _planes_towards_apex(
