@@ -16,6 +16,7 @@ from tagstrain.data import PixelSpacing, TaggedCine
 from tagstrain.errors import InputError
 from tagstrain.geometry.tag_spectrum import measure_tags
 from tagstrain.io import read_study, write_dicom_study
+from tagstrain.io.dicom_lines import heart_shift_mm
 
 
 def write_series(
@@ -121,6 +122,48 @@ def test_line_tags_of_two_series_become_one_grid(tmp_path: Path) -> None:
     pattern = measure_tags(cine.frames[:1], cine.spacing_xy_mm, np.array([29.5, 35.5]), 40.0)
     angles = sorted(direction.tag_angle_deg % 180 for direction in pattern.directions)
     np.testing.assert_allclose(angles, [10, 100], atol=2)
+
+
+def breath_hold(angle_deg: float, heart_mm: tuple[float, float], seed: int) -> TaggedCine:
+    """A ring that beats, somewhere before a chest that stays, under line tags that fade."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:90, :100] * 1.5
+    tags = np.cos(2 * np.pi * (x * np.cos(np.deg2rad(angle_deg)) + y * np.sin(np.deg2rad(angle_deg))) / 7)
+    chest = 600 + 300 * np.sin(x / 17) * np.cos(y / 23)
+    frames = []
+    for k in range(10):
+        radius = np.hypot(x - 75 - heart_mm[0], y - 68 - heart_mm[1])
+        beat = 5 * np.sin(np.pi * k / 9)
+        heart = 500 * ((radius < 30 - beat / 3) & (radius > 20 - beat)) - 300 * (radius < 20 - beat)
+        frames.append((chest + heart) * (1 - 0.05 * k) * (1 + 0.6 * np.exp(-k / 8) * tags) + rng.normal(0, 20, x.shape))
+    affine = tagged_cine().affine
+    stored = np.rint(np.clip(frames, 0, 4095)).astype(np.float32)
+    return TaggedCine(stored, 20 + 40.0 * np.arange(10), PixelSpacing(1.5, 1.5), name="x", affine=affine)
+
+
+@pytest.mark.parametrize(
+    ("shift_mm", "is_said"), [((0.0, 0.0), False), ((0.0, 1.5), False), ((0.0, 9.0), True), ((-6.0, 8.0), True)]
+)
+def test_a_heart_that_lies_elsewhere_in_the_other_breath_hold_is_said(
+    tmp_path: Path, shift_mm: tuple[float, float], is_said: bool
+) -> None:
+    for place, (angle_deg, heart_mm) in enumerate(((10.0, (0.0, 0.0)), (100.0, shift_mm))):
+        write_series(tmp_path / str(place), [breath_hold(angle_deg, heart_mm, place)], seed=place + 1)
+    cine = read_lines(tmp_path)
+    told = [warning for warning in cine.warnings if "in the two breath-holds" in warning]
+    assert bool(told) == is_said
+    if told:
+        found_mm = float(told[0].split(" mm apart")[0].split()[-1])
+        assert found_mm == pytest.approx(np.hypot(*shift_mm), abs=2)
+
+
+def test_where_nothing_beats_nobody_knows_where_the_heart_is() -> None:
+    still = np.ones((5, 40, 30), np.float32)
+    spacing = np.array([1.5, 1.2])
+    assert np.isnan(heart_shift_mm(still, still, spacing))
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(size=(8, 60, 50)).astype(np.float32) for _ in range(2))
+    assert np.isnan(heart_shift_mm(first, second, spacing))
 
 
 def test_the_attributes_direction_makes_a_pair_where_pixels_are_not_asked(tmp_path: Path) -> None:

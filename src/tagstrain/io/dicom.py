@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.data.study import SliceSource, Study
 from tagstrain.errors import InputError
@@ -13,7 +15,15 @@ from tagstrain.io.assembly import UnreadableSlice, checked_cine, given_spacing, 
 from tagstrain.io.dicom_files import file_headers, media_files, zip_headers
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_identity import read_identity
-from tagstrain.io.dicom_lines import ONE_DIRECTION, crossed_frames, crossed_slice, pair_lines
+from tagstrain.io.dicom_lines import (
+    HEART_MOVED,
+    NOTED_SHIFT_MM,
+    ONE_DIRECTION,
+    crossed_frames,
+    crossed_slice,
+    heart_shift_mm,
+    pair_lines,
+)
 from tagstrain.io.dicom_pixels import read_frames
 from tagstrain.io.dicom_series import FrameGroup, drop_repeats, offset_mm, split_slices
 from tagstrain.io.dicom_studies import check_one_study
@@ -51,9 +61,14 @@ class DicomSlice:
             If an image is damaged or its compression cannot be decoded.
         """
         headers = self.images.headers
-        frames = read_frames(headers)
+        frames, warnings = read_frames(headers), self.images.warnings
         if self.images.crossing_headers:
-            frames = crossed_frames(frames, read_frames(self.images.crossing_headers))
+            crossing = read_frames(self.images.crossing_headers)
+            spacing = self.images.pixel_spacing
+            shift_mm = heart_shift_mm(frames, crossing, np.array([spacing.column_mm, spacing.row_mm]))
+            if shift_mm > NOTED_SHIFT_MM:
+                warnings = (*warnings, HEART_MOVED.format(shift_mm))
+            frames = crossed_frames(frames, crossing)
         n_files = len({header.source for header in headers + self.images.crossing_headers})
         return checked_cine(
             headers[0].source.shown,
@@ -64,7 +79,7 @@ class DicomSlice:
             level=self.level,
             affine=self.images.affine,
             source=f"DICOM, {n_files} files, first {headers[0].source.shown.name}",
-            warnings=self.images.warnings,
+            warnings=warnings,
             rr_interval_ms=self.images.rr_interval_ms,
             source_series=self.images.source_series,
         )
