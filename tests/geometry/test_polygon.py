@@ -48,7 +48,7 @@ def test_no_polygon_has_no_centroid(bad: np.ndarray) -> None:
 
 
 @given(
-    corners=st.integers(8, 60),
+    corners=st.integers(8, 24),
     seed=st.integers(0, 10_000),
     clockwise=st.booleans(),
     is_closed=st.booleans(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -54,20 +56,22 @@ def test_ed_is_zero_and_es_is_the_frame_of_most_shortening() -> None:
     assert (peak.frame, peak.time_ms) == (3, 120.0)
 
 
-@pytest.mark.parametrize(("rr_ms", "n_beat", "es"), [(350.0, 5, 3), (80.0, 5, 3), (None, 5, 3), (300.0, 5, 3)])
-def test_all_frames_of_a_beat_count(rr_ms: float | None, n_beat: int, es: int) -> None:
+@pytest.mark.parametrize("rr_ms", [350.0, 300.0, 80.0, 0.0, np.nan, None])
+def test_all_frames_of_a_beat_count(rr_ms: float | None) -> None:
     strain = slice_strain(tracks(), SPACING_XY_MM, TIMES_MS, rr_ms)
-    assert (strain.n_beat_frames, strain.es_frame) == (n_beat, es)
+    assert (strain.beat, strain.es_frame) == (slice(None), 3)
 
 
 def test_frames_of_the_next_beat_have_neither_es_nor_peak() -> None:
     """ED is at 120 ms here, and the third frame after it belongs to the next beat."""
     times_ms = np.array([5.0, 120.0, 300.0, 440.0, 600.0])
     strain = slice_strain(tracks(), SPACING_XY_MM, times_ms, 310.0)
-    assert (strain.n_beat_frames, strain.es_frame) == (3, 2)
+    assert (strain.beat, strain.es_frame) == (slice(1, 3), 2)
     peak = strain.peak(strain.circumferential_mean, shortening=True)
     assert (peak.frame, peak.time_ms) == (2, 300.0)
     assert strain.peak(strain.radial, shortening=False).frame == 2
+    earlier = slice_strain(replace(tracks(), ed_frame=4), SPACING_XY_MM, np.array([5.0, 120, 300, 440, 600]), 310.0)
+    assert (earlier.beat, earlier.es_frame) == (slice(None), 3)
     assert len(strain.radial) == 5
 
 

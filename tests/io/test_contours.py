@@ -73,6 +73,16 @@ def test_landmarks_are_taken_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(walls["a"], landmarks)
 
 
+def test_landmarks_that_a_hand_put_a_little_off_are_in_order(tmp_path: Path) -> None:
+    """Cells need not be convex."""
+    for seed in range(20):
+        landmarks = rings() + np.random.default_rng(seed).normal(0, 0.3, (24, 7, 2))
+        read_contours(written(tmp_path, {"landmarks": landmarks.tolist()}))
+    dented = rings()
+    dented[5, 3] += 0.45 * (dented[5, 4] - dented[5, 3]) + 0.45 * (dented[6, 3] - dented[5, 3])
+    read_contours(written(tmp_path, {"landmarks": dented.tolist()}))
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

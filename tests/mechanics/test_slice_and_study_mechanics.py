@@ -232,6 +232,12 @@ def test_the_next_beat_of_a_long_cine_is_not_looked_at(second: float) -> None:
     assert both.twist.peak_untwist_rate_deg_per_s == pytest.approx(one.twist.peak_untwist_rate_deg_per_s, rel=0.02)
 
 
+def test_an_impossible_rr_interval_of_a_slice_does_not_end_the_beat_of_the_ventricle() -> None:
+    basal, mid, apical = ventricle()
+    slices = [basal, replace(mid, rr_interval_ms=None), replace(apical, rr_interval_ms=60.0)]
+    assert study_mechanics(slices).phases.rr_interval_ms == RR_MS
+
+
 def test_twist_is_that_of_the_outermost_slices_of_a_level() -> None:
     basal, mid, apical = ventricle()
     inner = replace(basal, landmarks_mm=beating_landmarks(turn_deg=1.0), depth_mm=9.0)

@@ -183,6 +183,15 @@ def test_a_short_slice_that_hardly_contracts_does_not_end_the_systole_of_the_oth
         assert set(study_function([basal, mid, noisy], {}).left_out) == {"apical"}
 
 
+def test_two_short_slices_do_not_outvote_the_whole_one() -> None:
+    slices = short_axis_slices(24)
+    short = []
+    for each in slices[1:]:
+        cut = cut_off(each, each.strain.es_frame - 2)
+        short.append(replace(cut, strain=replace(cut.strain, es_frame=cut.cine.n_frames - 2)))
+    assert set(study_function([slices[0], *short], {}).left_out) == {"mid", "apical"}
+
+
 def test_whole_slices_are_not_put_out_by_one_of_a_slower_heart() -> None:
     basal, mid, apical = short_axis_slices(24)
     times_ms = 2 * mid.cine.frame_times_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,7 +100,8 @@ def train(
         check_start(config.init_path, config.weights_path)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    if not overwrite and config.earlier_run(resume):
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others of a run on several GPUs come later
+    if is_first and not overwrite and config.earlier_run(resume):
         raise TagstrainError(
             f"{config.out}: holds a run already. Choose another --out, go on with it by --resume and a checkpoint of "
             "its own, or replace it with --overwrite"

@@ -80,7 +80,7 @@ class StrainResult:
     frame_times_ms: NDArray[np.float64]
     ed_frame: int
     es_frame: int
-    """Frame of the most negative mean circumferential strain, of the beat that begins at ED where that is known."""
+    """Frame of the most negative mean circumferential strain, in its beat."""
     circumferential: NDArray[np.float64]
     """Per ring, endocardium first; shape ``(time, ring)``."""
     circumferential_linear: NDArray[np.float64]
@@ -90,8 +90,8 @@ class StrainResult:
     radial_layers: NDArray[np.float64]
     """Between neighbouring rings; shape ``(time, ring - 1)``."""
     radial_layers_linear: NDArray[np.float64]
-    n_beat_frames: int | None = None
-    """Frames before the next beat; None where it is not known when that begins, so that all count."""
+    beat: slice = field(default_factory=lambda: slice(None))
+    """Frames of the beat that begins at ED, where the cine goes on into the next one; all others count."""
 
     @property
     def circumferential_mean(self) -> NDArray[np.float64]:
@@ -109,9 +109,9 @@ class StrainResult:
         return self.circumferential[:, (self.circumferential.shape[1] - 1) // 2]
 
     def peak(self, curve: NDArray[np.float64], shortening: bool) -> Peak:
-        """Minimum (``shortening``) or maximum of a curve of this result before the next beat, its frame and time."""
-        curve = curve[: self.n_beat_frames]
-        frame = int(np.nanargmin(curve) if shortening else np.nanargmax(curve))
+        """Minimum (``shortening``) or maximum of a curve of this result in its beat, its frame and time."""
+        seen = curve[self.beat]
+        frame = (self.beat.start or 0) + int(np.nanargmin(seen) if shortening else np.nanargmax(seen))
         return Peak(float(curve[frame]), frame, float(self.frame_times_ms[frame]))
 
 

@@ -26,12 +26,21 @@ def is_in_order(landmarks: NDArray[np.floating]) -> bool:
     """Whether the rings ``(spoke, ring, 2)`` go once around, and no spoke or ring of a cell crosses the other."""
     points = np.asarray(landmarks, np.float64)
     after = np.roll(points, -1, axis=0)
-    corners = [points[:, :-1], after[:, :-1], after[:, 1:], points[:, 1:]]
-    areas = np.stack([_area(*(corners[(k + j) % 4] for j in range(3))) for k in range(4)])
+    a, b, c, d = points[:, :-1], after[:, :-1], after[:, 1:], points[:, 1:]
+    areas = _area(a, b, c) + _area(a, c, d)
+    crosses = _cross(a, b, c, d) | _cross(b, c, d, a)
     offset = points[:, 0] - points[:, 0].mean(axis=0)
     direction = offset @ np.array([1, 1j])
     around_rad = np.angle(np.roll(direction, -1) / direction).sum()
-    return bool(((areas > 0).all() or (areas < 0).all()) and np.isclose(abs(around_rad), 2 * np.pi))
+    has_one_sense = (areas > 0).all() or (areas < 0).all()
+    return bool(has_one_sense and not crosses.any() and np.isclose(abs(around_rad), 2 * np.pi))
+
+
+def _cross(
+    a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], d: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether the ways from ``a`` to ``b`` and from ``c`` to ``d``, points ``(..., 2)``, cross."""
+    return np.asarray((_area(a, b, c) * _area(a, b, d) < 0) & (_area(c, d, a) * _area(c, d, b) < 0))
 
 
 def _area(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -331,10 +331,10 @@ def _warnings(
         )
     elif strain.circumferential_midwall.min() > -HARDLY_ANY_STRAIN:
         yield f"Hardly any circumferential shortening was measured: less than {100 * HARDLY_ANY_STRAIN:g} %"
-    if strain.n_beat_frames is not None and strain.n_beat_frames < cine.n_frames:
+    if strain.beat.stop is not None:
         yield (
-            "The cine goes on into the next beat: ES, peaks and times are those of the frames before "
-            f"{cine.frame_times_ms[strain.n_beat_frames]:.0f} ms, ED and an RR interval of {cine.rr_interval_ms:.0f} ms"
+            "The cine goes on into the next beat: ES, peaks and times are those of the frames from ED to before "
+            f"{cine.frame_times_ms[strain.beat.stop]:.0f} ms, ED and an RR interval of {cine.rr_interval_ms:.0f} ms"
         )
     odd = np.flatnonzero(odd_frames(cine.frames))
     if odd.size:

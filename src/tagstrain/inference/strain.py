@@ -34,7 +34,7 @@ def slice_strain(
     frame_times_ms
         Time of every frame [ms], shape ``(time,)``.
     rr_interval_ms
-        Where it is known, ES and peaks are looked for in the beat that begins at ED alone.
+        Where it is known and the cine goes on after it, ES and peaks are looked for in the beat from ED on alone.
 
     Raises
     ------
@@ -45,12 +45,13 @@ def slice_strain(
     ed_frame = landmarks.ed_frame
     circumferential = mean_known(circumferential_strain(points_mm, ed_frame), axis=1)
     times_ms = np.asarray(frame_times_ms, np.float64)
-    n_beat_frames = int(np.searchsorted(times_ms, beat_end_ms(times_ms[ed_frame], rr_interval_ms)))
+    n_until_next = int(np.searchsorted(times_ms, beat_end_ms(times_ms[ed_frame], rr_interval_ms)))
+    beat = slice(ed_frame, n_until_next) if n_until_next < len(times_ms) else slice(None)
     return StrainResult(
         frame_times_ms=times_ms,
         ed_frame=ed_frame,
-        es_frame=end_systolic_frame(circumferential[:n_beat_frames]),
-        n_beat_frames=n_beat_frames,
+        es_frame=(beat.start or 0) + end_systolic_frame(circumferential[beat]),
+        beat=beat,
         circumferential=circumferential,
         circumferential_linear=mean_known(circumferential_strain(points_mm, ed_frame, engineering), axis=1),
         radial=mean_known(radial_strain(points_mm, ed_frame), axis=1),

@@ -15,7 +15,7 @@ from tagstrain.mechanics.slice_deformation import SliceDeformation, SliceMotion,
 from tagstrain.mechanics.slice_mechanics import SliceMechanics, dyssynchrony_of, measure_slice
 from tagstrain.mechanics.smoothing import smooth_curve
 from tagstrain.mechanics.strain import mean_known
-from tagstrain.mechanics.timing import CardiacPhases, CurveMeasures, end_systole_ms, measure_curve
+from tagstrain.mechanics.timing import SHORTEST_RR_MS, CardiacPhases, CurveMeasures, end_systole_ms, measure_curve
 
 LIKE_INTERVAL = 1.5
 """Frame interval over the shortest of all slices up to which a slice may be the clock of the others."""
@@ -102,7 +102,10 @@ def _common_times(frame_times_ms: Sequence[NDArray[np.floating]]) -> NDArray[np.
     if not end - start >= intervals_ms[clock] / 2:
         raise ValueError(f"frame_times_ms: the slices share {max(end - start, 0):.0f} ms, less than two frames")
     times_ms = np.asarray(frame_times_ms[clock], np.float64)[_last_until(frame_times_ms[clock], start) :]
-    return np.asarray(times_ms[times_ms <= end + intervals_ms[clock] / 2])
+    times_ms = times_ms[times_ms <= end + intervals_ms[clock] / 2]
+    if len(times_ms) < 2:
+        raise ValueError("frame_times_ms: the slices share less than two frames of their clock")
+    return np.asarray(times_ms)
 
 
 def _last_until(times_ms: NDArray[np.floating], moment_ms: float) -> int:
@@ -116,7 +119,8 @@ def _phases(deformations: Sequence[SliceDeformation], times_ms: NDArray[np.float
     ed_ms = float(times_ms[ed_frame])
     known_rr = [slice_.motion.rr_interval_ms for slice_ in deformations if slice_.motion.rr_interval_ms is not None]
     global_mean = _mean_of_slices(deformations, [s.circumferential.slice_mean for s in deformations], times_ms)
-    rr_interval_ms = float(np.mean(known_rr)) if known_rr else None
+    sound_rr = [rr_ms for rr_ms in known_rr if rr_ms >= SHORTEST_RR_MS] or known_rr
+    rr_interval_ms = float(np.mean(sound_rr)) if sound_rr else None
     es_ms = end_systole_ms(global_mean, times_ms, ed_frame, rr_interval_ms)
     es_ms = min(es_ms, *(float(slice_.motion.frame_times_ms[-1]) for slice_ in deformations))
     return CardiacPhases(ed_ms, max(es_ms, ed_ms), rr_interval_ms)

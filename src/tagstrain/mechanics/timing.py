@@ -13,7 +13,7 @@ from tagstrain.mechanics.smoothing import SmoothCurve, smooth_curve
 EARLY_DIASTOLE_MS = 250.0
 """Search for the early-diastolic rate this long after end-systole where the RR interval is not known."""
 SHORTEST_RR_MS = 300.0
-"""RR intervals below are mistakes: no heart at rest beats faster than 200 times a minute."""
+"""RR intervals below say nothing of when the next beat begins: mistakes, or those of small animals."""
 HARDLY_ANY_STRAIN = 0.01
 """Deformation, as a fraction, below which noise decides when a curve peaks."""
 
@@ -47,7 +47,7 @@ class CardiacPhases:
 
 def beat_end_ms(ed_ms: float, rr_interval_ms: float | None) -> float:
     """When the beat that began at ED ends and the next one begins; infinite where that is not known."""
-    return np.inf if rr_interval_ms is None or rr_interval_ms < SHORTEST_RR_MS else ed_ms + rr_interval_ms
+    return ed_ms + rr_interval_ms if rr_interval_ms is not None and rr_interval_ms >= SHORTEST_RR_MS else np.inf
 
 
 class DiastolicRecovery(NamedTuple):

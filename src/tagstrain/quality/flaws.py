@@ -71,8 +71,8 @@ def find_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
 
 
 def ends_shortening(result: SliceResult) -> bool:
-    """Whether the mid-wall ring is shortest in the last frame, so that its peak may lie after it."""
-    curve = result.strain.circumferential_midwall
+    """Whether the mid-wall ring is shortest in the last frame (of its beat), so that its peak may lie after it."""
+    curve = result.strain.circumferential_midwall[result.strain.beat]
     return bool(curve[-1] < 0 and curve[-1] == np.nanmin(curve))
 
 

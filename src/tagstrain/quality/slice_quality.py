@@ -93,7 +93,8 @@ def judge(
     for flaw in find_flaws(signals, result):
         reasons.append(flaw.reason)
         grade = worse(grade, flaw.best_grade)
-    peak = float("nan") if ends_shortening(result) else -largest_known(-result.strain.circumferential_midwall)
+    midwall = result.strain.circumferential_midwall[result.strain.beat]
+    peak = float("nan") if ends_shortening(result) else -largest_known(-midwall)
     return SliceQuality(
         grade,
         tuple(reasons),

@@ -84,21 +84,18 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
             yield result.name, REJECTED
         else:
             taken.append(result)
-    # A slice that is shortest in its last frame does not say when end-systole is.
-    es_ms = [
-        float(result.strain.frame_times_ms[result.strain.es_frame])
-        for result in taken
-        if result.strain.es_frame < result.cine.n_frames - 1
-    ]
+    # A slice that still shortens at its end does not say when end-systole is.
+    relaxed = [result for result in taken if _has_relaxed(result)]
+    es_ms = [float(result.strain.frame_times_ms[result.strain.es_frame]) for result in relaxed]
     for result in taken:
         end_ms = result.cine.frame_times_ms[-1]
-        if es_ms and end_ms < np.median(es_ms) and not _has_relaxed(result):
+        if es_ms and end_ms < np.median(es_ms) and result not in relaxed:
             yield result.name, f"its frames end at {end_ms:.0f} ms, before the end-systole of the others"
 
 
 def _has_relaxed(result: SliceResult) -> bool:
     """Whether a slice's last frames show that its end-systole is over, earlier than that of others as it may be."""
-    curve = result.strain.circumferential_midwall
+    curve = result.strain.circumferential_midwall[: result.strain.beat.stop]
     shortest = curve[result.strain.es_frame]
     return bool(shortest < -HARDLY_ANY_STRAIN and curve[-1] > (1 - RELAXED) * shortest)
 

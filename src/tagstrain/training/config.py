@@ -136,7 +136,7 @@ class TrainingConfig:
 
     def earlier_run(self, resume: Path | None = None) -> list[Path]:
         """Weights and checkpoints that lie where those of this run would; none of the run that is resumed there."""
-        if resume is not None and Path(self.out).resolve() in resume.resolve().parents:
+        if resume is not None and resume.resolve().parent.parent == Path(self.out).resolve():
             return []
         found = [self.weights_path, *(Path(self.out) / "checkpoints").glob("*.ckpt")]
         return [path for path in found if path.exists()]
