@@ -108,6 +108,11 @@ class StrainResult:
         """Mid-wall ring alone, of an even number the inner of the middle two; shape ``(time,)``."""
         return self.circumferential[:, (self.circumferential.shape[1] - 1) // 2]
 
+    @property
+    def midwall_of_beat(self) -> NDArray[np.float64]:
+        """`circumferential_midwall` in its beat alone."""
+        return self.circumferential_midwall[self.beat]
+
     def peak(self, curve: NDArray[np.float64], shortening: bool) -> Peak:
         """Minimum (``shortening``) or maximum of a curve of this result in its beat, its frame and time."""
         seen = curve[self.beat]

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TOWARDS_APEX = np.array([1.0, -1.0, -0.8]) / np.linalg.norm([1.0, -1.0, -0.8])  # left, anterior, inferior in LPS
+FRONT_AND_UP = np.array([0.0, -1.0, 1.0]) / np.sqrt(2)
+"""In the patient (LPS), about the way from the inferior insertion of the right ventricle to the anterior one."""
 _LEAST_COSINE = 0.5
 """A normal further than 60 degrees from the usual long axis does not tell where the apex is."""
 

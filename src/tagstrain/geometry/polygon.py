@@ -64,6 +64,32 @@ def crosses_itself(polygon: NDArray[np.floating]) -> bool:
     return bool(loops > _LARGEST_LOOPS * whole)
 
 
+def is_in_order(landmarks: NDArray[np.floating]) -> bool:
+    """Whether the rings ``(spoke, ring, 2)`` go once around, and no spoke or ring of a cell crosses the other."""
+    points = np.asarray(landmarks, np.float64)
+    after = np.roll(points, -1, axis=0)
+    a, b, c, d = points[:, :-1], after[:, :-1], after[:, 1:], points[:, 1:]
+    areas = _turn(a, b, c) + _turn(a, c, d)
+    crosses = _sides_cross(a, b, c, d) | _sides_cross(b, c, d, a)
+    offset = points[:, 0] - points[:, 0].mean(axis=0)
+    direction = offset @ np.array([1, 1j])
+    around_rad = np.angle(np.roll(direction, -1) / direction).sum()
+    has_one_sense = (areas > 0).all() or (areas < 0).all()
+    return bool(has_one_sense and not crosses.any() and np.isclose(abs(around_rad), 2 * np.pi))
+
+
+def _sides_cross(
+    a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], d: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether the ways from ``a`` to ``b`` and from ``c`` to ``d``, points ``(..., 2)``, cross."""
+    return np.asarray((_turn(a, b, c) * _turn(a, b, d) < 0) & (_turn(c, d, a) * _turn(c, d, b) < 0))
+
+
+def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Twice the signed area of triangles whose corners are ``(..., 2)``."""
+    return _cross(b - a, c - a)
+
+
 def _cross(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Twice the signed area of the triangles that pairs of points ``(..., 2)`` span with the origin."""
     return np.asarray(first[..., 0] * second[..., 1] - second[..., 0] * first[..., 1])

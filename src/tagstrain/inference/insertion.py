@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from tagstrain.data import Insertion, Point, TaggedCine
 from tagstrain.data.insertion import LOW_INSERTION_CONFIDENCE
 from tagstrain.errors import LocalizationError
-from tagstrain.geometry.orientation import is_seen_from_apex, is_side_known
+from tagstrain.geometry.orientation import FRONT_AND_UP, is_seen_from_apex, is_side_known
 from tagstrain.inference.interfaces import InsertionFinder, Placement
 
 GUESSED_ANTERIOR = 0.5
-"""Share of the confidence that is left where it is a convention which of the two insertions is the anterior one."""
-_FRONT_AND_UP = np.array([0.0, -1.0, 1.0]) / np.sqrt(2)  # DICOM's LPS
+"""Share of the confidence that is left where it is a convention which of the two insertions is the anterior one, or
+where the image contradicts its orientation (`is_mirrored`)."""
 _LEAST_RISE = 0.3
 """Share of the way between the insertions along front and up below which the slice is no usual short axis."""
 _FAR_FROM_WALL_MM = 20.0
@@ -102,7 +102,7 @@ def anterior_of(points_px: NDArray[np.float64], affine: NDArray[np.float64] | No
     """
     if affine is not None:
         way_mm = affine[:3, :2] @ (points_px[0] - points_px[1])
-        rise = float(way_mm @ _FRONT_AND_UP) / max(float(np.linalg.norm(way_mm)), 1e-9)
+        rise = float(way_mm @ FRONT_AND_UP) / max(float(np.linalg.norm(way_mm)), 1e-9)
         if abs(rise) >= _LEAST_RISE:
             return (0 if rise > 0 else 1), True
         from_apex = is_seen_from_apex(affine)

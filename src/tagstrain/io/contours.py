@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
-from tagstrain.geometry.grid import is_in_order
-from tagstrain.geometry.polygon import MIN_AREA, crosses_itself, enclosed_area, grid_between
+from tagstrain.geometry.polygon import MIN_AREA, crosses_itself, enclosed_area, grid_between, is_in_order
 
 ANY_SLICE = "*"
 _REMEDY = (

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
 from tagstrain.data.study import SliceSource, Study
 from tagstrain.errors import InputError
@@ -15,15 +13,7 @@ from tagstrain.io.assembly import UnreadableSlice, checked_cine, given_spacing, 
 from tagstrain.io.dicom_files import file_headers, media_files, zip_headers
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_identity import read_identity
-from tagstrain.io.dicom_lines import (
-    HEART_MOVED,
-    NOTED_SHIFT_MM,
-    ONE_DIRECTION,
-    crossed_frames,
-    crossed_slice,
-    heart_shift_mm,
-    pair_lines,
-)
+from tagstrain.io.dicom_lines import ONE_DIRECTION, breath_hold_warnings, crossed_frames, crossed_slice, pair_lines
 from tagstrain.io.dicom_pixels import read_frames
 from tagstrain.io.dicom_series import FrameGroup, drop_repeats, offset_mm, split_slices
 from tagstrain.io.dicom_studies import check_one_study
@@ -64,10 +54,7 @@ class DicomSlice:
         frames, warnings = read_frames(headers), self.images.warnings
         if self.images.crossing_headers:
             crossing = read_frames(self.images.crossing_headers)
-            spacing = self.images.pixel_spacing
-            shift_mm = heart_shift_mm(frames, crossing, np.array([spacing.column_mm, spacing.row_mm]))
-            if shift_mm > NOTED_SHIFT_MM:
-                warnings = (*warnings, HEART_MOVED.format(shift_mm))
+            warnings += breath_hold_warnings(frames, crossing, self.images.pixel_spacing)
             frames = crossed_frames(frames, crossing)
         n_files = len({header.source for header in headers + self.images.crossing_headers})
         return checked_cine(

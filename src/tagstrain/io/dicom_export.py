@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 
 from tagstrain.data.cine import PixelSpacing, SliceLevel, TaggedCine
+from tagstrain.geometry.orientation import FRONT_AND_UP
 from tagstrain.io.atomic import atomic_folder, disk_told
 from tagstrain.io.slice_levels import LEVELS
 
@@ -22,7 +23,6 @@ _UINT16_MAX = 65535
 _SLICE_GAP_MM = 15.0
 _TOWARDS_APEX = np.array([0.62, -0.62, -0.48]) / np.linalg.norm([0.62, -0.62, -0.48])
 _CENTER_MM = np.array([30.0, -20.0, 0.0])
-_FRONT_AND_UP = np.array([0.0, -1.0, 1.0])
 _RV_ANGLE_RAD = math.radians(30)
 """Where in the image the right ventricle is taken to lie, for cines that do not say how they lie in the patient."""
 
@@ -118,7 +118,7 @@ def short_axis_affine(
     -------
         ``(4, 4)`` map from ``(column, row, 0, 1)`` to patient coordinates [mm], DICOM's LPS.
     """
-    anterior = _FRONT_AND_UP - (_FRONT_AND_UP @ _TOWARDS_APEX) * _TOWARDS_APEX
+    anterior = FRONT_AND_UP - (FRONT_AND_UP @ _TOWARDS_APEX) * _TOWARDS_APEX
     anterior /= np.linalg.norm(anterior)
     towards_rv = np.cross(_TOWARDS_APEX, anterior)
     cos, sin = math.cos(rv_angle_rad), math.sin(rv_angle_rad)

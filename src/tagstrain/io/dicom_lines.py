@@ -1,6 +1,6 @@
 """Line tags acquired in two series, one per direction, as one grid: `pair_lines`, `crossed_slice`, `crossed_frames`.
 
-Series of two breath-holds may show the heart in two places: `heart_shift_mm`.
+Series of two breath-holds may show the heart in two places: `breath_hold_warnings`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
+from tagstrain.data.cine import PixelSpacing
 from tagstrain.errors import InputError
 from tagstrain.io.dicom_series import FrameGroup
 from tagstrain.io.dicom_timing import OrderedSlice
@@ -26,10 +27,6 @@ LARGEST_SHIFT_MM = 30.0
 LEAST_CORRELATION = 0.5
 NOTED_SHIFT_MM = 4.0
 """Half a tag. A heart that lies 8 mm apart before a chest that stays is found 3 to 8 mm apart."""
-HEART_MOVED = (
-    "the heart seems to lie {:.0f} mm apart in the two breath-holds of its line tags: the grid made of them shows it "
-    "twice, and strain across the wall is wrong. Look at the images before using its numbers"
-)
 ONE_DIRECTION = "its tags are lines of one direction: motion along them cannot be seen"
 
 
@@ -96,6 +93,19 @@ def crossed_frames(first: NDArray[np.float32], second: NDArray[np.float32]) -> N
     `tagstrain.simulation.tags`), and a different gain of the two only scales the result.
     """
     return np.asarray(np.sqrt(np.maximum(first, 0)) * np.sqrt(np.maximum(second, 0)), np.float32)
+
+
+def breath_hold_warnings(
+    first: NDArray[np.float32], second: NDArray[np.float32], spacing: PixelSpacing
+) -> tuple[str, ...]:
+    """What is to be said of a grid made of two cines: that they show the heart in two places."""
+    shift_mm = heart_shift_mm(first, second, np.array([spacing.column_mm, spacing.row_mm]))
+    if not shift_mm > NOTED_SHIFT_MM:
+        return ()
+    return (
+        f"the heart seems to lie {shift_mm:.0f} mm apart in the two breath-holds of its line tags: the grid made of "
+        "them shows it twice, and strain across the wall is wrong. Look at the images before using its numbers",
+    )
 
 
 def heart_shift_mm(

@@ -86,8 +86,7 @@ def twist_between(
     per_mm = twist_deg / known_distance_mm
     curve = smooth_curve(twist_deg, frame_times_ms)
     peak_deg = time_ms = untwist = np.nan
-    if curve is not None and ((curve.times_ms >= ed_ms) & (curve.times_ms < end_ms)).any():
-        is_from_ed = (curve.times_ms >= ed_ms) & (curve.times_ms < end_ms)
+    if curve is not None and (is_from_ed := (curve.times_ms >= ed_ms) & (curve.times_ms < end_ms)).any():
         is_early = is_from_ed & (curve.times_ms <= max(es_ms, ed_ms) + LATE_TWIST_MS)
         way = math.copysign(1, curve.values[np.argmax(np.where(is_early, np.abs(curve.values), -1.0))])
         peak = int(np.argmax(np.where(is_from_ed, way * curve.values, -np.inf)))

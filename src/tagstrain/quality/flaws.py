@@ -72,7 +72,7 @@ def find_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
 
 def ends_shortening(result: SliceResult) -> bool:
     """Whether the mid-wall ring is shortest in the last frame (of its beat), so that its peak may lie after it."""
-    curve = result.strain.circumferential_midwall[result.strain.beat]
+    curve = result.strain.midwall_of_beat
     return bool(curve[-1] < 0 and curve[-1] == np.nanmin(curve))
 
 
@@ -111,23 +111,22 @@ def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
 
 def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     """Whether the motion is one that tissue can make."""
-    begins_ms = result.strain.frame_times_ms[0]
-    if result.strain.ed_frame == 0 and begins_ms > LATEST_ED_MS:
+    times_ms = result.strain.frame_times_ms
+    if result.strain.ed_frame == 0 and times_ms[0] > LATEST_ED_MS:
         yield Flaw(
-            f"the first frame, taken as end-diastole, lies {begins_ms:.0f} ms after the R wave: what the heart "
+            f"the first frame, taken as end-diastole, lies {times_ms[0]:.0f} ms after the R wave: what the heart "
             "contracts before it is not seen, and all strain is too weak",
             Grade.USABLE,
         )
-    repeated = np.flatnonzero((np.diff(result.cine.frames, axis=0) == 0).all(axis=(1, 2))) + 1
+    repeated = np.flatnonzero((result.cine.frames[1:] == result.cine.frames[:-1]).all(axis=(1, 2))) + 1
     if repeated.size:
-        times = ", ".join(f"{result.strain.frame_times_ms[frame]:.0f}" for frame in repeated)
+        times = ", ".join(f"{times_ms[frame]:.0f}" for frame in repeated)
         yield Flaw(f"frames at {times} ms repeat the one before: no motion was imaged there", Grade.USABLE)
     if signals.closure_mm > LARGEST_CLOSURE_MM:
         yield Flaw(
             f"followed to the last frame and back, landmarks miss their start by {signals.closure_mm:.1f} mm",
             Grade.USABLE,
         )
-    times_ms = result.strain.frame_times_ms
     usual_ms = float(np.median(np.diff(times_ms)))
     if signals.jump_mm > LARGEST_JUMP_MM * max(1.0, usual_ms / JUMP_INTERVAL_MS) ** 2:
         time_ms = times_ms[signals.jump_frame]

@@ -176,8 +176,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         unknown_share=float(unknown.max()),
         unknown_frame=int(unknown.argmax()),
         largest_stretch=largest_known(strain.circumferential_midwall),
-        peak_shortening=float(np.maximum(largest_known(-strain.circumferential_midwall[strain.beat]), 0.0))
-        + 0.0,  # never -0.0
+        peak_shortening=float(np.maximum(largest_known(-strain.midwall_of_beat), 0.0)) + 0.0,  # never -0.0
         largest_gap=float(intervals_ms.max() / np.median(intervals_ms)),
         cavity_radius_mm=shape.cavity_radius_mm,
         wall_thickness_mm=shape.thickness_mm,

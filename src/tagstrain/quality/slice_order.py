@@ -86,7 +86,6 @@ class SliceOrder:
                 f"slices are not parallel (up to {tilt_deg:.0f} degrees between their planes): torsion, which takes "
                 "them for parallel, is not to be used"
             )
-
         shortest_ms, longest_ms = min(self._rr_intervals_ms, default=0.0), max(self._rr_intervals_ms, default=0.0)
         if longest_ms > LARGEST_RR_RATIO * shortest_ms:
             yield (

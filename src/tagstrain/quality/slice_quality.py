@@ -93,8 +93,7 @@ def judge(
     for flaw in find_flaws(signals, result):
         reasons.append(flaw.reason)
         grade = worse(grade, flaw.best_grade)
-    midwall = result.strain.circumferential_midwall[result.strain.beat]
-    peak = float("nan") if ends_shortening(result) else -largest_known(-midwall)
+    peak = float("nan") if ends_shortening(result) else -largest_known(-result.strain.midwall_of_beat)
     return SliceQuality(
         grade,
         tuple(reasons),

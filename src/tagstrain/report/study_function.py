@@ -95,9 +95,9 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
 
 def _has_relaxed(result: SliceResult) -> bool:
     """Whether a slice's last frames show that its end-systole is over, earlier than that of others as it may be."""
-    curve = result.strain.circumferential_midwall[: result.strain.beat.stop]
-    shortest = curve[result.strain.es_frame]
-    return bool(shortest < -HARDLY_ANY_STRAIN and curve[-1] > (1 - RELAXED) * shortest)
+    strain = result.strain
+    shortest, last = strain.circumferential_midwall[strain.es_frame], strain.midwall_of_beat[-1]
+    return bool(shortest < -HARDLY_ANY_STRAIN and last > (1 - RELAXED) * shortest)
 
 
 def _across(results: Sequence[SliceResult]) -> set[str]:
