@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tagstrain.data import PixelSpacing, TaggedCine
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.odd_frames import odd_frames
+from tagstrain.networks import flow
 from tagstrain.simulation.config import SimulatorConfig
 from tagstrain.simulation.render import View, render
 from tagstrain.simulation.scene import MotionScene, Scene, sample_scene, stack_scenes
@@ -140,3 +141,14 @@ def test_a_spoiled_frame_does_not_move_fine_tags_to_the_next_line(shift_mm: floa
     assert np.quantile(after[FRAME + 1 :], 0.95) < np.quantile(before[FRAME + 1 :], 0.95) + 0.1
     assert np.median(after[FRAME]) < 0.4
     assert np.median(stated_after[FRAME]) > 1.3 * np.median(stated[FRAME])
+
+
+def test_late_frames_are_followed_better_by_one_another_than_by_the_first_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = []
+    for same_tissue in (flow._SAME_TISSUE, (2.0, 3.0)):
+        monkeypatch.setattr(flow, "_SAME_TISSUE", same_tissue)
+        found, truth = followed(heart(6))
+        errors.append(np.sqrt(((found - truth)[-8:] ** 2).sum(axis=-1).mean()))
+    assert errors[0] < 0.94 * errors[1]

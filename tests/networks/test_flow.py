@@ -8,7 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagstrain.networks.flow import FIELD_STRIDE, FlowNet, correlated, sample_field, warp_back
+from tagstrain.networks.flow import (
+    FIELD_STRIDE,
+    Flow,
+    FlowNet,
+    _carried_back,
+    _local_correlation,
+    correlated,
+    sample_field,
+    warp_back,
+)
 from tagstrain.networks.symmetry import N_SYMMETRIES, turn_points, unturn_vectors
 
 SIZE = 32
@@ -44,7 +53,7 @@ def test_first_frame_does_not_move_and_any_length_will_do(
     network: FlowNet, n_frames: int, refinements: int | None, stride: int
 ) -> None:
     with torch.inference_mode():
-        flow = network(*cine(n_frames), refinements=refinements)
+        flow = network(*cine(n_frames), refinements=refinements, settle=True)
     nodes = SIZE // stride
     assert flow.displacement_px.shape == (1, n_frames, 2, nodes, nodes)
     assert flow.log_spread_px.shape == (1, n_frames, nodes, nodes)
@@ -70,6 +79,46 @@ def test_refining_looks_at_the_frames_around(network: FlowNet) -> None:
     with torch.inference_mode():
         difference = (network(frames, times_ms)[0] - network(changed, times_ms)[0])[0].abs().amax(dim=(1, 2, 3))
     assert float(difference[6]) > 1e-4
+
+
+def standing_tags(n_frames: int, noise: float, size: int = 128) -> torch.Tensor:
+    """Tags, 9 pixels apart, that do not move, ``(1, time, size, size)``."""
+    y, x = torch.meshgrid(*[torch.arange(size) * (2 * np.pi / 9)] * 2, indexing="ij")
+    noises = torch.randn(1, n_frames, size, size, generator=torch.Generator().manual_seed(5))
+    return torch.cos(x) + torch.cos(y) + noise * noises
+
+
+def test_a_frame_has_no_part_in_the_mean_that_it_is_compared_with() -> None:
+    frames, still = standing_tags(6, 0.8), Flow(torch.zeros(1, 6, 2, 64, 64), torch.zeros(1, 6, 64, 64))
+    changed = frames.clone()
+    changed[:, 3] = frames[:, 3].flip(-1)
+    (carried, others), (_, after) = _carried_back(frames, still), _carried_back(changed, still)
+    torch.testing.assert_close(carried, frames, atol=1e-4, rtol=0)
+    torch.testing.assert_close(after[:, 3], others[:, 3])
+    assert float((after[:, 2] - others[:, 2]).abs().max()) > 0.1
+    # Noise of deviation 0.8 on tags of 1, and a fifth of its variance; as much contrast as at ED.
+    tags = standing_tags(1, 0.0)
+    alike = [float(_local_correlation(x, tags).mean()) for x in (frames[:, :1], others[:, 4:5])]
+    np.testing.assert_allclose(alike, [1 / np.hypot(1, 0.8), 1 / np.hypot(1, 0.8 / np.sqrt(5))], atol=0.02)
+    np.testing.assert_allclose(others[:, 4].std(), frames[:, 0].std(), rtol=0.03)
+
+
+def test_frames_are_compared_with_others_where_these_show_the_same_and_the_first_does_not(network: FlowNet) -> None:
+    times_ms = 40.0 * torch.arange(6)[None]
+
+    def difference(frames: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            alone, settled = (network(frames, times_ms, settle=settle).displacement_px for settle in (False, True))
+        return (settled - alone).abs().amax(dim=(0, 2, 3, 4))
+
+    alike, noise = standing_tags(6, 0.05, SIZE), standing_tags(6, 100.0, SIZE)
+    later = alike.clone()
+    later[:, 2:] = later[:, 2:].roll(4, dims=-1)
+    assert float(difference(alike).max()) < 1e-4
+    assert float(difference(noise).max()) < 1e-4
+    differs = difference(later)
+    assert float(differs[:2].max()) < 1e-4
+    assert float(differs[2:].min()) > 1e-3
 
 
 @pytest.mark.parametrize("n", [1, 2])
