@@ -11,6 +11,7 @@ import pytest
 
 from tagstrain.cli.exits import ExitCode
 from tagstrain.cli.main import run
+from tagstrain.inference import teacher
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.training import tracker_adaptation
@@ -19,7 +20,14 @@ from tagstrain.training.tracker_adaptation import TrackerConsistency
 
 PATIENT = ("DOERFLER", "JONATHAN")
 """Long enough that no 20 MB of weights hold it by chance."""
-FEW = ["--steps", "2", "--validate-every", "2", "--validation-scenes", "1", "--workers", "0", "--device", "cpu"]
+FEW = ["--steps", "1", "--validate-every", "1", "--validation-scenes", "1", "--workers", "0", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def fewer_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the views and half of the crops that teach in use: what they agree on is tested elsewhere."""
+    monkeypatch.setattr(teacher, "N_SYMMETRIES", 2)
+    monkeypatch.setattr(teacher, "_OTHER_BOXES", teacher._OTHER_BOXES[:2])
 
 
 @pytest.fixture

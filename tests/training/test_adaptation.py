@@ -168,13 +168,13 @@ def settings(tmp_path: Path, **changes: object) -> TrainingConfig:
     small: dict[str, object] = {
         "task": "tracker",
         "out": str(tmp_path / "run"),
-        "steps": 2,
+        "steps": 1,
         "batch_size": 2,
         "replay": 1,
         "workers": 0,
         "device": "cpu",
         "validation_scenes": 1,
-        "validate_every": 2,
+        "validate_every": 1,
         "warmup_steps": 1,
         "learning_rate": 1e-6,
     }
