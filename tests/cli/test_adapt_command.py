@@ -25,7 +25,7 @@ FEW = ["--steps", "1", "--validate-every", "1", "--validation-scenes", "1", "--w
 
 @pytest.fixture(autouse=True)
 def fewer_views(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of the views and half of the crops that teach in use: what they agree on is tested elsewhere."""
+    """A quarter of the views and half of the crops that teach in use (`tests/inference/test_teacher.py`)."""
     monkeypatch.setattr(teacher, "N_SYMMETRIES", 2)
     monkeypatch.setattr(teacher, "_OTHER_BOXES", teacher._OTHER_BOXES[:2])
 

@@ -146,9 +146,11 @@ def test_a_spoiled_frame_does_not_move_fine_tags_to_the_next_line(shift_mm: floa
 def test_late_frames_are_followed_better_by_one_another_than_by_the_first_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Mean of three hearts, of which each is followed better (0.96, 0.97 and 0.88 of the error)."""
     errors = []
     for same_tissue in (flow._SAME_TISSUE, (2.0, 3.0)):
         monkeypatch.setattr(flow, "_SAME_TISSUE", same_tissue)
-        found, truth = followed(heart(6))
-        errors.append(np.sqrt(((found - truth)[-8:] ** 2).sum(axis=-1).mean()))
-    assert errors[0] < 0.94 * errors[1]
+        pairs = [followed(heart(seed)) for seed in (2, 4, 6)]
+        errors.append([np.sqrt(((found - truth)[-8:] ** 2).sum(axis=-1).mean()) for found, truth in pairs])
+    assert np.less(*errors).all()
+    assert np.mean(errors[0]) < 0.96 * np.mean(errors[1])

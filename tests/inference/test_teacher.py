@@ -19,9 +19,11 @@ from tagstrain.data import (
     SliceResult,
     TaggedCine,
 )
+from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.interfaces import Placement
+from tagstrain.inference.models import load_models
 from tagstrain.inference.strain import slice_strain
-from tagstrain.inference.teacher import MARGIN, agreed_wall, followed_slice
+from tagstrain.inference.teacher import MARGIN, agreed_wall, followed_slice, teaching_models
 
 if TYPE_CHECKING:
     from tagstrain.inference.motion_sight import MotionSight
@@ -260,3 +262,9 @@ def test_tracks_are_handed_on_the_same_without_walls() -> None:
     assert alone.wall_without_grey_px is None
     np.testing.assert_array_equal(alone.tracks.points_px, handed_on.tracks.points_px)
     np.testing.assert_array_equal(alone.cine.frames, handed_on.cine.frames)
+
+
+def test_a_teacher_sees_every_turn_of_the_images() -> None:
+    taught_by = teaching_models(load_models(device="cpu")).tracker
+    assert isinstance(taught_by, FlowTracker)
+    assert sorted(taught_by.symmetries) == list(range(8))

@@ -53,9 +53,11 @@ def test_first_frame_does_not_move_and_any_length_will_do(
     network: FlowNet, n_frames: int, refinements: int | None, stride: int
 ) -> None:
     with torch.inference_mode():
-        flow = network(*cine(n_frames), refinements=refinements, settle=True)
+        flow = network(*cine(n_frames), refinements=refinements)
+        settled = network(cine(n_frames)[0].cumsum(dim=1), cine(n_frames)[1], refinements=refinements, settle=True)
+    assert float(settled.displacement_px[:, 0].abs().max()) == 0
     nodes = SIZE // stride
-    assert flow.displacement_px.shape == (1, n_frames, 2, nodes, nodes)
+    assert flow.displacement_px.shape == settled.displacement_px.shape == (1, n_frames, 2, nodes, nodes)
     assert flow.log_spread_px.shape == (1, n_frames, nodes, nodes)
     assert float(flow.displacement_px[:, 0].abs().max()) == 0
     assert bool((flow.displacement_px[:, 1:].abs().amax(dim=(2, 3, 4)) > 0).all())
@@ -88,8 +90,14 @@ def standing_tags(n_frames: int, noise: float, size: int = 128) -> torch.Tensor:
     return torch.cos(x) + torch.cos(y) + noise * noises
 
 
+def moved_by(along_x_px: torch.Tensor) -> Flow:
+    """Tissue that moves as a whole, on the nodes of 128 pixels."""
+    along_x = along_x_px[None, :, None, None].expand(1, len(along_x_px), 64, 64)
+    return Flow(torch.stack([along_x, torch.zeros_like(along_x)], dim=2), torch.zeros_like(along_x))
+
+
 def test_a_frame_has_no_part_in_the_mean_that_it_is_compared_with() -> None:
-    frames, still = standing_tags(6, 0.8), Flow(torch.zeros(1, 6, 2, 64, 64), torch.zeros(1, 6, 64, 64))
+    frames, still = standing_tags(6, 0.8), moved_by(torch.zeros(6))
     changed = frames.clone()
     changed[:, 3] = frames[:, 3].flip(-1)
     (carried, others), (_, after) = _carried_back(frames, still), _carried_back(changed, still)
@@ -103,22 +111,41 @@ def test_a_frame_has_no_part_in_the_mean_that_it_is_compared_with() -> None:
     np.testing.assert_allclose(others[:, 4].std(), frames[:, 0].std(), rtol=0.03)
 
 
+def test_frames_are_carried_back_to_ed_before_their_mean_is_taken() -> None:
+    tags, steps = standing_tags(1, 0.0), torch.arange(5)
+    moving = torch.cat([tags.roll(int(step), dims=-1) for step in steps], dim=1)
+    carried, others = _carried_back(moving, moved_by(steps.float()))
+    inside = (..., slice(24, -24), slice(24, -24))
+    for patterns in (carried, others):
+        torch.testing.assert_close(patterns[inside], tags.expand_as(moving)[inside], atol=1e-3, rtol=0)
+
+
 def test_frames_are_compared_with_others_where_these_show_the_same_and_the_first_does_not(network: FlowNet) -> None:
     times_ms = 40.0 * torch.arange(6)[None]
 
-    def difference(frames: torch.Tensor) -> torch.Tensor:
+    def differences(frames: torch.Tensor) -> list[torch.Tensor]:
         with torch.inference_mode():
-            alone, settled = (network(frames, times_ms, settle=settle).displacement_px for settle in (False, True))
-        return (settled - alone).abs().amax(dim=(0, 2, 3, 4))
+            flows = [network(frames, times_ms, settle=settle) for settle in (False, True)]
+        return [(settled - alone).abs().flatten(2).amax(dim=2)[0] for alone, settled in zip(*flows, strict=True)]
 
     alike, noise = standing_tags(6, 0.05, SIZE), standing_tags(6, 100.0, SIZE)
     later = alike.clone()
     later[:, 2:] = later[:, 2:].roll(4, dims=-1)
-    assert float(difference(alike).max()) < 1e-4
-    assert float(difference(noise).max()) < 1e-4
-    differs = difference(later)
-    assert float(differs[:2].max()) < 1e-4
-    assert float(differs[2:].min()) > 1e-3
+    for same in (*differences(alike), *differences(noise)):
+        assert float(same.max()) < 1e-4
+    for differs in differences(later):  # motion and what is stated of its error
+        assert float(differs[:2].max()) < 1e-4
+        assert float(differs[2:].min()) > 1e-3
+
+
+def test_the_last_refinement_starts_once_more_from_where_it_started(network: FlowNet) -> None:
+    starts = []
+    assert network.refiner is not None
+    hook = network.refiner.register_forward_pre_hook(lambda _, given: starts.append(given[4]))
+    with torch.inference_mode():
+        network(*cine(4), settle=True)
+    hook.remove()
+    assert [start is starts[-1] for start in starts] == [False, True, True]
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -119,8 +119,8 @@ class FlowNet(nn.Module):
         followed
             What following frame by frame found before, in place of doing so again.
         settle
-            Whether the last refinement also compares every frame with the mean of all others, carried back to ED, which
-            late frames resemble more than they do the first. Nothing of it is trained.
+            Whether the last refinement also compares frames with the mean of all others, carried back to ED, which late
+            frames resemble more than they do the first: see `_settled`. Nothing of it is trained.
         """
         flows = self.passes(frames, times_ms, slips_px, refinements, followed)
         return self._settled(frames, times_ms, *flows[-2:]) if settle and len(flows) > 1 else flows[-1]
