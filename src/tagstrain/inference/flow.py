@@ -17,7 +17,7 @@ from tagstrain.inference.lost_tags import unseen_motion_mm
 from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
 from tagstrain.inference.odd_frames import kept_frames
 from tagstrain.networks import preprocessing
-from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, sample_field, tag_pattern, warp_back
+from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, carried_back, sample_field, tag_pattern
 from tagstrain.networks.placer import tag_agreement
 from tagstrain.networks.symmetry import turn_images, turn_points, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo, load_weights
@@ -205,8 +205,7 @@ def _fill_in(
 def _agreement(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
     """How well tags, carried back to ED by the first view's motion, agree with those at ED, smoothed over some tags,
     ``(1, time, 1, node, node)``."""
-    pattern = tag_pattern(frames).flatten(0, 1)[:, None]
-    carried = warp_back(pattern, flow.displacement_px[:1].flatten(0, 1)).view(frames.shape)
+    carried = carried_back(tag_pattern(frames), Flow(flow.displacement_px[:1], flow.log_spread_px[:1]))
     return preprocessing.blur(tag_agreement(carried), _AGREEMENT_WIDTH_NODES)[:, :, None]
 
 

@@ -122,8 +122,7 @@ class FlowNet(nn.Module):
             Whether the last refinement also compares frames with the mean of all others, carried back to ED, which late
             frames resemble more than they do the first: see `_settled`. Nothing of it is trained.
         """
-        flows = self.passes(frames, times_ms, slips_px, refinements, followed)
-        return self._settled(frames, times_ms, *flows[-2:]) if settle and len(flows) > 1 else flows[-1]
+        return self.passes(frames, times_ms, slips_px, refinements, followed, settle)[-1]
 
     def passes(
         self,
@@ -132,6 +131,7 @@ class FlowNet(nn.Module):
         slips_px: torch.Tensor | None = None,
         refinements: int | None = None,
         followed: Flow | None = None,
+        settle: bool = False,
     ) -> list[Flow]:
         """What `forward` found on its way there: the motion as followed, and after every refinement."""
         pattern = tag_pattern(frames)
@@ -142,9 +142,13 @@ class FlowNet(nn.Module):
             # Errors of another cine: what happened to a frame when it was followed is not what happens to it here.
             shaken = None if slips_px is None or len(flows) > 1 else slips_px.roll(1, dims=0)
             flows.append(self.refiner(pattern, pattern[:, :1].expand_as(frames), frames, times_ms, flows[-1], shaken))
+        if settle and len(flows) > 1:
+            flows[-1] = self._settled(pattern, frames, times_ms, *flows[-2:])
         return flows
 
-    def _settled(self, frames: torch.Tensor, times_ms: torch.Tensor, start: Flow, alone: Flow) -> Flow:
+    def _settled(
+        self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, start: Flow, alone: Flow
+    ) -> Flow:
         """``alone``, what refining ``start`` against the first frame gave, or what all other frames give.
 
         Tags fade and blood washes out, so that the further frames look less like the first than like one another:
@@ -152,8 +156,8 @@ class FlowNet(nn.Module):
         not seen to show the same tissue (blood beside the wall, tissue that leaves the slice), the first alone counts.
         """
         assert self.refiner is not None
-        pattern = tag_pattern(frames)
-        carried, others = _carried_back(pattern, start)
+        carried = carried_back(pattern, start)
+        others = _mean_of_others(carried, pattern[:, :1])
         together = self.refiner(pattern, others, frames, times_ms, start, None)
         same_tissue = _between(_local_correlation(carried, others).mean(dim=1, keepdim=True), *_SAME_TISSUE)
         still_alike = _between(_local_correlation(carried, pattern[:, :1]), *_STILL_ALIKE)
@@ -359,16 +363,20 @@ def tag_pattern(frames: torch.Tensor) -> torch.Tensor:
     return locally_normalized(frames, _NORMALIZATION_WIDTH_PX, _CONTRAST_FLOOR)
 
 
-def _carried_back(pattern: torch.Tensor, flow: Flow) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patterns ``(batch, time, size, size)`` carried back to ED, and for each the mean of all others.
+def carried_back(pattern: torch.Tensor, flow: Flow) -> torch.Tensor:
+    """Patterns ``(batch, time, size, size)`` sampled where the tissue went, which lays them on that at ED."""
+    return warp_back(pattern.flatten(0, 1)[:, None], flow.displacement_px.flatten(0, 1)).view(pattern.shape)
+
+
+def _mean_of_others(carried: torch.Tensor, at_ed: torch.Tensor) -> torch.Tensor:
+    """For each of the patterns ``(batch, time, size, size)``, carried back to ED, the mean of all others.
 
     Were a frame part of its own mean, nothing would be left to move. Around every place the mean gets the contrast of
-    the pattern at ED: what differs between frames pales in it.
+    the pattern ``at_ed`` ``(batch, 1, size, size)``: what differs between frames pales in it.
     """
-    carried = warp_back(pattern.flatten(0, 1)[:, None], flow.displacement_px.flatten(0, 1)).view(pattern.shape)
     others = (carried.sum(dim=1, keepdim=True) - carried) / max(carried.shape[1] - 1, 1)
-    at_ed, paled = (blur(x.square(), _NORMALIZATION_WIDTH_PX) for x in (pattern[:, :1], others))
-    return carried, others * (at_ed / paled.clamp_min(1e-6)).sqrt().clamp(0.5, 2.0)
+    wanted, paled = (blur(x.square(), _NORMALIZATION_WIDTH_PX) for x in (at_ed, others))
+    return others * (wanted / paled.clamp_min(1e-6)).sqrt().clamp(0.5, 2.0)
 
 
 def _local_correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ import torch
 
 from tagstrain.data import FollowedSlice
 from tagstrain.io.landmark_file import LandmarkRow
-from tagstrain.networks.flow import Flow, FlowNet, sample_field, tag_pattern, warp_back
+from tagstrain.networks.flow import Flow, FlowNet, carried_back, sample_field, tag_pattern
 from tagstrain.networks.placer import tag_agreement
 from tagstrain.networks.symmetry import N_SYMMETRIES, turn_images, turn_points, turn_spokes, unturn_vectors
 from tagstrain.training.adaptation import Adaptation, Adapting, Consistency, adapt, divided
@@ -140,8 +140,7 @@ def photometric_loss(flow: Flow, batch: Batch) -> torch.Tensor:
 def _agreement_at_landmarks(flow: Flow, batch: Batch) -> torch.Tensor:
     """Local correlation of the carried tags with those at ED, ``(batch, time, landmark)``."""
     images = batch["images"]
-    pattern = tag_pattern(images)
-    carried = warp_back(pattern.flatten(0, 1)[:, None], flow.displacement_px.flatten(0, 1)).view(images.shape)
+    carried = carried_back(tag_pattern(images), flow)
     places = batch["landmarks"][:, 0].flatten(1, 2)
     return sample_field(tag_agreement(carried)[:, :, None], places, images.shape[-1])[..., 0]
 
