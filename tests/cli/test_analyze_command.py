@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import tracemalloc
@@ -78,6 +79,9 @@ def test_contours_of_a_reader_replace_placing(
     assert analyze(path, "--contours", contours) == 0
     (result,) = json.loads((tmp_path / "out" / "case" / "results.json").read_text())["slices"]
     assert "The wall at ED was given by the user" in result["warnings"]
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
+    assert settings["contours"] == "wall.json"
+    assert settings["contours_sha256"] == hashlib.sha256(contours.read_bytes()).hexdigest()
     contours.write_text(json.dumps({"slices": {"midd": json.loads(contours.read_text())}}))
     assert analyze(path, "--contours", contours, out="other") == 1
     assert "names midd, which case does not have" in " ".join(capsys.readouterr().err.split())

@@ -23,6 +23,7 @@ from tagstrain.data import Box, Point
 from tagstrain.inference.analyze import LOW_CONFIDENCE, AnalysisConfig
 from tagstrain.inference.models import DEFAULT_TRACKER, Device, TrackerName, load_models
 from tagstrain.io.contours import read_contours
+from tagstrain.io.fingerprint import input_sha256
 from tagstrain.io.input_folder import RUN_RECORD
 from tagstrain.io.study import find_studies
 from tagstrain.report.exports import ExportFormat, require_export_packages
@@ -128,6 +129,7 @@ def analyze(
         "min_confidence": min_confidence,
         "box": None if box is None else list(box),
         "contours": None if contours is None else contours.name,
+        "contours_sha256": None if contours is None else input_sha256(contours),
         "rv_insertion": None if rv_insertion is None else list(rv_insertion),
         "pixel_spacing_mm": None if pixel_spacing_mm is None else list(pixel_spacing_mm),
         "keep_ids": keep_ids,
