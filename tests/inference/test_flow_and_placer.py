@@ -17,6 +17,7 @@ from tagstrain.inference.flow import (
     MAX_EXTENT_MM,
     REFINEMENTS,
     SIGMA_SCALE,
+    TURNS,
     FlowTracker,
     close_together,
     crop_around,
@@ -26,7 +27,7 @@ from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import CHANNEL_GROUPS, GREY_LEVELS, PERSISTENCE, PLACER_CHANNELS, PlacerNet
-from tagstrain.networks.symmetry import unturn_images, unturn_vectors
+from tagstrain.networks.symmetry import turn_images, unturn_images, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo
 
 INFO = WeightsInfo("tracker", "test", "0" * 64, {})
@@ -212,7 +213,7 @@ def test_the_first_view_alone_keeps_what_does_not_follow_the_image() -> None:
     cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
     points = np.array([[20.0, 30.0], [np.nan, np.nan], [40.0, 22.0]])
     tracks = FlowTracker(Drifts(), INFO).track(cine, points)
-    alone = FlowTracker(Drifts(), INFO, symmetries=(0,)).track(cine, points)
+    alone = FlowTracker(Drifts(), INFO, symmetries=(0,), refinements=1).track(cine, points)
     assert tracks.first_view_px is not None
     np.testing.assert_allclose(tracks.first_view_px, alone.points_px)
     assert np.nanmax(np.abs(alone.points_px - points)) > 0.1
@@ -231,7 +232,64 @@ def test_a_tracker_in_a_hurry_sees_one_view_and_refines_nothing() -> None:
     tracker = FlowTracker(Notes(), INFO)
     for each in (tracker, quick_variant(tracker)):
         each.track(cine, np.array([[20.0, 30.0], [40.0, 22.0]]))
-    assert asked == [(2, REFINEMENTS), (1, 0)]
+    assert asked == [(2, 1)] * REFINEMENTS + [(1, 0)]
+
+
+def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise() -> None:
+    """An image and what moves in it are turned alike, and the first view differs by what it alone found."""
+    calls: list[tuple[torch.Tensor, Flow | None, bool]] = []
+
+    class AddsOneDown(FlowNet):
+        def forward(
+            self, frames: torch.Tensor, times_ms: torch.Tensor, *, followed: Flow | None, settle: bool, **_: object
+        ) -> Flow:
+            calls.append((frames, followed, settle))
+            found = Drifts().forward(frames, times_ms) if followed is None else followed
+            moved = found.displacement_px.clone()
+            moved[:, 1:, 1] += 1.0
+            # Another for every view and time it is asked.
+            spread = found.log_spread_px + torch.tensor([-3.0, -1.0])[:, None, None, None] / len(calls)
+            return Flow(moved, spread)
+
+    image = tagged(60, 60) + np.random.default_rng(0).random((60, 60))
+    cine = cine_of(np.repeat(image[None], 3, axis=0), PixelSpacing(1.4, 1.4))
+    points = np.array([[20.0, 30.0], [40.0, 22.0]])
+    FlowTracker(AddsOneDown(), INFO, refinements=1).track(cine, points)
+    assert calls.pop()[2], "the only refinement is the last"
+    tracks = FlowTracker(AddsOneDown(), INFO, symmetries=(0, 1)).track(cine, points)
+    upright = calls[0][0][:1]
+    views = [(0, 1), (0 ^ TURNS[0], 1 ^ TURNS[0]), (0 ^ TURNS[1], 1 ^ TURNS[1])]
+    for (frames, _, _), symmetries in zip(calls, views, strict=True):
+        torch.testing.assert_close(frames, torch.cat([turn_images(upright, symmetry) for symmetry in symmetries]))
+    assert [settle for _, _, settle in calls] == [False, False, True]
+    for (_, start, _), spread in zip(calls[1:], (-2.0, -3.0), strict=True):
+        assert start is not None
+        torch.testing.assert_close(start.log_spread_px, torch.full_like(start.log_spread_px, spread))
+    expected = np.exp([-3 - 1.0, -3 - 1 / 3]).mean()
+    np.testing.assert_allclose(
+        tracks.sigma_px[1:], SIGMA_SCALE * expected * np.sqrt(np.prod(crop_around(points, cine).scale_xy)), rtol=1e-4
+    )
+    # Both views of the first refinement moved one down, and drifted to opposite sides.
+    towards = torch.tensor([0.0, 1.0])
+    for (_, start, _), symmetries in zip(calls[1:], views[1:], strict=True):
+        assert start is not None
+        for motion, symmetry in zip(start.displacement_px, symmetries, strict=True):
+            upright_motion = unturn_vectors(motion[1:].movedim(1, -1), symmetry)
+            torch.testing.assert_close(upright_motion, towards.expand_as(upright_motion), atol=1e-5, rtol=0)
+        down = [unturn_vectors(torch.tensor([0.0, 1.0]), symmetry) for symmetry in symmetries]
+        towards = towards + torch.stack(down).mean(dim=0)
+    scale = crop_around(points, cine).scale_xy
+    moved = tracks.points_px[1:] - points
+    np.testing.assert_allclose(moved, np.broadcast_to(towards.numpy() * scale, moved.shape), atol=1e-4)
+    assert tracks.first_view_px is not None
+    apart = tracks.first_view_px[1:] - tracks.points_px[1:]
+    np.testing.assert_allclose(apart, np.broadcast_to([3 * scale[0], 0], apart.shape), atol=1e-4)
+
+
+def test_no_view_is_refined_twice() -> None:
+    views = [SYMMETRIES, *(tuple(symmetry ^ turn for symmetry in SYMMETRIES) for turn in TURNS)]
+    assert len(views) == REFINEMENTS
+    assert len({symmetry for each in views for symmetry in each}) == len(SYMMETRIES) * REFINEMENTS
 
 
 def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_inside_it() -> None:

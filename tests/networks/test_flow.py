@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagstrain.networks import flow
 from tagstrain.networks.flow import (
     FIELD_STRIDE,
     Flow,
@@ -17,6 +18,7 @@ from tagstrain.networks.flow import (
     carried_back,
     correlated,
     sample_field,
+    tag_pattern,
     warp_back,
 )
 from tagstrain.networks.symmetry import N_SYMMETRIES, turn_points, unturn_vectors
@@ -141,6 +143,23 @@ def test_frames_are_compared_with_others_where_these_show_the_same_and_the_first
         assert float(differs[2:].min()) > 1e-3
 
 
+def test_more_error_is_stated_where_frames_are_compared_with_others(
+    network: FlowNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, times_ms = cine(5)
+    start = network(frames, times_ms, refinements=1)
+    pattern = tag_pattern(frames)
+    assert network.refiner is not None
+    others = _mean_of_others(carried_back(pattern, start), pattern[:, :1])
+    expected = network.refiner(pattern, others, frames, times_ms, start, None)
+    shares = iter([1.0, 0.0])  # of the same tissue, and of what is still like the first frame
+    monkeypatch.setattr(flow, "_between", lambda x, *_: torch.full_like(x, next(shares)))
+    settled = network(frames, times_ms, refinements=1, followed=start, settle=True)
+    torch.testing.assert_close(settled.displacement_px, expected.displacement_px)
+    stated = (settled.log_spread_px - expected.log_spread_px).exp()
+    torch.testing.assert_close(stated, torch.full_like(stated, 1.3))
+
+
 def test_the_last_refinement_starts_once_more_from_where_it_started(network: FlowNet) -> None:
     starts = []
     assert network.refiner is not None
@@ -209,6 +228,26 @@ def test_linear_field_is_sampled_exactly(stride: int, slope: list[float], point:
     px, py = point
     expected = torch.tensor([a + b * px + c * py, d + e * px + f * py])
     torch.testing.assert_close(value, expected, atol=1e-3, rtol=0)
+
+
+@given(st.lists(st.integers(0, N_SYMMETRIES - 1), min_size=1, max_size=4), st.integers(0, 2**31))
+@settings(max_examples=25, deadline=None)
+def test_motion_turns_with_the_places_and_the_vectors_in_it(symmetries: list[int], seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    flow = Flow(torch.randn(1, 2, 2, 8, 8, generator=random), torch.randn(1, 2, 8, 8, generator=random))
+    places = 4 + 8 * torch.rand(1, 5, 2, generator=random)
+    turned = flow.turned(symmetries)
+    expected = sample_field(flow.displacement_px, places, 16)[0]
+    for moved, spread, symmetry in zip(*turned, symmetries, strict=True):
+        there = turn_points(places, symmetry, 16)
+        torch.testing.assert_close(unturn_vectors(sample_field(moved[None], there, 16)[0], symmetry), expected)
+        sampled = sample_field(spread[None, :, None], there, 16)
+        torch.testing.assert_close(sampled, sample_field(flow.log_spread_px[:, :, None], places, 16))
+    upright = turned.upright(symmetries)
+    for found, field in zip(upright, flow, strict=True):
+        torch.testing.assert_close(found, field.expand_as(found))
+    for mean, field in zip(upright.mean(), flow, strict=True):
+        torch.testing.assert_close(mean, field)
 
 
 @pytest.mark.parametrize("symmetry", range(N_SYMMETRIES))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tagstrain.networks.preprocessing import blur, locally_normalized
+from tagstrain.networks.symmetry import turn_field, turn_images, unturn_field, unturn_images
 
 FIELD_STRIDE = 2
 """Crop pixels between the nodes of the field on which frames are followed, along each axis."""
@@ -26,6 +29,9 @@ full. Simulated walls have 0.87 at the endocardium and 0.95 in the middle, a rea
 epicardium."""
 _STILL_ALIKE = (0.7, 0.9)
 """Correlation of a frame with the first from which on the first counts, too, and counts alone."""
+_UNTRAINED_SPREAD = 1.3
+"""Over what the network expects of its error where frames are compared with the mean of others, which was not in its
+training: by so much it is less there than errors are, and not in the first frames."""
 
 
 class Flow(NamedTuple):
@@ -38,6 +44,25 @@ class Flow(NamedTuple):
     """Shape ``(batch, time, 2, node, node)``: x, y in crop pixels; zero in the first frame."""
     log_spread_px: torch.Tensor
     """Natural logarithm of the expected absolute error along one axis, ``(batch, time, node, node)``."""
+
+    def mean(self) -> Flow:
+        """The mean of all motions of a batch, as a batch of one."""
+        return Flow(*(field.mean(dim=0, keepdim=True) for field in self))
+
+    def turned(self, symmetries: Sequence[int]) -> Flow:
+        """The motion, a batch of one, as turned views of the same cine see it, one per symmetry."""
+        return Flow(
+            torch.stack([turn_field(self.displacement_px[0], symmetry) for symmetry in symmetries]),
+            torch.stack([turn_images(self.log_spread_px[0], symmetry) for symmetry in symmetries]),
+        )
+
+    def upright(self, symmetries: Sequence[int]) -> Flow:
+        """Motion as turned views saw it, one per symmetry, each laid upright."""
+        each = list(zip(*self, symmetries, strict=True))
+        return Flow(
+            torch.stack([unturn_field(displacement_px, symmetry) for displacement_px, _, symmetry in each]),
+            torch.stack([unturn_images(log_spread_px, symmetry) for _, log_spread_px, symmetry in each]),
+        )
 
 
 class FlowNet(nn.Module):
@@ -117,7 +142,7 @@ class FlowNet(nn.Module):
             How often to refine; None for as often as the network was built for, 0 for a quick look. One that was built
             without refinements leaves it at what it followed.
         followed
-            What following frame by frame found before, in place of doing so again.
+            Motion to refine, as followed frame by frame or refined before, in place of following again.
         settle
             Whether the last refinement also compares frames with the mean of all others, carried back to ED, which late
             frames resemble more than they do the first: see `_settled`. Nothing of it is trained.
@@ -154,6 +179,7 @@ class FlowNet(nn.Module):
         Tags fade and blood washes out, so that the further frames look less like the first than like one another:
         where a frame does, the mean of all others, carried back to ED, is what it is compared with. Where frames are
         not seen to show the same tissue (blood beside the wall, tissue that leaves the slice), the first alone counts.
+        What is stated of the error against the others is raised (`_UNTRAINED_SPREAD`).
         """
         assert self.refiner is not None
         carried = carried_back(pattern, start)
@@ -164,7 +190,7 @@ class FlowNet(nn.Module):
         share = same_tissue * (1 - still_alike)
         return Flow(
             torch.lerp(alone.displacement_px, together.displacement_px, share[:, :, None]),
-            torch.lerp(alone.log_spread_px, together.log_spread_px, share),
+            torch.lerp(alone.log_spread_px, together.log_spread_px + math.log(_UNTRAINED_SPREAD), share),
         )
 
     def images(self, pattern: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:

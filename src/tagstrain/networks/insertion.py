@@ -11,7 +11,7 @@ from torch import nn
 
 from tagstrain.networks.placer import N_ROTATION_CHANNELS, N_VECTOR_CHANNELS, PLACER_CHANNELS
 from tagstrain.networks.preprocessing import TRACKER_CROP_SIZE
-from tagstrain.networks.symmetry import unturn_images, unturn_vectors
+from tagstrain.networks.symmetry import unturn_field, unturn_images
 
 N_ANGLES = 72
 """Rays around the left ventricle, the first along +x, turning towards +y."""
@@ -157,9 +157,10 @@ def probability_within(probability: torch.Tensor, angle_rad: torch.Tensor, reach
 
 def upright_channels(channels: torch.Tensor, symmetry: int) -> torch.Tensor:
     """Channels ``(batch, channel, node, node)`` of a turned view (`turn_images`) as of the view that was turned."""
+    n, _, nodes, _ = channels.shape
+    vectors = channels[:, :N_VECTOR_CHANNELS].reshape(n, -1, 2, nodes, nodes)
+    upright = unturn_field(vectors, symmetry).flatten(1, 2)
     images = unturn_images(channels, symmetry)
-    x, y = images[:, 0:N_VECTOR_CHANNELS:2], images[:, 1:N_VECTOR_CHANNELS:2]
-    vectors = unturn_vectors(torch.stack([x, y], dim=-1), symmetry).movedim(-1, 2).flatten(1, 2)
     is_mirrored = symmetry.bit_count() % 2 == 1
     rotation = images[:, N_VECTOR_CHANNELS : N_VECTOR_CHANNELS + N_ROTATION_CHANNELS] * (-1 if is_mirrored else 1)
-    return torch.cat([vectors, rotation, images[:, N_VECTOR_CHANNELS + N_ROTATION_CHANNELS :]], dim=1)
+    return torch.cat([upright, rotation, images[:, N_VECTOR_CHANNELS + N_ROTATION_CHANNELS :]], dim=1)

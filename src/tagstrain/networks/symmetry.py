@@ -52,6 +52,18 @@ def unturn_vectors(vectors: torch.Tensor, symmetry: int) -> torch.Tensor:
     return vectors * torch.tensor(signs, dtype=vectors.dtype, device=vectors.device)
 
 
+def turn_field(field: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """A field of vectors ``(..., 2, n, n)``, as it is seen in the turned image."""
+    signs = field.new_tensor([-1.0 if symmetry & 1 else 1.0, -1.0 if symmetry & 2 else 1.0])
+    turned = turn_images(field * signs[:, None, None], symmetry)
+    return turned.flip(-3) if symmetry & 4 else turned
+
+
+def unturn_field(field: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """Inverse of `turn_field`."""
+    return unturn_vectors(unturn_images(field, symmetry).movedim(-3, -1), symmetry).movedim(-1, -3)
+
+
 def turn_spokes(grid: torch.Tensor, symmetry: int) -> torch.Tensor:
     """Renumber spokes ``(..., spoke, ring, 2)`` of turned points: spoke 0 points along +x, spokes turn towards +y."""
     n = grid.shape[-3]

@@ -103,13 +103,13 @@ def agreement(result: SliceResult, other: LandmarkTracks | None) -> Agreement:
 
 
 def first_view(landmarks: LandmarkTracks) -> LandmarkTracks | None:
-    """The landmarks as the first view alone saw them; None where the tracker does not say."""
+    """The landmarks as the first view sees them; None where the tracker does not say."""
     seen_px = landmarks.first_view_px
     return None if seen_px is None else replace(landmarks, points_px=seen_px, first_view_px=None)
 
 
 def view_distance_mm(result: SliceResult) -> float:
-    """How far the landmarks of the first view alone lie from the mean of all views, RMS over landmarks and frames."""
+    """How far the landmarks of the first view lie from those of all views, RMS over landmarks and frames."""
     seen = first_view(result.landmarks)
     if seen is None:
         return float("nan")

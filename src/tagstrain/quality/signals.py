@@ -57,10 +57,10 @@ class Signals:
     sigma_mm: float
     """Standard deviation that the tracker states, RMS over landmarks and frames."""
     view_distance_mm: float
-    """How far landmarks lie from where the first of the views that the tracker averages sees them, RMS; NaN where
+    """How far landmarks lie from where the first of the tracker's views sees them, RMS; NaN where
     `LandmarkTracks.first_view_px` is None."""
     view_strain_difference: float
-    """Mid-wall circumferential strain of the slice against that of the first view alone (`Agreement`)."""
+    """Mid-wall circumferential strain of the slice against that of the first view (`Agreement`)."""
     view_regional_difference: float
     """The same of sixths of the ring."""
     closure_mm: float
