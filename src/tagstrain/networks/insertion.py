@@ -160,7 +160,7 @@ def upright_channels(channels: torch.Tensor, symmetry: int) -> torch.Tensor:
     n, _, nodes, _ = channels.shape
     vectors = channels[:, :N_VECTOR_CHANNELS].reshape(n, -1, 2, nodes, nodes)
     upright = unturn_field(vectors, symmetry).flatten(1, 2)
-    images = unturn_images(channels, symmetry)
+    images = unturn_images(channels[:, N_VECTOR_CHANNELS:], symmetry)
     is_mirrored = symmetry.bit_count() % 2 == 1
-    rotation = images[:, N_VECTOR_CHANNELS : N_VECTOR_CHANNELS + N_ROTATION_CHANNELS] * (-1 if is_mirrored else 1)
-    return torch.cat([upright, rotation, images[:, N_VECTOR_CHANNELS + N_ROTATION_CHANNELS :]], dim=1)
+    rotation = images[:, :N_ROTATION_CHANNELS] * (-1 if is_mirrored else 1)
+    return torch.cat([upright, rotation, images[:, N_ROTATION_CHANNELS:]], dim=1)

@@ -48,14 +48,12 @@ def unturn_vectors(vectors: torch.Tensor, symmetry: int) -> torch.Tensor:
     """Vectors ``(..., 2)`` seen in a turned image, back in the upright one."""
     if symmetry & 4:
         vectors = vectors.flip(-1)
-    signs = [-1.0 if symmetry & 1 else 1.0, -1.0 if symmetry & 2 else 1.0]
-    return vectors * torch.tensor(signs, dtype=vectors.dtype, device=vectors.device)
+    return vectors * _signs(vectors, symmetry)
 
 
 def turn_field(field: torch.Tensor, symmetry: int) -> torch.Tensor:
     """A field of vectors ``(..., 2, n, n)``, as it is seen in the turned image."""
-    signs = field.new_tensor([-1.0 if symmetry & 1 else 1.0, -1.0 if symmetry & 2 else 1.0])
-    turned = turn_images(field * signs[:, None, None], symmetry)
+    turned = turn_images(field * _signs(field, symmetry)[:, None, None], symmetry)
     return turned.flip(-3) if symmetry & 4 else turned
 
 
@@ -86,6 +84,11 @@ def turn_boxes(boxes_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor
 def unturn_boxes(boxes_px: torch.Tensor, symmetry: int, size: int) -> torch.Tensor:
     """Inverse of `turn_boxes`."""
     return _ordered(unturn_points(_corners(boxes_px), symmetry, size))
+
+
+def _signs(vectors: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """Of x and y of vectors, as mirroring leaves or turns them."""
+    return vectors.new_tensor([-1.0 if symmetry & 1 else 1.0, -1.0 if symmetry & 2 else 1.0])
 
 
 def _corners(boxes_px: torch.Tensor) -> torch.Tensor:
