@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Box, Localization, PixelSpacing, PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
+from tagstrain.inference import flow
 from tagstrain.inference.flow import (
+    LAST_STEP,
     MAX_EXTENT_MM,
-    REFINEMENTS,
     SIGMA_SCALE,
     TURNS,
+    UNTRAINED_SPREAD,
     FlowTracker,
     close_together,
     crop_around,
@@ -33,16 +35,21 @@ from tagstrain.networks.weights import WeightsInfo
 INFO = WeightsInfo("tracker", "test", "0" * 64, {})
 
 
+def shrunk(frames: torch.Tensor, times_ms: torch.Tensor) -> Flow:
+    """Motion towards the middle of the crop by 1 % every 40 ms, and away from it before."""
+    size = frames.shape[-1]
+    steps = FIELD_STRIDE * torch.arange(size // FIELD_STRIDE) + (FIELD_STRIDE - 1) / 2 - (size - 1) / 2
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    share = -0.01 * times_ms / 40
+    spread = torch.log(0.1 + 0.1 * times_ms.abs() / 40)[..., None, None].expand(*times_ms.shape, *x.shape)
+    return Flow(share[..., None, None, None] * torch.stack([x, y]), spread)
+
+
 class Shrinks(FlowNet):
-    """Everything shrinks towards the middle of the crop by 1 % every 40 ms, and grows before."""
+    """Everything shrinks, whatever it sees."""
 
     def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **_: object) -> Flow:
-        size = frames.shape[-1]
-        steps = FIELD_STRIDE * torch.arange(size // FIELD_STRIDE) + (FIELD_STRIDE - 1) / 2 - (size - 1) / 2
-        y, x = torch.meshgrid(steps, steps, indexing="ij")
-        share = -0.01 * times_ms / 40
-        spread = torch.log(0.1 + 0.1 * times_ms.abs() / 40)[..., None, None].expand(*times_ms.shape, *x.shape)
-        return Flow(share[..., None, None, None] * torch.stack([x, y]), spread)
+        return shrunk(frames, times_ms)
 
 
 class CountsCines(Shrinks):
@@ -213,7 +220,7 @@ def test_the_first_view_alone_keeps_what_does_not_follow_the_image() -> None:
     cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
     points = np.array([[20.0, 30.0], [np.nan, np.nan], [40.0, 22.0]])
     tracks = FlowTracker(Drifts(), INFO).track(cine, points)
-    alone = FlowTracker(Drifts(), INFO, symmetries=(0,), refinements=1).track(cine, points)
+    alone = FlowTracker(Drifts(), INFO, symmetries=(0 ^ TURNS[0],), refines=False).track(cine, points)
     assert tracks.first_view_px is not None
     np.testing.assert_allclose(tracks.first_view_px, alone.points_px)
     assert np.nanmax(np.abs(alone.points_px - points)) > 0.1
@@ -232,18 +239,25 @@ def test_a_tracker_in_a_hurry_sees_one_view_and_refines_nothing() -> None:
     tracker = FlowTracker(Notes(), INFO)
     for each in (tracker, quick_variant(tracker)):
         each.track(cine, np.array([[20.0, 30.0], [40.0, 22.0]]))
-    assert asked == [(2, 1)] * REFINEMENTS + [(1, 0)]
+    assert asked == [(2, 1)] * (1 + len(TURNS)) + [(1, 0)]
 
 
-def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise() -> None:
+def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image and what moves in it are turned alike, and the first view differs by what it alone found."""
-    calls: list[tuple[torch.Tensor, Flow | None, bool]] = []
+    calls: list[tuple[torch.Tensor, Flow | None, tuple[bool, bool]]] = []
 
     class AddsOneDown(FlowNet):
         def forward(
-            self, frames: torch.Tensor, times_ms: torch.Tensor, *, followed: Flow | None, settle: bool, **_: object
+            self,
+            frames: torch.Tensor,
+            times_ms: torch.Tensor,
+            *,
+            followed: Flow | None,
+            mixed: bool = False,
+            against_others: bool = False,
+            **_: object,
         ) -> Flow:
-            calls.append((frames, followed, settle))
+            calls.append((frames, followed, (mixed, against_others)))
             found = Drifts().forward(frames, times_ms) if followed is None else followed
             moved = found.displacement_px.clone()
             moved[:, 1:, 1] += 1.0
@@ -251,45 +265,47 @@ def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise() -> 
             spread = found.log_spread_px + torch.tensor([-3.0, -1.0])[:, None, None, None] / len(calls)
             return Flow(moved, spread)
 
+    share = 0.25
+    monkeypatch.setattr(flow, "share_of_others", lambda frames, _: torch.full_like(frames, share))
     image = tagged(60, 60) + np.random.default_rng(0).random((60, 60))
     cine = cine_of(np.repeat(image[None], 3, axis=0), PixelSpacing(1.4, 1.4))
     points = np.array([[20.0, 30.0], [40.0, 22.0]])
-    FlowTracker(AddsOneDown(), INFO, refinements=1).track(cine, points)
-    assert calls.pop()[2], "the only refinement is the last"
     tracks = FlowTracker(AddsOneDown(), INFO, symmetries=(0, 1)).track(cine, points)
     upright = calls[0][0][:1]
-    views = [(0, 1), (0 ^ TURNS[0], 1 ^ TURNS[0]), (0 ^ TURNS[1], 1 ^ TURNS[1])]
+    views = [(0, 1), *((0 ^ turn, 1 ^ turn) for turn in TURNS)]
     for (frames, _, _), symmetries in zip(calls, views, strict=True):
         torch.testing.assert_close(frames, torch.cat([turn_images(upright, symmetry) for symmetry in symmetries]))
-    assert [settle for _, _, settle in calls] == [False, False, True]
-    for (_, start, _), spread in zip(calls[1:], (-2.0, -3.0), strict=True):
-        assert start is not None
-        torch.testing.assert_close(start.log_spread_px, torch.full_like(start.log_spread_px, spread))
-    expected = np.exp([-3 - 1.0, -3 - 1 / 3]).mean()
-    np.testing.assert_allclose(
-        tracks.sigma_px[1:], SIGMA_SCALE * expected * np.sqrt(np.prod(crop_around(points, cine).scale_xy)), rtol=1e-4
-    )
+    assert [how for _, _, how in calls] == [(False, False), (True, False), (True, False), (True, True)]
     # Both views of the first refinement moved one down, and drifted to opposite sides.
-    towards = torch.tensor([0.0, 1.0])
-    for (_, start, _), symmetries in zip(calls[1:], views[1:], strict=True):
+    towards, stated = [torch.tensor([0.0, 1.0])], [-2.0, -3.0, -3.0]
+    for symmetries in views[1:]:
+        down = [unturn_vectors(torch.tensor([0.0, 1.0]), symmetry) for symmetry in symmetries]
+        towards.append(towards[0 if len(towards) == 1 else 1] + torch.stack(down).mean(dim=0))
+    for k, ((_, start, _), symmetries) in enumerate(zip(calls[1:], views[1:], strict=True)):
         assert start is not None
+        torch.testing.assert_close(start.log_spread_px, torch.full_like(start.log_spread_px, stated[k]))
         for motion, symmetry in zip(start.displacement_px, symmetries, strict=True):
             upright_motion = unturn_vectors(motion[1:].movedim(1, -1), symmetry)
-            torch.testing.assert_close(upright_motion, towards.expand_as(upright_motion), atol=1e-5, rtol=0)
-        down = [unturn_vectors(torch.tensor([0.0, 1.0]), symmetry) for symmetry in symmetries]
-        towards = towards + torch.stack(down).mean(dim=0)
+            torch.testing.assert_close(upright_motion, towards[min(k, 1)].expand_as(upright_motion), atol=1e-5, rtol=0)
+    _, between, against_ed, against_others = towards
+    expected = between + LAST_STEP * (torch.lerp(against_ed, against_others, share) - between)
     scale = crop_around(points, cine).scale_xy
     moved = tracks.points_px[1:] - points
-    np.testing.assert_allclose(moved, np.broadcast_to(towards.numpy() * scale, moved.shape), atol=1e-4)
+    np.testing.assert_allclose(moved, np.broadcast_to(expected.numpy() * scale, moved.shape), atol=1e-4)
+    by_ed, by_others = (np.exp([-3 - 3 / k, -3 - 1 / k]).mean() for k in (3, 4))
+    expected_spread = (1 - share) * by_ed + share * UNTRAINED_SPREAD * by_others
+    np.testing.assert_allclose(tracks.sigma_px[1:], SIGMA_SCALE * expected_spread * np.sqrt(np.prod(scale)), rtol=1e-4)
     assert tracks.first_view_px is not None
     apart = tracks.first_view_px[1:] - tracks.points_px[1:]
-    np.testing.assert_allclose(apart, np.broadcast_to([3 * scale[0], 0], apart.shape), atol=1e-4)
+    down = [unturn_vectors(torch.tensor([0.0, 1.0]), symmetry) for symmetry in views[1]]
+    expected_apart = (down[0] - torch.stack(down).mean(dim=0)).numpy() * scale
+    assert np.abs(expected_apart).max() > 0.1
+    np.testing.assert_allclose(apart, np.broadcast_to(expected_apart, apart.shape), atol=1e-4)
 
 
 def test_no_view_is_refined_twice() -> None:
     views = [SYMMETRIES, *(tuple(symmetry ^ turn for symmetry in SYMMETRIES) for turn in TURNS)]
-    assert len(views) == REFINEMENTS
-    assert len({symmetry for each in views for symmetry in each}) == len(SYMMETRIES) * REFINEMENTS
+    assert len({symmetry for each in views for symmetry in each}) == len(SYMMETRIES) * len(views)
 
 
 def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_inside_it() -> None:
@@ -311,16 +327,14 @@ def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_insid
 
 
 class CountsFollowing(FlowNet):
-    """Drifts in every view by 3 crop pixels to its right, leaves it at that, and counts how often it followed."""
+    """Everything goes away from the middle of the crop by a tenth, leaves it at that, and it counts how often it
+    followed."""
 
     n_followed = 0
 
     def _follow(self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, _: object) -> Flow:
         self.n_followed += 1
-        nodes = frames.shape[-1] // FIELD_STRIDE
-        motion = torch.zeros(*times_ms.shape, 2, nodes, nodes)
-        motion[:, 1:, 0] = 3.0
-        return Flow(motion, torch.zeros(*times_ms.shape, nodes, nodes))
+        return shrunk(frames, -400.0 * (times_ms != 0))
 
 
 @pytest.mark.parametrize(
@@ -337,17 +351,15 @@ def test_tracking_goes_on_from_the_motion_that_placing_followed(
     crop = crop_around(points, cine)
     center_px = (crop.center_xy_px[0] + shift_px, crop.center_xy_px[1])
     sight = look(tracker, cine, replace(crop, center_xy_px=center_px, side_mm=zoom * crop.side_mm))
-    anew = tracker.track(cine, points)
     network.n_followed = 0
     went_on = track_placed(tracker, cine, Placement(points[None], sight))
     assert network.n_followed == n_followed
-    assert anew.first_view_px is not None
-    assert went_on.first_view_px is not None
-    drift_px = anew.first_view_px - points
-    assert np.abs(drift_px).max() > 0.5
-    # What was followed in a wider crop went further, in pixels of the image.
-    expected = drift_px * (zoom if n_followed == 0 else 1.0)
-    np.testing.assert_allclose(went_on.first_view_px - points, expected, atol=1e-4)
+    moved = np.arange(6) != ed_frame
+    # What was followed before ED is refined from what is followed there, in the crop around the points.
+    by_sight = moved & (n_followed == 0) if ed_frame in (0, 5) else moved & (np.arange(6) > ed_frame)
+    middle_px = np.where(by_sight[:, None], center_px, crop.center_xy_px)[:, None]
+    expected = np.where(moved[:, None, None], 0.1 * (points - middle_px), 0.0)
+    np.testing.assert_allclose(went_on.points_px - points, expected, atol=2e-3)
 
 
 def test_a_network_without_refinements_tracks_by_what_it_follows() -> None:
@@ -356,10 +368,10 @@ def test_a_network_without_refinements_tracks_by_what_it_follows() -> None:
     network = CountsFollowing((16, 16, 16), memory=8, refinements=0).eval()
     tracks = FlowTracker(network, INFO).track(cine, points)
     assert network.n_followed == 1
-    assert tracks.first_view_px is not None
-    drift_px = tracks.first_view_px[1:] - points
-    assert float(drift_px[..., 0].min()) > 0.5
-    np.testing.assert_allclose(drift_px[..., 1], 0, atol=1e-4)
+    moved_px = tracks.points_px[1:] - points
+    expected = 0.1 * (points - np.array(crop_around(points, cine).center_xy_px))
+    assert np.abs(expected).max() > 0.5
+    np.testing.assert_allclose(moved_px, np.broadcast_to(expected, moved_px.shape), atol=2e-3)
 
 
 def test_a_tracker_that_cannot_go_on_follows_anew() -> None:

@@ -8,16 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagstrain.networks import flow
 from tagstrain.networks.flow import (
     FIELD_STRIDE,
     Flow,
     FlowNet,
     _local_correlation,
     _mean_of_others,
+    _mixed,
     carried_back,
     correlated,
     sample_field,
+    share_of_others,
     tag_pattern,
     warp_back,
 )
@@ -57,10 +58,10 @@ def test_first_frame_does_not_move_and_any_length_will_do(
 ) -> None:
     with torch.inference_mode():
         flow = network(*cine(n_frames), refinements=refinements)
-        settled = network(cine(n_frames)[0].cumsum(dim=1), cine(n_frames)[1], refinements=refinements, settle=True)
-    assert float(settled.displacement_px[:, 0].abs().max()) == 0
+        further = network(*cine(n_frames), refinements=refinements, mixed=True, against_others=True)
+    assert float(further.displacement_px[:, 0].abs().max()) == 0
     nodes = SIZE // stride
-    assert flow.displacement_px.shape == settled.displacement_px.shape == (1, n_frames, 2, nodes, nodes)
+    assert flow.displacement_px.shape == further.displacement_px.shape == (1, n_frames, 2, nodes, nodes)
     assert flow.log_spread_px.shape == (1, n_frames, nodes, nodes)
     assert float(flow.displacement_px[:, 0].abs().max()) == 0
     assert bool((flow.displacement_px[:, 1:].abs().amax(dim=(2, 3, 4)) > 0).all())
@@ -125,49 +126,61 @@ def test_frames_are_carried_back_to_ed_before_their_mean_is_taken() -> None:
         torch.testing.assert_close(patterns[inside], tags.expand_as(moving)[inside], atol=1e-3, rtol=0)
 
 
-def test_frames_are_compared_with_others_where_these_show_the_same_and_the_first_does_not(network: FlowNet) -> None:
-    times_ms = 40.0 * torch.arange(6)[None]
-
-    def differences(frames: torch.Tensor) -> list[torch.Tensor]:
-        with torch.inference_mode():
-            flows = [network(frames, times_ms, settle=settle) for settle in (False, True)]
-        return [(settled - alone).abs().flatten(2).amax(dim=2)[0] for alone, settled in zip(*flows, strict=True)]
-
-    alike, noise = standing_tags(6, 0.05, SIZE), standing_tags(6, 100.0, SIZE)
-    later = alike.clone()
-    later[:, 2:] = later[:, 2:].roll(4, dims=-1)
-    for same in (*differences(alike), *differences(noise)):
-        assert float(same.max()) < 1e-4
-    for differs in differences(later):  # motion and what is stated of its error
-        assert float(differs[:2].max()) < 1e-4
-        assert float(differs[2:].min()) > 1e-3
+def test_others_count_where_they_show_the_same_and_the_first_frame_does_not() -> None:
+    still = moved_by(torch.zeros(20))
+    alike, noise = standing_tags(20, 0.05), standing_tags(20, 100.0)
+    for same in (alike, noise):
+        assert float(share_of_others(same, still).max()) < 0.05
+    later = torch.cat([alike[:, :1], alike[:, 1:].roll(4, dims=-1)], dim=1)
+    shares = share_of_others(later, still)
+    assert shares.shape == later.shape
+    assert float(shares[:, 0].max()) < 0.05
+    assert float(shares[:, 1:, 8:-8, 8:-8].min()) > 0.95
 
 
-def test_more_error_is_stated_where_frames_are_compared_with_others(
-    network: FlowNet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refining_against_others_does_not_see_the_first_frame_as_what_to_reach(network: FlowNet) -> None:
     frames, times_ms = cine(5)
-    start = network(frames, times_ms, refinements=1)
     pattern = tag_pattern(frames)
-    assert network.refiner is not None
-    others = _mean_of_others(carried_back(pattern, start), pattern[:, :1])
-    expected = network.refiner(pattern, others, frames, times_ms, start, None)
-    shares = iter([1.0, 0.0])  # of the same tissue, and of what is still like the first frame
-    monkeypatch.setattr(flow, "_between", lambda x, *_: torch.full_like(x, next(shares)))
-    settled = network(frames, times_ms, refinements=1, followed=start, settle=True)
-    torch.testing.assert_close(settled.displacement_px, expected.displacement_px)
-    stated = (settled.log_spread_px - expected.log_spread_px).exp()
-    torch.testing.assert_close(stated, torch.full_like(stated, 1.3))
-
-
-def test_the_last_refinement_starts_once_more_from_where_it_started(network: FlowNet) -> None:
-    starts = []
-    assert network.refiner is not None
-    hook = network.refiner.register_forward_pre_hook(lambda _, given: starts.append(given[4]))
     with torch.inference_mode():
-        network(*cine(4), settle=True)
-    hook.remove()
-    assert [start is starts[-1] for start in starts] == [False, True, True]
+        start = network(frames, times_ms, refinements=1)
+        others = _mean_of_others(carried_back(pattern, start), pattern[:, :1])
+        assert network.refiner is not None
+        expected = network.refiner(pattern, others, frames, times_ms, start, None, False)
+        found = network(frames, times_ms, refinements=1, followed=start, against_others=True)
+        against_first = network(frames, times_ms, refinements=1, followed=start)
+    torch.testing.assert_close(found, expected)
+    assert float((found.displacement_px - against_first.displacement_px).abs().max()) > 1e-3
+
+
+def test_frames_are_mixed_with_their_neighbors_in_as_much_contrast_as_before() -> None:
+    noisy, times_ms = standing_tags(7, 0.8), 40.0 * torch.arange(7)[None]
+    mixed = _mixed(noisy, times_ms)
+    np.testing.assert_allclose(mixed.std(dim=(2, 3)), noisy.std(dim=(2, 3)), rtol=0.03)
+    tags = standing_tags(1, 0.0).expand_as(noisy)
+    alike = _local_correlation(mixed, tags).mean(dim=(2, 3))[0]
+    # Noise of weights 1/4, 1/2, 1/4; of 2/3 and 1/3 at the ends.
+    left = [np.sqrt(5) / 3, *5 * [np.sqrt(6) / 4], np.sqrt(5) / 3]
+    np.testing.assert_allclose(alike, 1 / np.hypot(1, 0.8 * np.array(left)), atol=0.02)
+
+
+@pytest.mark.parametrize(("interval_ms", "is_mixed"), [(15.0, True), (-40.0, True), (55.0, True), (70.0, False)])
+def test_frames_far_apart_in_time_are_not_mixed(interval_ms: float, is_mixed: bool) -> None:
+    noisy = standing_tags(3, 0.8)
+    mixed = _mixed(noisy, torch.tensor([[0.0, 1000.0, 1000.0 + interval_ms]]))
+    torch.testing.assert_close(mixed[:, 0], noisy[:, 0])
+    changes = (mixed - noisy).abs().amax(dim=(2, 3))[0, 1:]
+    assert bool((changes > 0.1).all()) if is_mixed else bool((changes < 1e-5).all())
+
+
+def test_mixing_frames_changes_what_is_refined(network: FlowNet) -> None:
+    frames, times_ms = cine(5)
+    with torch.inference_mode():
+        start = network(frames, times_ms, refinements=1)
+        found = [network(frames, times_ms, refinements=1, followed=start, mixed=mixed)[0] for mixed in (False, True)]
+        at_rest = network(frames[:, :1].expand_as(frames), times_ms, refinements=1, mixed=True)[0]
+        expected = network(frames[:, :1].expand_as(frames), times_ms, refinements=1)[0]
+    assert float((found[0] - found[1]).abs().max()) > 1e-3
+    torch.testing.assert_close(at_rest, expected, atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("n", [1, 2])

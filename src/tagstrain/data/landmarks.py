@@ -23,7 +23,7 @@ class PointTracks:
     ed_frame: int = 0
     first_view_px: NDArray[np.float64] | None = None
     """Where the first of several views sees them, same shape: as far off ``points_px`` as it was off the mean of all
-    when each was last by itself; None from a tracker with one view or that does not tell views apart."""
+    before all were last refined as one; None from a tracker with one view or that does not tell views apart."""
 
     def __post_init__(self) -> None:
         if self.points_px.ndim != 3 or self.points_px.shape[-1] != 2:
@@ -49,7 +49,7 @@ class LandmarkTracks:
     ed_frame: int = 0
     first_view_px: NDArray[np.float64] | None = None
     """Where the first of several views sees them, same shape: as far off ``points_px`` as it was off the mean of all
-    when each was last by itself; None from a tracker with one view or that does not tell views apart."""
+    before all were last refined as one; None from a tracker with one view or that does not tell views apart."""
 
     def __post_init__(self) -> None:
         if self.points_px.ndim != 4 or self.points_px.shape[-1] != 2:

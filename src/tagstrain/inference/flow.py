@@ -17,7 +17,15 @@ from tagstrain.inference.lost_tags import unseen_motion_mm
 from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
 from tagstrain.inference.odd_frames import kept_frames
 from tagstrain.networks import preprocessing
-from tagstrain.networks.flow import LOG_SPREAD_LIMITS, Flow, FlowNet, carried_back, sample_field, tag_pattern
+from tagstrain.networks.flow import (
+    LOG_SPREAD_LIMITS,
+    Flow,
+    FlowNet,
+    carried_back,
+    sample_field,
+    share_of_others,
+    tag_pattern,
+)
 from tagstrain.networks.placer import tag_agreement
 from tagstrain.networks.symmetry import turn_images
 from tagstrain.networks.weights import WeightsInfo, load_weights
@@ -29,15 +37,18 @@ MAX_EXTENT_MM = 110.0
 SIGMA_SCALE = 1.08
 """Standard deviation over the expected absolute error: 68 % of the errors on set A of the accuracy benchmark lie within
 it, 67 % on settings held back from training. For a Laplace distribution it would be 1.14."""
-REFINEMENTS = 3
-"""How often motion is refined: once more than in training, which takes off more of the excess of radial strain in walls
-with a spongy inside."""
-TURNS = (5, 1)
-"""How views are turned for the second and the third refinement, on top of their own symmetry (exclusive or).
+TURNS = (5, 1, 4)
+"""How views are turned, on top of their own symmetry (exclusive or), for the second refinement, and for the third,
+against ED and against the mean of other frames.
 
-The first refines every view by itself; these their mean, in views of their own: quarter turns, then mirrors. What a
-network got wrong in a view it does not see there, and in another it does: 1 to 2 % of the error, in no more time. Where
-all eight views are followed, none is left to turn to."""
+The first refines every view by itself; these their mean, in views of their own: quarter turns, mirrors, transposes.
+What a network got wrong in a view it does not see there, and in another it does: 2 % of the error, in no more time.
+Where all eight views are followed, none is left to turn to."""
+LAST_STEP = 0.85
+"""How much of the third correction is taken; training had two."""
+UNTRAINED_SPREAD = 1.4
+"""Over what the network expects of its error where frames are compared with the mean of others, which was not in its
+training: by so much it is less there than errors are, and not in the first frames."""
 UNSEEN_SHARE = 0.15
 """Standard deviation, over the way that a point went from the frame before to the frame after, of where it was in a
 frame between that was left out."""
@@ -58,8 +69,9 @@ class FlowTracker:
     device: str = "cpu"
     symmetries: tuple[int, ...] = SYMMETRIES
     """Views in which `track` follows, and turned by `TURNS` refines."""
-    refinements: int = REFINEMENTS
-    """How often `track` refines what it followed."""
+    refines: bool = True
+    """Whether `track` refines what it followed: three times, once more than in training, which takes off more of the
+    excess of radial strain in walls with a spongy inside."""
 
     @classmethod
     def from_weights(cls, path: Path | None = None, device: str = "cpu") -> FlowTracker:
@@ -75,7 +87,7 @@ class FlowTracker:
 
     def quick(self) -> FlowTracker:
         """One that follows frame by frame in one view and leaves it at that."""
-        return replace(self, symmetries=self.symmetries[:1], refinements=0)
+        return replace(self, symmetries=self.symmetries[:1], refines=False)
 
     def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
@@ -168,38 +180,58 @@ class FlowTracker:
         """Displacement by all views, and as the first sees it ``(2, time, point, 2)``, and its expected error
         ``(time, point)`` [crop pixels] at ``places`` ``(point, 2)``, and how well the tags around them agree with those
         of the first frame ``(time,)``."""
-        last = max(self.refinements, 1) - 1
         with torch.inference_mode():
-            flow = self._refined(frames, times_ms, self.symmetries, followed, last == 0)
-            each = _sampled(flow.displacement_px, places)
-            for k in range(last):
-                symmetries = tuple(symmetry ^ TURNS[k % len(TURNS)] for symmetry in self.symmetries)
-                flow = self._refined(frames, times_ms, symmetries, flow.mean().turned(symmetries), k == last - 1)
-            moved = _sampled(flow.displacement_px, places).mean(dim=0)
-            # Each view was last by itself then; what was found since is common to all.
+            refines = self.refines and self.network.refiner is not None
+            flow = self._in_views(frames, times_ms, self.symmetries, followed, refinements=int(refines))
+            each, spread = _motion_at(flow, places)
+            moved = each.mean(dim=0)
+            if refines:
+                flow, moved, spread = self._refined_together(frames, times_ms, flow.mean(), places)
+                each, _ = _motion_at(flow, places)
+            # What is found once views share their motion is common to all.
             first_moved = moved + each[0] - each.mean(dim=0)
-            log_spread = _sampled(flow.log_spread_px[:, :, None], places)[..., 0]
-            spread = log_spread.clamp(*LOG_SPREAD_LIMITS).exp().mean(dim=0)
-            agreement = _sampled(_agreement(frames, flow), places).mean(dim=(0, 2, 3))
+            agreement = _sampled(_agreement(frames, flow.mean()), places).mean(dim=(0, 2, 3))
         return (
             torch.stack([moved, first_moved]).cpu().double().numpy(),
             spread.cpu().double().numpy(),
             agreement.cpu().double().numpy(),
         )
 
-    def _refined(
+    def _refined_together(
+        self, frames: torch.Tensor, times_ms: NDArray[np.float64], found: Flow, places: torch.Tensor
+    ) -> tuple[Flow, torch.Tensor, torch.Tensor]:
+        """Motion that all views share, refined twice more in other views: as each sees it the first time, and, at
+        ``places``, displacement ``(time, point, 2)`` and its expected error ``(time, point)`` after the second."""
+
+        def again(turn: int, start: Flow, against_others: bool = False) -> Flow:
+            symmetries = tuple(symmetry ^ turn for symmetry in self.symmetries)
+            start = start.turned(symmetries)
+            how = {"refinements": 1, "mixed": True, "against_others": against_others}
+            return self._in_views(frames, times_ms, symmetries, start, **how)
+
+        seen = again(TURNS[0], found)
+        between = seen.mean()
+        against_ed, against_others = again(TURNS[1], between), again(TURNS[2], between, against_others=True)
+        share = _sampled(share_of_others(frames, between)[:, :, None], places)[0]
+        (start, _), (one, one_spread), (other, other_spread) = (
+            _motion_at(flow, places) for flow in (between, against_ed, against_others)
+        )
+        moved = torch.lerp(one.mean(dim=0), other.mean(dim=0), share)
+        spread = torch.lerp(one_spread, UNTRAINED_SPREAD * other_spread, share[..., 0])
+        return seen, torch.lerp(start[0], moved, LAST_STEP), spread
+
+    def _in_views(
         self,
         frames: torch.Tensor,
         times_ms: NDArray[np.float64],
         symmetries: tuple[int, ...],
         start: Flow | None,
-        settle: bool,
+        **how: int,
     ) -> Flow:
-        """Motion in some views, laid upright: from ``start`` on, or followed, and refined once, if at all."""
+        """Motion in some views, laid upright: from ``start`` on, as they see it, or followed; ``how``: `FlowNet`."""
         views = torch.cat([turn_images(frames, symmetry) for symmetry in symmetries])
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
-        once = min(1, self.refinements)
-        flow: Flow = self.network(views, times, refinements=once, followed=start, settle=settle)
+        flow: Flow = self.network(views, times, followed=start, **how)
         return flow.upright(symmetries)
 
 
@@ -229,10 +261,16 @@ def _sampled(field: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return sample_field(field, places.expand(len(field), -1, -1), preprocessing.TRACKER_CROP_SIZE)
 
 
+def _motion_at(flow: Flow, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Displacement by every view ``(view, time, point, 2)``, and its expected error by all ``(time, point)``, of motion
+    laid upright, at ``places`` ``(point, 2)``."""
+    log_spread = _sampled(flow.log_spread_px[:, :, None], places)[..., 0]
+    return _sampled(flow.displacement_px, places), log_spread.clamp(*LOG_SPREAD_LIMITS).exp().mean(dim=0)
+
+
 def _agreement(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
-    """How well tags, carried back to ED by the first motion of some, agree with those at ED, smoothed over some tags,
-    ``(1, time, 1, node, node)``."""
-    carried = carried_back(tag_pattern(frames), Flow(flow.displacement_px[:1], flow.log_spread_px[:1]))
+    """How well tags, carried back to ED, agree with those at ED, smoothed over some, ``(1, time, 1, node, node)``."""
+    carried = carried_back(tag_pattern(frames), flow)
     return preprocessing.blur(tag_agreement(carried), _AGREEMENT_WIDTH_NODES)[:, :, None]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -29,9 +28,11 @@ full. Simulated walls have 0.87 at the endocardium and 0.95 in the middle, a rea
 epicardium."""
 _STILL_ALIKE = (0.7, 0.9)
 """Correlation of a frame with the first from which on the first counts, too, and counts alone."""
-_UNTRAINED_SPREAD = 1.3
-"""Over what the network expects of its error where frames are compared with the mean of others, which was not in its
-training: by so much it is less there than errors are, and not in the first frames."""
+_NEIGHBORS_WEIGHT = 0.5
+"""Of the frames right before and right after a frame that is mixed with them, against its own."""
+_NEIGHBORS_MS = (70.0, 40.0)
+"""Intervals from which on a neighbor does not count, and up to which it counts in full: what was found so far lays
+frames on one another the less well, the more happens between them."""
 
 
 class Flow(NamedTuple):
@@ -125,7 +126,8 @@ class FlowNet(nn.Module):
         slips_px: torch.Tensor | None = None,
         refinements: int | None = None,
         followed: Flow | None = None,
-        settle: bool = False,
+        mixed: bool = False,
+        against_others: bool = False,
     ) -> Flow:
         """Motion from the first frame to all others.
 
@@ -143,11 +145,15 @@ class FlowNet(nn.Module):
             without refinements leaves it at what it followed.
         followed
             Motion to refine, as followed frame by frame or refined before, in place of following again.
-        settle
-            Whether the last refinement also compares frames with the mean of all others, carried back to ED, which late
-            frames resemble more than they do the first: see `_settled`. Nothing of it is trained.
+        mixed
+            Whether each frame that is refined is mixed with its neighbors, carried back to ED as it is: what they all
+            show stands out of the noise. Not trained, nor is what follows.
+        against_others
+            Whether frames are refined against the mean of all others, carried back to ED, in place of the first: tags
+            fade and blood washes out, so that the further frames look less like the first than like one another.
+            `share_of_others` says where that counts.
         """
-        return self.passes(frames, times_ms, slips_px, refinements, followed, settle)[-1]
+        return self.passes(frames, times_ms, slips_px, refinements, followed, mixed, against_others)[-1]
 
     def passes(
         self,
@@ -156,7 +162,8 @@ class FlowNet(nn.Module):
         slips_px: torch.Tensor | None = None,
         refinements: int | None = None,
         followed: Flow | None = None,
-        settle: bool = False,
+        mixed: bool = False,
+        against_others: bool = False,
     ) -> list[Flow]:
         """What `forward` found on its way there: the motion as followed, and after every refinement."""
         pattern = tag_pattern(frames)
@@ -166,32 +173,11 @@ class FlowNet(nn.Module):
         for _ in range(self.refinements if refinements is None else refinements):
             # Errors of another cine: what happened to a frame when it was followed is not what happens to it here.
             shaken = None if slips_px is None or len(flows) > 1 else slips_px.roll(1, dims=0)
-            flows.append(self.refiner(pattern, pattern[:, :1].expand_as(frames), frames, times_ms, flows[-1], shaken))
-        if settle and len(flows) > 1:
-            flows[-1] = self._settled(pattern, frames, times_ms, *flows[-2:])
+            references = pattern[:, :1].expand_as(frames)
+            if against_others:
+                references = _mean_of_others(carried_back(pattern, flows[-1]), pattern[:, :1])
+            flows.append(self.refiner(pattern, references, frames, times_ms, flows[-1], shaken, mixed))
         return flows
-
-    def _settled(
-        self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, start: Flow, alone: Flow
-    ) -> Flow:
-        """``alone``, what refining ``start`` against the first frame gave, or what all other frames give.
-
-        Tags fade and blood washes out, so that the further frames look less like the first than like one another:
-        where a frame does, the mean of all others, carried back to ED, is what it is compared with. Where frames are
-        not seen to show the same tissue (blood beside the wall, tissue that leaves the slice), the first alone counts.
-        What is stated of the error against the others is raised (`_UNTRAINED_SPREAD`).
-        """
-        assert self.refiner is not None
-        carried = carried_back(pattern, start)
-        others = _mean_of_others(carried, pattern[:, :1])
-        together = self.refiner(pattern, others, frames, times_ms, start, None)
-        same_tissue = _between(_local_correlation(carried, others).mean(dim=1, keepdim=True), *_SAME_TISSUE)
-        still_alike = _between(_local_correlation(carried, pattern[:, :1]), *_STILL_ALIKE)
-        share = same_tissue * (1 - still_alike)
-        return Flow(
-            torch.lerp(alone.displacement_px, together.displacement_px, share[:, :, None]),
-            torch.lerp(alone.log_spread_px, together.log_spread_px + math.log(_UNTRAINED_SPREAD), share),
-        )
 
     def images(self, pattern: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """What following carries back to ED, ``(batch, time, image, size, size)``: pattern, grey levels, any more."""
@@ -275,6 +261,7 @@ class _Refiner(nn.Module):
         times_ms: torch.Tensor,
         found: Flow,
         slips_px: torch.Tensor | None,
+        mixed: bool,
     ) -> Flow:
         """``references`` ``(batch, time, size, size)``: the pattern at ED that each frame is compared with."""
         n, n_frames, size, _ = frames.shape
@@ -284,10 +271,12 @@ class _Refiner(nn.Module):
         start = _resized(displacement.flatten(0, 1), size)
         spread = _resized(found.log_spread_px.detach().flatten(0, 1)[:, None], size)
         images = torch.stack([pattern, frames], dim=2).flatten(0, 1)
-        warped = warp_back(images, start)
+        tags, grey = warp_back(images, start).chunk(2, dim=1)
+        if mixed:
+            tags = _mixed(tags.reshape(frames.shape), times_ms).flatten(0, 1)[:, None]
         reference = references.flatten(0, 1)[:, None]
         reference_grey = F.avg_pool2d(frames[:, :1], _STRIDE).expand(-1, n_frames, -1, -1).flatten(0, 1)[:, None]
-        grey = F.avg_pool2d(warped[:, 1:], _STRIDE)
+        grey = F.avg_pool2d(grey, _STRIDE)
         coarse = F.avg_pool2d(start, _STRIDE)
         by_time = coarse.view(n, n_frames, *coarse.shape[1:])
         steps, still = by_time.diff(dim=1), torch.zeros_like(by_time[:, :1])
@@ -304,7 +293,7 @@ class _Refiner(nn.Module):
         ).flatten(0, 1)
         x = [
             F.pixel_unshuffle(reference, _STRIDE),
-            F.pixel_unshuffle(warped[:, :1], _STRIDE),
+            F.pixel_unshuffle(tags, _STRIDE),
             reference_grey,
             grey,
             grey - reference_grey,
@@ -316,7 +305,7 @@ class _Refiner(nn.Module):
             clock[:, :, None, None].expand(-1, -1, *grey.shape[-2:]),
         ]
         if self.correlation:
-            x.append(correlated(reference, warped[:, :1], _REFINING_REACH, _STRIDE))
+            x.append(correlated(reference, tags, _REFINING_REACH, _STRIDE))
         features = self.features(_joined(x), n_frames)
         answer = F.pixel_shuffle(self.head(features), _STRIDE).float().view(n, n_frames, 3, size, size)
         moves = torch.ones(n_frames, 1, 1, 1, device=frames.device)
@@ -394,15 +383,55 @@ def carried_back(pattern: torch.Tensor, flow: Flow) -> torch.Tensor:
     return warp_back(pattern.flatten(0, 1)[:, None], flow.displacement_px.flatten(0, 1)).view(pattern.shape)
 
 
+def share_of_others(frames: torch.Tensor, found: Flow) -> torch.Tensor:
+    """How much of what is refined against the mean of all others counts, and not against the first frame.
+
+    Nothing where a frame still looks like the first, and nothing where frames are not seen to show the same tissue
+    (blood beside the wall, tissue that leaves the slice).
+
+    Parameters
+    ----------
+    frames
+        Standardised crops ``(batch, time, size, size)``.
+    found
+        Their motion, which carries them back to ED.
+
+    Returns
+    -------
+        Shares from 0 to 1, of the shape of ``frames``.
+    """
+    pattern = tag_pattern(frames)
+    carried = carried_back(pattern, found)
+    others = _mean_of_others(carried, pattern[:, :1])
+    same_tissue = _between(_local_correlation(carried, others).mean(dim=1, keepdim=True), *_SAME_TISSUE)
+    still_alike = _between(_local_correlation(carried, pattern[:, :1]), *_STILL_ALIKE)
+    return same_tissue * (1 - still_alike)
+
+
 def _mean_of_others(carried: torch.Tensor, at_ed: torch.Tensor) -> torch.Tensor:
     """For each of the patterns ``(batch, time, size, size)``, carried back to ED, the mean of all others.
 
-    Were a frame part of its own mean, nothing would be left to move. Around every place the mean gets the contrast of
-    the pattern ``at_ed`` ``(batch, 1, size, size)``: what differs between frames pales in it.
+    Were a frame part of its own mean, nothing would be left to move. The mean gets the contrast of the pattern
+    ``at_ed`` ``(batch, 1, size, size)``.
     """
     others = (carried.sum(dim=1, keepdim=True) - carried) / max(carried.shape[1] - 1, 1)
-    wanted, paled = (blur(x.square(), _NORMALIZATION_WIDTH_PX) for x in (at_ed, others))
-    return others * (wanted / paled.clamp_min(1e-6)).sqrt().clamp(0.5, 2.0)
+    return _with_contrast_of(at_ed, others)
+
+
+def _mixed(carried: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
+    """Each of the patterns ``(batch, time, size, size)``, carried back to ED, with its neighbors, in its contrast."""
+    weight = _NEIGHBORS_WEIGHT * _between(times_ms.diff(dim=1).abs(), *_NEIGHBORS_MS)[:, :, None, None]
+    mixed, weights = carried.clone(), torch.ones_like(carried[:, :, :1, :1])
+    for one, other in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        mixed[:, one] += weight * carried[:, other]
+        weights[:, one] += weight
+    return _with_contrast_of(carried, mixed / weights)
+
+
+def _with_contrast_of(wanted: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """A mean of patterns, in which pales what differs between them, with the contrast of others around every place."""
+    full, paled = (blur(x.square(), _NORMALIZATION_WIDTH_PX) for x in (wanted, mean))
+    return mean * (full / paled.clamp_min(1e-6)).sqrt().clamp(0.5, 2.0)
 
 
 def _local_correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
