@@ -19,6 +19,7 @@ from beating_annulus import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from contracting_slice import INNER_MM, OUTER_MM, contracting_slice
 from tagstrain.data import Box, LandmarkTracks, Localization, SliceResult, TaggedCine
@@ -268,6 +269,32 @@ def test_frames_that_repeat_are_said() -> None:
     first, last = result.strain.frame_times_ms[-2:]
     assert f"frames at {first:.0f}, {last:.0f} ms repeat the one before: no motion was imaged there" in quality.reasons
     assert quality.grade == "usable"
+
+
+def shown_as(result: SliceResult, frames: NDArray[np.float64]) -> SliceResult:
+    """The slice with other grey levels."""
+    return replace(result, cine=replace(result.cine, frames=frames.astype(np.float32)))
+
+
+def test_the_real_part_of_complementary_tagging_is_said() -> None:
+    result = replace(beating_slice(), border_spread_mm=np.full((2, 24), 0.5))
+    levels = result.cine.frames.astype(np.float64)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: levels.shape[1], : levels.shape[2]]
+    is_air = np.hypot(x - CENTER_PX[0], y - CENTER_PX[1]) > 34
+    magnitude = np.where(is_air, 2 * np.abs(rng.standard_normal(levels.shape)), levels)
+    sides = np.where(is_air, rng.choice([-1, 1], levels.shape), np.where(np.sin(0.7 * x) < 0, -1, 1))
+    signed = shown_as(result, sides * magnitude)
+    given = replace(signed, border_spread_mm=None)
+    standardized = (magnitude - magnitude.mean()) / magnitude.std()
+    others = (magnitude, standardized, 2 * magnitude / magnitude.max() - 1, magnitude - 2)
+
+    def is_said(shown: SliceResult) -> bool:
+        return any("grey levels lie on both sides of zero" in reason for reason in judged(shown).reasons)
+
+    assert is_said(signed)
+    assert not is_said(given)
+    assert not any(is_said(shown_as(result, frames)) for frames in others)
 
 
 def test_what_the_border_leaves_has_to_beat() -> None:
