@@ -17,6 +17,7 @@ from tagstrain.inference import flow
 from tagstrain.inference.flow import (
     LAST_STEP,
     MAX_EXTENT_MM,
+    SHIFTS_PX,
     SIGMA_SCALE,
     TURNS,
     UNTRAINED_SPREAD,
@@ -27,7 +28,7 @@ from tagstrain.inference.flow import (
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
-from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
+from tagstrain.networks.flow import FIELD_STRIDE, PATCH_PX, Flow, FlowNet, shifted
 from tagstrain.networks.placer import CHANNEL_GROUPS, GREY_LEVELS, PERSISTENCE, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.symmetry import turn_images, unturn_images, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo
@@ -46,10 +47,12 @@ def shrunk(frames: torch.Tensor, times_ms: torch.Tensor) -> Flow:
 
 
 class Shrinks(FlowNet):
-    """Everything shrinks, whatever it sees."""
+    """Everything shrinks, whatever it sees; nothing is left to refine."""
 
-    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **_: object) -> Flow:
-        return shrunk(frames, times_ms)
+    def forward(
+        self, frames: torch.Tensor, times_ms: torch.Tensor, *, followed: Flow | None = None, **_: object
+    ) -> Flow:
+        return shrunk(frames, times_ms) if followed is None else followed
 
 
 class CountsCines(Shrinks):
@@ -57,9 +60,11 @@ class CountsCines(Shrinks):
 
     n_asked = 0
 
-    def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **_: object) -> Flow:
+    def forward(
+        self, frames: torch.Tensor, times_ms: torch.Tensor, *, followed: Flow | None = None, **_: object
+    ) -> Flow:
         self.n_asked += 1
-        return super().forward(frames, times_ms)
+        return super().forward(frames, times_ms, followed=followed)
 
 
 class Drifts(FlowNet):
@@ -231,9 +236,11 @@ def test_a_tracker_in_a_hurry_sees_one_view_and_refines_nothing() -> None:
     asked: list[tuple[int, object]] = []
 
     class Notes(Shrinks):
-        def forward(self, frames: torch.Tensor, times_ms: torch.Tensor, **options: object) -> Flow:
+        def forward(
+            self, frames: torch.Tensor, times_ms: torch.Tensor, *, followed: Flow | None = None, **options: object
+        ) -> Flow:
             asked.append((len(frames), options["refinements"]))
-            return super().forward(frames, times_ms)
+            return super().forward(frames, times_ms, followed=followed)
 
     cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
     tracker = FlowTracker(Notes(), INFO)
@@ -265,16 +272,23 @@ def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise(monke
             spread = found.log_spread_px + torch.tensor([-3.0, -1.0])[:, None, None, None] / len(calls)
             return Flow(moved, spread)
 
-    share = 0.25
-    monkeypatch.setattr(flow, "share_of_others", lambda frames, _: torch.full_like(frames, share))
+    share, carried_by = torch.tensor([0.0, 0.25, 0.75]), []
+
+    def share_of_others(frames: torch.Tensor, found: Flow) -> torch.Tensor:
+        carried_by.append(found)
+        return share[None, :, None, None].expand_as(frames)
+
+    monkeypatch.setattr(flow, "share_of_others", share_of_others)
     image = tagged(60, 60) + np.random.default_rng(0).random((60, 60))
     cine = cine_of(np.repeat(image[None], 3, axis=0), PixelSpacing(1.4, 1.4))
     points = np.array([[20.0, 30.0], [40.0, 22.0]])
     tracks = FlowTracker(AddsOneDown(), INFO, symmetries=(0, 1)).track(cine, points)
     upright = calls[0][0][:1]
     views = [(0, 1), *((0 ^ turn, 1 ^ turn) for turn in TURNS)]
-    for (frames, _, _), symmetries in zip(calls, views, strict=True):
-        torch.testing.assert_close(frames, torch.cat([turn_images(upright, symmetry) for symmetry in symmetries]))
+    shifts_px = [(0, 0), *((shift, (shift + 2) % PATCH_PX) for shift in SHIFTS_PX)]
+    for (frames, _, _), symmetries, shifts in zip(calls, views, shifts_px, strict=True):
+        turned = torch.cat([turn_images(upright, symmetry) for symmetry in symmetries])
+        torch.testing.assert_close(frames, shifted(turned, shifts))
     assert [how for _, _, how in calls] == [(False, False), (True, False), (True, False), (True, True)]
     # Both views of the first refinement moved one down, and drifted to opposite sides.
     towards, stated = [torch.tensor([0.0, 1.0])], [-2.0, -3.0, -3.0]
@@ -288,12 +302,17 @@ def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise(monke
             upright_motion = unturn_vectors(motion[1:].movedim(1, -1), symmetry)
             torch.testing.assert_close(upright_motion, towards[min(k, 1)].expand_as(upright_motion), atol=1e-5, rtol=0)
     _, between, against_ed, against_others = towards
+    (shown,) = carried_by
+    upright_motion = shown.displacement_px[0, 1:].movedim(1, -1)
+    torch.testing.assert_close(upright_motion, between.expand_as(upright_motion), atol=1e-5, rtol=0)
+    share = share[1:, None]
     expected = between + LAST_STEP * (torch.lerp(against_ed, against_others, share) - between)
     scale = crop_around(points, cine).scale_xy
     moved = tracks.points_px[1:] - points
-    np.testing.assert_allclose(moved, np.broadcast_to(expected.numpy() * scale, moved.shape), atol=1e-4)
+    np.testing.assert_allclose(moved, np.broadcast_to(expected[:, None].numpy() * scale, moved.shape), atol=1e-4)
     by_ed, by_others = (np.exp([-3 - 3 / k, -3 - 1 / k]).mean() for k in (3, 4))
-    expected_spread = (1 - share) * by_ed + share * UNTRAINED_SPREAD * by_others
+    expected_spread = ((1 - share) * by_ed + share * UNTRAINED_SPREAD * by_others).numpy()
+    expected_spread = np.broadcast_to(expected_spread, (2, 2))
     np.testing.assert_allclose(tracks.sigma_px[1:], SIGMA_SCALE * expected_spread * np.sqrt(np.prod(scale)), rtol=1e-4)
     assert tracks.first_view_px is not None
     apart = tracks.first_view_px[1:] - tracks.points_px[1:]
@@ -327,19 +346,21 @@ def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_insid
 
 
 class CountsFollowing(FlowNet):
-    """Everything goes away from the middle of the crop by a tenth, leaves it at that, and it counts how often it
-    followed."""
+    """Sees everything go away from the middle of the crop by a tenth, and drift by 3 crop pixels to the view's right,
+    leaves it at that, and counts how often it followed."""
 
     n_followed = 0
 
     def _follow(self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, _: object) -> Flow:
         self.n_followed += 1
-        return shrunk(frames, -400.0 * (times_ms != 0))
+        followed = shrunk(frames, -400.0 * (times_ms != 0))
+        followed.displacement_px[:, 1:, 0] += 3.0
+        return followed
 
 
 @pytest.mark.parametrize(
     ("ed_frame", "shift_px", "zoom", "n_followed"),
-    [(0, 0, 1.0, 0), (2, 0, 1.0, 1), (5, 0, 1.0, 0), (0, 4, 1.3, 0), (0, 40, 1.3, 1), (0, 0, 0.3, 1)],
+    [(0, 0, 1.0, 0), (2, 0, 1.0, 1), (2, 4, 1.3, 1), (5, 0, 1.0, 0), (0, 4, 1.3, 0), (0, 40, 1.3, 1), (0, 0, 0.3, 1)],
 )
 def test_tracking_goes_on_from_the_motion_that_placing_followed(
     ed_frame: int, shift_px: float, zoom: float, n_followed: int
@@ -355,8 +376,9 @@ def test_tracking_goes_on_from_the_motion_that_placing_followed(
     went_on = track_placed(tracker, cine, Placement(points[None], sight))
     assert network.n_followed == n_followed
     moved = np.arange(6) != ed_frame
-    # What was followed before ED is refined from what is followed there, in the crop around the points.
-    by_sight = moved & (n_followed == 0) if ed_frame in (0, 5) else moved & (np.arange(6) > ed_frame)
+    # The sight holds what was followed to the end further away; the rest is followed in the crop around the points.
+    sees_points = sight.crop.side_mm > 0.9 * crop.side_mm and shift_px < 40
+    by_sight = moved & sees_points & ((ed_frame != 2) | (np.arange(6) > ed_frame))
     middle_px = np.where(by_sight[:, None], center_px, crop.center_xy_px)[:, None]
     expected = np.where(moved[:, None, None], 0.1 * (points - middle_px), 0.0)
     np.testing.assert_allclose(went_on.points_px - points, expected, atol=2e-3)
@@ -372,6 +394,10 @@ def test_a_network_without_refinements_tracks_by_what_it_follows() -> None:
     expected = 0.1 * (points - np.array(crop_around(points, cine).center_xy_px))
     assert np.abs(expected).max() > 0.5
     np.testing.assert_allclose(moved_px, np.broadcast_to(expected, moved_px.shape), atol=2e-3)
+    assert tracks.first_view_px is not None
+    drift_px = tracks.first_view_px[1:] - tracks.points_px[1:]
+    expected_drift_px = np.array([3.0 * crop_around(points, cine).scale_xy[0], 0.0])
+    np.testing.assert_allclose(drift_px, np.broadcast_to(expected_drift_px, drift_px.shape), atol=1e-4)
 
 
 def test_a_tracker_that_cannot_go_on_follows_anew() -> None:

@@ -14,11 +14,12 @@ from tagstrain.networks.flow import (
     FlowNet,
     _local_correlation,
     _mean_of_others,
-    _mixed,
+    _mixed_with_neighbors,
     carried_back,
     correlated,
     sample_field,
     share_of_others,
+    shifted,
     tag_pattern,
     warp_back,
 )
@@ -67,13 +68,19 @@ def test_first_frame_does_not_move_and_any_length_will_do(
     assert bool((flow.displacement_px[:, 1:].abs().amax(dim=(2, 3, 4)) > 0).all())
 
 
-def test_following_does_not_look_ahead_and_no_cine_sees_another(network: FlowNet) -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("against_others", [False, True])
+def test_following_does_not_look_ahead_and_no_cine_sees_another(
+    network: FlowNet, mixed: bool, against_others: bool
+) -> None:
     frames, times_ms = cine(6, batch=2)
+    times_ms = times_ms * torch.tensor([[1.0], [1.4]])
+    how = {"mixed": mixed, "against_others": against_others}
     with torch.inference_mode():
         whole = network(frames, times_ms, refinements=0).displacement_px
         begun = network(frames[:, :4], times_ms[:, :4], refinements=0).displacement_px
-        refined = network(frames, times_ms).displacement_px
-        alone = network(frames[1:], times_ms[1:]).displacement_px
+        refined = network(frames, times_ms, **how).displacement_px
+        alone = network(frames[1:], times_ms[1:], **how).displacement_px
     torch.testing.assert_close(whole[:, :4], begun, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(refined[1:], alone, atol=1e-4, rtol=1e-4)
 
@@ -135,26 +142,32 @@ def test_others_count_where_they_show_the_same_and_the_first_frame_does_not() ->
     shares = share_of_others(later, still)
     assert shares.shape == later.shape
     assert float(shares[:, 0].max()) < 0.05
-    assert float(shares[:, 1:, 8:-8, 8:-8].min()) > 0.95
+    inside = (slice(1, None), slice(8, -8), slice(8, -8))
+    assert float(shares[0][inside].min()) > 0.95
+    steps = torch.full((20,), 4.0)
+    steps[0] = 0
+    assert float(share_of_others(later, moved_by(steps))[0][inside].max()) < 0.05, "frames are alike once carried back"
 
 
-def test_refining_against_others_does_not_see_the_first_frame_as_what_to_reach(network: FlowNet) -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+def test_frames_are_refined_against_the_mean_of_all_others(network: FlowNet, mixed: bool) -> None:
     frames, times_ms = cine(5)
     pattern = tag_pattern(frames)
     with torch.inference_mode():
         start = network(frames, times_ms, refinements=1)
         others = _mean_of_others(carried_back(pattern, start), pattern[:, :1])
         assert network.refiner is not None
-        expected = network.refiner(pattern, others, frames, times_ms, start, None, False)
-        found = network(frames, times_ms, refinements=1, followed=start, against_others=True)
-        against_first = network(frames, times_ms, refinements=1, followed=start)
+        expected = network.refiner(pattern, others, frames, times_ms, start, None, mixed)
+        how = {"refinements": 1, "followed": start, "mixed": mixed}
+        found = network(frames, times_ms, **how, against_others=True)
+        against_first = network(frames, times_ms, **how)
     torch.testing.assert_close(found, expected)
     assert float((found.displacement_px - against_first.displacement_px).abs().max()) > 1e-3
 
 
 def test_frames_are_mixed_with_their_neighbors_in_as_much_contrast_as_before() -> None:
     noisy, times_ms = standing_tags(7, 0.8), 40.0 * torch.arange(7)[None]
-    mixed = _mixed(noisy, times_ms)
+    mixed = _mixed_with_neighbors(noisy, times_ms)
     np.testing.assert_allclose(mixed.std(dim=(2, 3)), noisy.std(dim=(2, 3)), rtol=0.03)
     tags = standing_tags(1, 0.0).expand_as(noisy)
     alike = _local_correlation(mixed, tags).mean(dim=(2, 3))[0]
@@ -163,13 +176,20 @@ def test_frames_are_mixed_with_their_neighbors_in_as_much_contrast_as_before() -
     np.testing.assert_allclose(alike, 1 / np.hypot(1, 0.8 * np.array(left)), atol=0.02)
 
 
-@pytest.mark.parametrize(("interval_ms", "is_mixed"), [(15.0, True), (-40.0, True), (55.0, True), (70.0, False)])
-def test_frames_far_apart_in_time_are_not_mixed(interval_ms: float, is_mixed: bool) -> None:
+@pytest.mark.parametrize(
+    ("interval_ms", "weight"), [(15.0, 0.5), (-40.0, 0.5), (55.0, 0.25), (-62.5, 0.125), (70.0, 0.0), (1000.0, 0.0)]
+)
+def test_frames_count_the_less_in_a_mixture_the_further_they_lie_apart_in_time(
+    interval_ms: float, weight: float
+) -> None:
     noisy = standing_tags(3, 0.8)
-    mixed = _mixed(noisy, torch.tensor([[0.0, 1000.0, 1000.0 + interval_ms]]))
+    mixed = _mixed_with_neighbors(noisy, torch.tensor([[0.0, 1000.0, 1000.0 + interval_ms]]))
     torch.testing.assert_close(mixed[:, 0], noisy[:, 0])
-    changes = (mixed - noisy).abs().amax(dim=(2, 3))[0, 1:]
-    assert bool((changes > 0.1).all()) if is_mixed else bool((changes < 1e-5).all())
+    for frame, other in ((1, 2), (2, 1)):
+        expected = noisy[:, frame] + weight * noisy[:, other]
+        # The same but for the contrast around every place.
+        alike = _local_correlation(mixed[:, frame : frame + 1], expected[:, None])
+        assert float(alike.mean()) > 0.999
 
 
 def test_mixing_frames_changes_what_is_refined(network: FlowNet) -> None:
@@ -181,6 +201,17 @@ def test_mixing_frames_changes_what_is_refined(network: FlowNet) -> None:
         expected = network(frames[:, :1].expand_as(frames), times_ms, refinements=1)[0]
     assert float((found[0] - found[1]).abs().max()) > 1e-3
     torch.testing.assert_close(at_rest, expected, atol=0.05, rtol=0)
+
+
+def test_views_are_shifted_each_by_its_own_and_back() -> None:
+    images = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).view(2, 3, 8, 8)
+    views = shifted(images, (1, 3))
+    torch.testing.assert_close(views[0, :, 1:, 1:], images[0, :, :-1, :-1])
+    torch.testing.assert_close(views[1, :, 3:, 3:], images[1, :, :-3, :-3])
+    torch.testing.assert_close(views[1, :, :3, 3:], images[1, :, -3:, :-3])
+    motion = Flow(torch.randn(2, 3, 2, 8, 8), torch.randn(2, 3, 8, 8))
+    torch.testing.assert_close(motion.shifted((1, 3)).shifted((-1, -3)), motion)
+    torch.testing.assert_close(motion.shifted((1, 3)).log_spread_px, shifted(motion.log_spread_px, (1, 3)))
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -22,8 +22,8 @@ class PointTracks:
     """Standard deviation of a point's position [px], shape ``(time, point)``; NaN where not known."""
     ed_frame: int = 0
     first_view_px: NDArray[np.float64] | None = None
-    """Where the first of several views sees them, same shape: as far off ``points_px`` as it was off the mean of all
-    before all were last refined as one; None from a tracker with one view or that does not tell views apart."""
+    """Where the first of several views sees them, same shape: as far off ``points_px`` as what it found was off the
+    mean of all, when each was last told; None from a tracker with one view or that does not tell views apart."""
 
     def __post_init__(self) -> None:
         if self.points_px.ndim != 3 or self.points_px.shape[-1] != 2:
@@ -48,8 +48,8 @@ class LandmarkTracks:
     """Standard deviation of a landmark's position [px], shape ``(time, spoke, ring)``; NaN where not known."""
     ed_frame: int = 0
     first_view_px: NDArray[np.float64] | None = None
-    """Where the first of several views sees them, same shape: as far off ``points_px`` as it was off the mean of all
-    before all were last refined as one; None from a tracker with one view or that does not tell views apart."""
+    """Where the first of several views sees them, same shape: as far off ``points_px`` as what it found was off the
+    mean of all, when each was last told; None from a tracker with one view or that does not tell views apart."""
 
     def __post_init__(self) -> None:
         if self.points_px.ndim != 4 or self.points_px.shape[-1] != 2:

@@ -17,7 +17,8 @@ FIELD_STRIDE = 2
 """Crop pixels between the nodes of the field on which frames are followed, along each axis."""
 LOG_SPREAD_LIMITS = (-4.0, 4.0)
 """Natural logarithms of the expected error that training tells apart [crop pixels]."""
-_STRIDE = 4
+PATCH_PX = 4
+"""Side of the patches of crop pixels that the network sees as one."""
 _NORMALIZATION_WIDTH_PX = 5.0
 _CONTRAST_FLOOR = 0.08
 _FINE_REACH, _COARSE_REACH, _REFINING_REACH = 2, 3, 3
@@ -65,6 +66,10 @@ class Flow(NamedTuple):
             torch.stack([unturn_images(log_spread_px, symmetry) for _, log_spread_px, symmetry in each]),
         )
 
+    def shifted(self, shifts_px: Sequence[int]) -> Flow:
+        """Motion on every pixel, in views that are `shifted`."""
+        return Flow(*(shifted(field, shifts_px) for field in self))
+
 
 class FlowNet(nn.Module):
     """Follows the tissue frame by frame, then refines what it found with the whole cine in view.
@@ -110,12 +115,12 @@ class FlowNet(nn.Module):
         self.looks = looks
         self.correlation = correlation
         self.refinements = refinements
-        patch, fine = _STRIDE**2, widths[0]
+        patch, fine = PATCH_PX**2, widths[0]
         compared = (2 * _FINE_REACH + 1) ** 2 + (2 * _COARSE_REACH + 1) ** 2 if correlation else 0
         self.features = Pyramid(3 * patch + compared + 3 + 4 + 2 + memory, widths)
         self.gates = nn.Conv2d(fine + memory, 3 * memory, 1)
         # Per node of the finer field: two components and the logarithm of their spread.
-        self.head = nn.Conv2d(fine + memory, 3 * (_STRIDE // FIELD_STRIDE) ** 2, 3, padding=1)
+        self.head = nn.Conv2d(fine + memory, 3 * (PATCH_PX // FIELD_STRIDE) ** 2, 3, padding=1)
         silence(self.head)
         self.refiner = _Refiner(refining_widths, correlation) if refinements else None
 
@@ -146,12 +151,13 @@ class FlowNet(nn.Module):
         followed
             Motion to refine, as followed frame by frame or refined before, in place of following again.
         mixed
-            Whether each frame that is refined is mixed with its neighbors, carried back to ED as it is: what they all
-            show stands out of the noise. Not trained, nor is what follows.
+            Whether the tags of each frame that is refined are mixed with those of its neighbors in time, where these
+            are close (`_NEIGHBORS_MS`), as what was found so far carries them back to ED: what all show stands out of
+            the noise. Not in training.
         against_others
             Whether frames are refined against the mean of all others, carried back to ED, in place of the first: tags
             fade and blood washes out, so that the further frames look less like the first than like one another.
-            `share_of_others` says where that counts.
+            `share_of_others` says where that counts. Not in training.
         """
         return self.passes(frames, times_ms, slips_px, refinements, followed, mixed, against_others)[-1]
 
@@ -187,9 +193,9 @@ class FlowNet(nn.Module):
         self, pattern: torch.Tensor, frames: torch.Tensor, times_ms: torch.Tensor, slips_px: torch.Tensor | None
     ) -> Flow:
         n, n_frames, size, _ = frames.shape
-        half, quarter = size // FIELD_STRIDE, size // _STRIDE
-        reference = F.pixel_unshuffle(pattern[:, :1], _STRIDE)
-        reference_grey = F.avg_pool2d(frames[:, :1], _STRIDE)
+        half, quarter = size // FIELD_STRIDE, size // PATCH_PX
+        reference = F.pixel_unshuffle(pattern[:, :1], PATCH_PX)
+        reference_grey = F.avg_pool2d(frames[:, :1], PATCH_PX)
         displacement = frames.new_zeros(n, 2, half, half)
         velocity = torch.zeros_like(displacement)
         state = frames.new_zeros(n, self.memory, quarter, quarter)
@@ -205,10 +211,10 @@ class FlowNet(nn.Module):
                 # Each look answers for its own step: no gradient runs back through the displacement.
                 start = found.detach()
                 warped = warp_back(images[:, t], start)
-                grey = F.avg_pool2d(warped[:, 1:2], _STRIDE)
+                grey = F.avg_pool2d(warped[:, 1:2], PATCH_PX)
                 x = [
                     reference,
-                    F.pixel_unshuffle(warped[:, :1], _STRIDE),
+                    F.pixel_unshuffle(warped[:, :1], PATCH_PX),
                     before,
                     reference_grey,
                     grey,
@@ -219,19 +225,19 @@ class FlowNet(nn.Module):
                     state,
                 ]
                 if images.shape[2] > 2:
-                    x += [F.pixel_unshuffle(further, _STRIDE) for further in (images[:, 0, 2:], warped[:, 2:])]
+                    x += [F.pixel_unshuffle(further, PATCH_PX) for further in (images[:, 0, 2:], warped[:, 2:])]
                 if self.correlation:
-                    x.append(correlated(pattern[:, :1], warped[:, :1], _FINE_REACH, _STRIDE))
+                    x.append(correlated(pattern[:, :1], warped[:, :1], _FINE_REACH, PATCH_PX))
                     halves = F.avg_pool2d(torch.cat([pattern[:, :1], warped[:, :1]], dim=1), 2)
-                    x.append(correlated(halves[:, :1], halves[:, 1:], _COARSE_REACH, _STRIDE // 2))
+                    x.append(correlated(halves[:, :1], halves[:, 1:], _COARSE_REACH, PATCH_PX // 2))
                 features = self.features(_joined(x))
                 state = self._remember(features, state)
                 answer = self.head(torch.cat([features, state], dim=1))
-                answer = F.pixel_shuffle(answer, _STRIDE // FIELD_STRIDE).float()
+                answer = F.pixel_shuffle(answer, PATCH_PX // FIELD_STRIDE).float()
                 found = start + answer[:, :2]
             velocity = (found - displacement).detach()
             displacement = found.detach()
-            before = F.pixel_unshuffle(warp_back(pattern[:, t : t + 1], displacement), _STRIDE)
+            before = F.pixel_unshuffle(warp_back(pattern[:, t : t + 1], displacement), PATCH_PX)
             displacements.append(found)
             spreads.append(answer[:, 2])
         return Flow(torch.stack(displacements, dim=1), torch.stack(spreads, dim=1))
@@ -249,8 +255,8 @@ class _Refiner(nn.Module):
         super().__init__()
         self.correlation = correlation
         compared = (2 * _REFINING_REACH + 1) ** 2 if correlation else 0
-        self.features = Pyramid(2 * _STRIDE**2 + compared + 3 + 9 + 3, widths, over_time=True)
-        self.head = nn.Conv2d(widths[0], 3 * _STRIDE**2, 3, padding=1)
+        self.features = Pyramid(2 * PATCH_PX**2 + compared + 3 + 9 + 3, widths, over_time=True)
+        self.head = nn.Conv2d(widths[0], 3 * PATCH_PX**2, 3, padding=1)
         silence(self.head)
 
     def forward(
@@ -273,11 +279,11 @@ class _Refiner(nn.Module):
         images = torch.stack([pattern, frames], dim=2).flatten(0, 1)
         tags, grey = warp_back(images, start).chunk(2, dim=1)
         if mixed:
-            tags = _mixed(tags.reshape(frames.shape), times_ms).flatten(0, 1)[:, None]
+            tags = _mixed_with_neighbors(tags.reshape(frames.shape), times_ms).flatten(0, 1)[:, None]
         reference = references.flatten(0, 1)[:, None]
-        reference_grey = F.avg_pool2d(frames[:, :1], _STRIDE).expand(-1, n_frames, -1, -1).flatten(0, 1)[:, None]
-        grey = F.avg_pool2d(grey, _STRIDE)
-        coarse = F.avg_pool2d(start, _STRIDE)
+        reference_grey = F.avg_pool2d(frames[:, :1], PATCH_PX).expand(-1, n_frames, -1, -1).flatten(0, 1)[:, None]
+        grey = F.avg_pool2d(grey, PATCH_PX)
+        coarse = F.avg_pool2d(start, PATCH_PX)
         by_time = coarse.view(n, n_frames, *coarse.shape[1:])
         steps, still = by_time.diff(dim=1), torch.zeros_like(by_time[:, :1])
         since, until = (torch.cat(x, dim=1).flatten(0, 1) for x in ([still, steps], [steps, still]))
@@ -292,8 +298,8 @@ class _Refiner(nn.Module):
             dim=2,
         ).flatten(0, 1)
         x = [
-            F.pixel_unshuffle(reference, _STRIDE),
-            F.pixel_unshuffle(tags, _STRIDE),
+            F.pixel_unshuffle(reference, PATCH_PX),
+            F.pixel_unshuffle(tags, PATCH_PX),
             reference_grey,
             grey,
             grey - reference_grey,
@@ -301,13 +307,13 @@ class _Refiner(nn.Module):
             coarse - blur(coarse, 2.0),
             0.5 * since,
             0.5 * until,
-            0.5 * F.avg_pool2d(spread, _STRIDE),
+            0.5 * F.avg_pool2d(spread, PATCH_PX),
             clock[:, :, None, None].expand(-1, -1, *grey.shape[-2:]),
         ]
         if self.correlation:
-            x.append(correlated(reference, tags, _REFINING_REACH, _STRIDE))
+            x.append(correlated(reference, tags, _REFINING_REACH, PATCH_PX))
         features = self.features(_joined(x), n_frames)
-        answer = F.pixel_shuffle(self.head(features), _STRIDE).float().view(n, n_frames, 3, size, size)
+        answer = F.pixel_shuffle(self.head(features), PATCH_PX).float().view(n, n_frames, 3, size, size)
         moves = torch.ones(n_frames, 1, 1, 1, device=frames.device)
         moves[0] = 0
         refined = (start.view(n, n_frames, 2, size, size) + answer[:, :, :2]) * moves
@@ -373,6 +379,14 @@ def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
     return x.flatten(1).t().contiguous().view(*x.shape[1:], -1).movedim(-1, 1)
 
 
+def shifted(images: torch.Tensor, shifts_px: Sequence[int]) -> torch.Tensor:
+    """Images ``(view, ..., size, size)`` moved along both axes, each view by its own number of pixels.
+
+    What leaves at one side comes in at the other.
+    """
+    return torch.stack([view.roll((px, px), dims=(-2, -1)) for view, px in zip(images, shifts_px, strict=True)])
+
+
 def tag_pattern(frames: torch.Tensor) -> torch.Tensor:
     """Standardised crops ``(batch, time, size, size)`` with the same contrast everywhere, as the tracker sees them."""
     return locally_normalized(frames, _NORMALIZATION_WIDTH_PX, _CONTRAST_FLOOR)
@@ -418,7 +432,7 @@ def _mean_of_others(carried: torch.Tensor, at_ed: torch.Tensor) -> torch.Tensor:
     return _with_contrast_of(at_ed, others)
 
 
-def _mixed(carried: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
+def _mixed_with_neighbors(carried: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
     """Each of the patterns ``(batch, time, size, size)``, carried back to ED, with its neighbors, in its contrast."""
     weight = _NEIGHBORS_WEIGHT * _between(times_ms.diff(dim=1).abs(), *_NEIGHBORS_MS)[:, :, None, None]
     mixed, weights = carried.clone(), torch.ones_like(carried[:, :, :1, :1])
@@ -429,7 +443,8 @@ def _mixed(carried: torch.Tensor, times_ms: torch.Tensor) -> torch.Tensor:
 
 
 def _with_contrast_of(wanted: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """A mean of patterns, in which pales what differs between them, with the contrast of others around every place."""
+    """A mean of patterns, in which what differs between them pales, with as much contrast around every place as
+    ``wanted``."""
     full, paled = (blur(x.square(), _NORMALIZATION_WIDTH_PX) for x in (wanted, mean))
     return mean * (full / paled.clamp_min(1e-6)).sqrt().clamp(0.5, 2.0)
 
