@@ -28,7 +28,7 @@ from tagstrain.inference.flow import (
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
-from tagstrain.networks.flow import FIELD_STRIDE, PATCH_PX, Flow, FlowNet, shifted
+from tagstrain.networks.flow import FIELD_STRIDE, PATCH_PX, Flow, FlowNet, sample_field, shifted
 from tagstrain.networks.placer import CHANNEL_GROUPS, GREY_LEVELS, PERSISTENCE, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.symmetry import turn_images, unturn_images, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo
@@ -320,6 +320,33 @@ def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise(monke
     expected_apart = (down[0] - torch.stack(down).mean(dim=0)).numpy() * scale
     assert np.abs(expected_apart).max() > 0.1
     np.testing.assert_allclose(apart, np.broadcast_to(expected_apart, apart.shape), atol=1e-4)
+
+
+def test_motion_is_turned_and_shifted_with_the_views_that_see_it() -> None:
+    generator = torch.Generator().manual_seed(2)
+    there = Flow(torch.randn(1, 3, 2, 128, 128, generator=generator), torch.randn(1, 3, 128, 128, generator=generator))
+    starts: list[Flow] = []
+
+    class Knows(FlowNet):
+        def forward(
+            self, frames: torch.Tensor, times_ms: torch.Tensor, *, followed: Flow | None = None, **_: object
+        ) -> Flow:
+            if followed is None:
+                return there.turned(SYMMETRIES)
+            starts.append(followed)
+            return followed
+
+    cine = cine_of(np.random.default_rng(0).random((3, 60, 60)), PixelSpacing(1.4, 1.4))
+    points = np.array([[20.0, 30.0], [40.0, 22.0]])
+    tracks = FlowTracker(Knows(), INFO).track(cine, points)
+    assert len(starts) == len(TURNS)
+    for start, turn, shift_px in zip(starts, TURNS, SHIFTS_PX, strict=True):
+        turned = there.turned([symmetry ^ turn for symmetry in SYMMETRIES])
+        torch.testing.assert_close(start, turned.shifted((shift_px, (shift_px + 2) % PATCH_PX)))
+    crop = crop_around(points, cine)
+    places = torch.tensor(crop.to_crop(points), dtype=torch.float32)[None]
+    expected = sample_field(there.displacement_px, places, crop.size)[0, 1:].numpy() * crop.scale_xy
+    np.testing.assert_allclose(tracks.points_px[1:] - points, expected, atol=1e-4)
 
 
 def test_no_view_is_refined_twice() -> None:

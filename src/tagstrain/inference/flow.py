@@ -47,10 +47,10 @@ The first refines every view by itself; these their mean, in views of their own:
 What a network got wrong in a view it does not see there, and in another it does: 2 % of the error, in no more time.
 Where all eight views are followed, none is left to turn to."""
 SHIFTS_PX = (1, 0, 2)
-"""By how many crop pixels views are moved along both axes then, the second and every other one by 2 more.
+"""By how many crop pixels views are moved along both axes in these refinements, every second one by 2 more.
 
-A network sees patches of 4 x 4 pixels; how the image falls onto them leaves an error, and another where it falls
-otherwise: 1 % of the RMSE, 2 % of the median."""
+What leaves the crop on one side comes in on the other, far from the points. A network sees patches of 4 x 4 pixels; how
+the image falls onto them leaves an error, and another where it falls otherwise: 1 % of the RMSE, 2 % of the median."""
 LAST_STEP = 0.85
 """How much of the third refinement's correction is taken; training had two refinements."""
 UNTRAINED_SPREAD = 1.4
