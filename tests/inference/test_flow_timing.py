@@ -84,7 +84,10 @@ def test_post_systolic_shortening_is_seen_where_it_is() -> None:
     assert strain(truth, late).argmin() > strain(truth, early).argmin()
     for spokes in (late, early):
         assert abs(int(strain(found, spokes).argmin()) - int(strain(truth, spokes).argmin())) <= 1
-        np.testing.assert_allclose(strain(found, spokes), strain(truth, spokes), atol=0.02)
+        off = np.abs(strain(found, spokes) - strain(truth, spokes))
+        assert off[:15].max() < 0.01
+        # From 600 ms on the tags have faded.
+        assert np.sqrt((off[15:] ** 2).mean()) < 0.02
 
 
 def test_a_curve_has_no_more_turns_than_the_heart() -> None:
