@@ -28,7 +28,7 @@ from tagstrain.inference.flow import (
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
-from tagstrain.networks.flow import FIELD_STRIDE, PATCH_PX, Flow, FlowNet, sample_field, shifted
+from tagstrain.networks.flow import FIELD_STRIDE, PATCH_PX, Flow, FlowNet, carried_back, sample_field, shifted
 from tagstrain.networks.placer import CHANNEL_GROUPS, GREY_LEVELS, PERSISTENCE, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.symmetry import turn_images, unturn_images, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo
@@ -274,11 +274,12 @@ def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise(monke
 
     share, carried_by = torch.tensor([0.0, 0.25, 0.75]), []
 
-    def share_of_others(frames: torch.Tensor, found: Flow) -> torch.Tensor:
+    def carries(pattern: torch.Tensor, found: Flow) -> torch.Tensor:
         carried_by.append(found)
-        return share[None, :, None, None].expand_as(frames)
+        return carried_back(pattern, found)
 
-    monkeypatch.setattr(flow, "share_of_others", share_of_others)
+    monkeypatch.setattr(flow, "carried_back", carries)
+    monkeypatch.setattr(flow, "share_of_others", lambda carried, _: share[None, :, None, None].expand_as(carried))
     image = tagged(60, 60) + np.random.default_rng(0).random((60, 60))
     cine = cine_of(np.repeat(image[None], 3, axis=0), PixelSpacing(1.4, 1.4))
     points = np.array([[20.0, 30.0], [40.0, 22.0]])

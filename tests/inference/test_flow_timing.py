@@ -87,7 +87,8 @@ def test_post_systolic_shortening_is_seen_where_it_is() -> None:
         off = np.abs(strain(found, spokes) - strain(truth, spokes))
         assert off[:15].max() < 0.01
         # From 600 ms on the tags have faded.
-        assert np.sqrt((off[15:] ** 2).mean()) < 0.02
+        assert np.sqrt((off[15:] ** 2).mean()) < 0.017
+        assert off.max() < 0.025
 
 
 def test_a_curve_has_no_more_turns_than_the_heart() -> None:

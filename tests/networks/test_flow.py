@@ -133,20 +133,27 @@ def test_frames_are_carried_back_to_ed_before_their_mean_is_taken() -> None:
         torch.testing.assert_close(patterns[inside], tags.expand_as(moving)[inside], atol=1e-3, rtol=0)
 
 
+def share_once_carried(frames: torch.Tensor, found: Flow) -> torch.Tensor:
+    pattern = tag_pattern(frames)
+    return share_of_others(carried_back(pattern, found), pattern[:, :1])
+
+
 def test_others_count_where_they_show_the_same_and_the_first_frame_does_not() -> None:
     still = moved_by(torch.zeros(20))
     alike, noise = standing_tags(20, 0.05), standing_tags(20, 100.0)
     for same in (alike, noise):
-        assert float(share_of_others(same, still).max()) < 0.05
+        assert float(share_once_carried(same, still).max()) < 0.05
     later = torch.cat([alike[:, :1], alike[:, 1:].roll(4, dims=-1)], dim=1)
-    shares = share_of_others(later, still)
+    shares = share_once_carried(later, still)
     assert shares.shape == later.shape
     assert float(shares[:, 0].max()) < 0.05
     inside = (slice(1, None), slice(8, -8), slice(8, -8))
     assert float(shares[0][inside].min()) > 0.95
     steps = torch.full((20,), 4.0)
     steps[0] = 0
-    assert float(share_of_others(later, moved_by(steps))[0][inside].max()) < 0.05, "frames are alike once carried back"
+    assert float(share_once_carried(later, moved_by(steps))[0][inside].max()) < 0.05, (
+        "frames are alike once carried back"
+    )
 
 
 @pytest.mark.parametrize("mixed", [False, True])

@@ -271,11 +271,6 @@ def test_frames_that_repeat_are_said() -> None:
     assert quality.grade == "usable"
 
 
-def shown_as(result: SliceResult, frames: NDArray[np.float64]) -> SliceResult:
-    """The slice with other grey levels."""
-    return replace(result, cine=replace(result.cine, frames=frames.astype(np.float32)))
-
-
 def grey_levels(result: SliceResult, kind: str) -> NDArray[np.float64]:
     """The slice's images with air around the heart, as another step may have left them."""
     rng = np.random.default_rng(0)

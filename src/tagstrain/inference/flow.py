@@ -29,7 +29,7 @@ from tagstrain.networks.flow import (
     tag_pattern,
 )
 from tagstrain.networks.placer import tag_agreement
-from tagstrain.networks.symmetry import turn_images
+from tagstrain.networks.symmetry import turned_views
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 MIN_SIDE_MM = 60.0
@@ -133,7 +133,7 @@ class FlowTracker:
         frames = self._standardized(cine, crop, kept)[:, further]
         times_ms = torch.tensor(cine.frame_times_ms[further] - cine.frame_times_ms[ed], dtype=torch.float32)
         return (
-            _turned(frames, symmetries),
+            turned_views(frames, symmetries),
             times_ms.to(self.device).expand(len(symmetries), -1),
         )
 
@@ -189,57 +189,53 @@ class FlowTracker:
         of the first frame ``(time,)``, before motion is last refined."""
         with torch.inference_mode():
             refines = self.refines and self.network.refiner is not None
-            views = _turned(frames, self.symmetries)
+            views = turned_views(frames, self.symmetries)
             flow = self._flow(views, times_ms, followed, refinements=int(refines)).upright(self.symmetries)
+            if refines:
+                flow = self._refined(frames, times_ms, flow.mean(), 0)
             each, spread = _motion_at(flow, places)
             moved = each.mean(dim=0)
+            apart = each[0] - moved  # what is found from here on is common to all views
+            shared, pattern = flow.mean(), tag_pattern(frames)
+            carried = carried_back(pattern, shared)
+            agreement = _sampled(_agreement(carried), places).mean(dim=(0, 2, 3))
             if refines:
-                flow, moved, spread = self._refined_together(frames, times_ms, flow.mean(), places)
-                each, _ = _motion_at(flow, places)
-            # What is found once views share their motion is common to all.
-            first_moved = moved + each[0] - each.mean(dim=0)
-            agreement = _sampled(_agreement(frames, flow.mean()), places).mean(dim=(0, 2, 3))
+                by_ed = self._refined(frames, times_ms, shared, 1)
+                by_others = self._refined(frames, times_ms, shared, 2, against_others=True)
+                (to_ed, ed_spread), (to_others, others_spread) = (
+                    _motion_at(each, places) for each in (by_ed, by_others)
+                )
+                share = _sampled(share_of_others(carried, pattern[:, :1])[:, :, None], places)[0]
+                refined = torch.lerp(to_ed.mean(dim=0), to_others.mean(dim=0), share)
+                moved = torch.lerp(moved, refined, LAST_STEP)
+                spread = torch.lerp(ed_spread, UNTRAINED_SPREAD * others_spread, share[..., 0])
         return (
-            torch.stack([moved, first_moved]).cpu().double().numpy(),
+            torch.stack([moved, moved + apart]).cpu().double().numpy(),
             spread.cpu().double().numpy(),
             agreement.cpu().double().numpy(),
         )
 
-    def _refined_together(
-        self, frames: torch.Tensor, times_ms: NDArray[np.float64], found: Flow, places: torch.Tensor
-    ) -> tuple[Flow, torch.Tensor, torch.Tensor]:
-        """Motion that all views share, refined twice more in other views: as each sees it the first time, and, at
-        ``places``, displacement ``(time, point, 2)`` and its expected error ``(time, point)`` after the second."""
-
-        def again(k: int, start: Flow, against_others: bool = False) -> Flow:
-            symmetries = tuple(symmetry ^ TURNS[k] for symmetry in self.symmetries)
-            shifts_px = [(SHIFTS_PX[k] + 2 * view) % PATCH_PX for view in range(len(symmetries))]
-            views = shifted(_turned(frames, symmetries), shifts_px)
-            start = start.turned(symmetries).shifted(shifts_px)
-            flow = self._flow(views, times_ms, start, refinements=1, mixed=True, against_others=against_others)
-            return flow.shifted([-px for px in shifts_px]).upright(symmetries)
-
-        seen = again(0, found)
-        before = seen.mean()
-        by_ed, by_others = again(1, before), again(2, before, against_others=True)
-        share = _sampled(share_of_others(frames, before)[:, :, None], places)[0]
-        (start, _), (to_ed, ed_spread), (to_others, others_spread) = (
-            _motion_at(flow, places) for flow in (before, by_ed, by_others)
-        )
-        moved = torch.lerp(to_ed.mean(dim=0), to_others.mean(dim=0), share)
-        spread = torch.lerp(ed_spread, UNTRAINED_SPREAD * others_spread, share[..., 0])
-        return seen, torch.lerp(start[0], moved, LAST_STEP), spread
+    def _refined(
+        self,
+        frames: torch.Tensor,
+        times_ms: NDArray[np.float64],
+        shared: Flow,
+        k: int,
+        against_others: bool = False,
+    ) -> Flow:
+        """Motion that all views share, refined in others, those of ``TURNS[k]``: as each of these sees it."""
+        symmetries = tuple(symmetry ^ TURNS[k] for symmetry in self.symmetries)
+        shifts_px = [(SHIFTS_PX[k] + 2 * view) % PATCH_PX for view in range(len(symmetries))]
+        views = shifted(turned_views(frames, symmetries), shifts_px)
+        start = shared.turned(symmetries).shifted(shifts_px)
+        flow = self._flow(views, times_ms, start, refinements=1, mixed=True, against_others=against_others)
+        return flow.shifted([-px for px in shifts_px]).upright(symmetries)
 
     def _flow(self, views: torch.Tensor, times_ms: NDArray[np.float64], start: Flow | None, **how: int) -> Flow:
         """Motion in views ``(view, time, size, size)``, from ``start`` on or followed; `FlowNet` tells ``how``."""
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
         flow: Flow = self.network(views, times, followed=start, **how)
         return flow
-
-
-def _turned(frames: torch.Tensor, symmetries: tuple[int, ...]) -> torch.Tensor:
-    """Views of frames ``(1, time, size, size)``, one per symmetry."""
-    return torch.cat([turn_images(frames, symmetry) for symmetry in symmetries])
 
 
 def further_frames(cine: TaggedCine, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -275,9 +271,8 @@ def _motion_at(flow: Flow, places: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return _sampled(flow.displacement_px, places), log_spread.clamp(*LOG_SPREAD_LIMITS).exp().mean(dim=0)
 
 
-def _agreement(frames: torch.Tensor, flow: Flow) -> torch.Tensor:
+def _agreement(carried: torch.Tensor) -> torch.Tensor:
     """How well tags, carried back to ED, agree with those at ED, smoothed over some, ``(1, time, 1, node, node)``."""
-    carried = carried_back(tag_pattern(frames), flow)
     return preprocessing.blur(tag_agreement(carried), _AGREEMENT_WIDTH_NODES)[:, :, None]
 
 

@@ -16,7 +16,7 @@ from tagstrain.geometry import CropTransform
 from tagstrain.inference.given_points import can_be_followed
 from tagstrain.networks import preprocessing
 from tagstrain.networks.rnncnn import INPUT_SIZE, N_LANDMARKS, LandmarkRnnCnn, as_grid
-from tagstrain.networks.symmetry import turn_images, turn_spokes, unturn_points
+from tagstrain.networks.symmetry import turn_spokes, turned_views, unturn_points
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 TRACKING_SYMMETRIES = (0, 3, 5, 6)
@@ -114,7 +114,7 @@ class RnnCnn:
         prepared = preprocessing.landmark_input(
             torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
         )
-        turned = torch.cat([turn_images(prepared, symmetry) for symmetry in symmetries])
+        turned = turned_views(prepared, symmetries)
         with torch.inference_mode():
             grids = as_grid(self.network(turned)).cpu()
         views = []

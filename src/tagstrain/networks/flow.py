@@ -397,7 +397,7 @@ def carried_back(pattern: torch.Tensor, flow: Flow) -> torch.Tensor:
     return warp_back(pattern.flatten(0, 1)[:, None], flow.displacement_px.flatten(0, 1)).view(pattern.shape)
 
 
-def share_of_others(frames: torch.Tensor, found: Flow) -> torch.Tensor:
+def share_of_others(carried: torch.Tensor, at_ed: torch.Tensor) -> torch.Tensor:
     """How much of what is refined against the mean of all others counts, and not against the first frame.
 
     Nothing where a frame still looks like the first, and nothing where frames are not seen to show the same tissue
@@ -405,20 +405,18 @@ def share_of_others(frames: torch.Tensor, found: Flow) -> torch.Tensor:
 
     Parameters
     ----------
-    frames
-        Standardised crops ``(batch, time, size, size)``.
-    found
-        Their motion, which carries them back to ED.
+    carried
+        Patterns ``(batch, time, size, size)``, carried back to ED.
+    at_ed
+        That of the first frame ``(batch, 1, size, size)``.
 
     Returns
     -------
-        Shares from 0 to 1, of the shape of ``frames``.
+        Shares from 0 to 1, of the shape of ``carried``.
     """
-    pattern = tag_pattern(frames)
-    carried = carried_back(pattern, found)
-    others = _mean_of_others(carried, pattern[:, :1])
+    others = _mean_of_others(carried, at_ed)
     same_tissue = _between(_local_correlation(carried, others).mean(dim=1, keepdim=True), *_SAME_TISSUE)
-    still_alike = _between(_local_correlation(carried, pattern[:, :1]), *_STILL_ALIKE)
+    still_alike = _between(_local_correlation(carried, at_ed), *_STILL_ALIKE)
     return same_tissue * (1 - still_alike)
 
 

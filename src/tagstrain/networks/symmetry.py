@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 N_SYMMETRIES = 8
@@ -16,6 +18,11 @@ def turn_images(images: torch.Tensor, symmetry: int) -> torch.Tensor:
     if symmetry & 4:
         images = images.transpose(-1, -2)
     return images
+
+
+def turned_views(images: torch.Tensor, symmetries: Sequence[int]) -> torch.Tensor:
+    """Views of a batch of images ``(batch, ..., n, n)``, one batch per symmetry after the other."""
+    return torch.cat([turn_images(images, symmetry) for symmetry in symmetries])
 
 
 def unturn_images(images: torch.Tensor, symmetry: int) -> torch.Tensor:
