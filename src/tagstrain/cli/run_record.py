@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -169,6 +170,7 @@ def provenance_json(provenance: Provenance) -> dict[str, Any]:
     return {**asdict(provenance), **mappings}
 
 
+@cache
 def _package_versions() -> dict[str, str]:
     """Versions of the packages that numbers depend on."""
     versions = {}

@@ -127,12 +127,14 @@ def _profile_slopes(profile: NDArray[np.float64], against: NDArray[np.float64]) 
     itself not known.
     """
     slopes = np.full(profile.shape, np.nan)
-    for frame, ring in np.ndindex(profile.shape):
+    for ring in np.flatnonzero(np.isfinite(against)):
         reach = slice(max(0, ring - RING_REACH), ring + RING_REACH + 1)
-        is_known = np.isfinite(profile[frame, reach])
-        if is_known.sum() > 1 and np.isfinite(against[ring]):
-            steps = against[reach][is_known] - against[ring]
-            slopes[frame, ring] = np.polyfit(steps, profile[frame, reach][is_known], min(2, is_known.sum() - 1))[-2]
+        y, steps = profile[:, reach], against[reach] - against[ring]
+        is_known = np.isfinite(y)
+        for known in np.unique(is_known, axis=0):
+            if known.sum() > 1:
+                frames = (is_known == known).all(axis=1)
+                slopes[frames, ring] = np.polyfit(steps[known], y[frames][:, known].T, min(2, known.sum() - 1))[-2]
     return slopes
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import make_interp_spline, make_smoothing_spline
+from scipy.interpolate import BSpline, make_interp_spline, make_smoothing_spline
 
 HALF_GAIN_PERIOD_MS = 120.0
 """Oscillations of this period pass at half their size; chosen by benchmarks/strain_rate.py."""
@@ -71,19 +72,30 @@ def smooth_curve(
     is_known = np.isfinite(values)
     if is_known.sum() < 2:
         return None
-    known = np.asarray(values, np.float64)[is_known]
     times = np.asarray(frame_times_ms, np.float64)[is_known]
     n_steps = int(np.ceil((times[-1] - times[0]) / TIME_STEP_MS))
     fine_times = np.linspace(times[0], times[-1], n_steps + 1)
-    if len(known) < MIN_SPLINE_FRAMES:
-        splines = [make_interp_spline(times, known, k=1)]
+    knots, to_coefficients, degree = _smoother(tuple(times.tolist()), half_gain_period_ms)
+    curve = BSpline(knots, to_coefficients @ np.asarray(values, np.float64)[is_known], degree)
+    return SmoothCurve(fine_times, curve(fine_times), curve.derivative()(fine_times) * 1000)
+
+
+@lru_cache(maxsize=8)
+def _smoother(
+    times_ms: tuple[float, ...], half_gain_period_ms: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Knots of the spline through values at some times, its coefficients ``(coefficient, time)`` per value, its degree.
+
+    Smoothing is linear, and the many curves of a slice share their times.
+    """
+    times = np.array(times_ms)
+    each = np.eye(len(times))
+    if len(times) < MIN_SPLINE_FRAMES:
+        splines = [make_interp_spline(times, one, k=1) for one in each]
+        twicing = each
     else:
         weights = np.gradient(times)
         strength = (1 + np.sqrt(2)) * (half_gain_period_ms / (2 * np.pi)) ** 4
-        first = make_smoothing_spline(times, known, w=weights, lam=strength)
-        splines = [first, make_smoothing_spline(times, known - first(times), w=weights, lam=strength)]
-    return SmoothCurve(
-        fine_times,
-        np.sum([spline(fine_times) for spline in splines], axis=0),
-        np.sum([spline.derivative()(fine_times) for spline in splines], axis=0) * 1000,
-    )
+        splines = [make_smoothing_spline(times, one, w=weights, lam=strength) for one in each]
+        twicing = 2 * each - np.stack([spline(times) for spline in splines], axis=1)
+    return splines[0].t, np.stack([spline.c for spline in splines], axis=1) @ twicing, splines[0].k
