@@ -181,7 +181,7 @@ def adapt(
     validation = validation_set(config)
     module.before, module.simulated_rmse_mm_before = module.consistency(), module.simulated_rmse_mm(validation)
     module.train()
-    checkpoint = fit(module, config, "val_adaptation", rows=rows)
+    checkpoint = fit(module, config, "val_adaptation", rows=rows, validation=validation)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"])
     module.eval()
     share, after, simulated_after = _mix(module, start.state_dict(), validation)

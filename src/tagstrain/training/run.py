@@ -40,11 +40,16 @@ logger = logging.getLogger(__name__)
 class _Batches(L.LightningDataModule):
     """Training batches that start where the run stands, and a fixed validation set."""
 
-    def __init__(self, config: TrainingConfig, rows: RowExamples | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        rows: RowExamples | None = None,
+        validation: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.rows = rows
-        self._validation: dict[str, torch.Tensor] | None = None
+        self._validation = validation
 
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         trainer = self.trainer
@@ -209,8 +214,14 @@ def fit(
     monitored: str,
     resume: Path | None = None,
     rows: RowExamples | None = None,
+    validation: Mapping[str, torch.Tensor] | None = None,
 ) -> Path:
     """Train a module by a run's settings, on ``rows`` in place of its data files where they are given.
+
+    Parameters
+    ----------
+    validation
+        The run's `validation_set`, where there is one already.
 
     Returns
     -------
@@ -256,7 +267,7 @@ def fit(
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-    trainer.fit(module, datamodule=_Batches(config, rows), ckpt_path=resume, weights_only=False)
+    trainer.fit(module, datamodule=_Batches(config, rows, validation), ckpt_path=resume, weights_only=False)
     return Path(best.best_model_path or last.best_model_path)
 
 
