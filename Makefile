@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 TENSORFLOW := tensorflow-cpu==2.20.0
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-tf lint clean
+# File by file, so that what the tests of a file share is made once.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+.PHONY: demo test coverage test-tf lint clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,7 +23,11 @@ demo: $(VENV)/core
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
+	$(TEST)
+
+# What the tests do not reach; a sixth slower.
+coverage: $(VENV)/test
+	$(TEST) --cov --cov-report=term:skip-covered
 
 # TensorFlow in an environment of its own: it pins other versions of what tagstrain needs.
 $(VENV)-tf/installed:

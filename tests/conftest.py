@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,20 @@ from tagstrain.inference.models import Models
 
 settings.register_profile("tagstrain", deadline=None)  # machines differ in speed, claims do not
 settings.load_profile("tagstrain")
+
+
+@pytest.fixture
+def small_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training on 6 frames in place of 20, and on 64 x 64 pixels in the localizer's, where what is learned is of no
+    matter."""
+    from tagstrain.simulation.config import PRESETS  # torch is not for every test
+    from tagstrain.training import files, tracker_adaptation
+    from tagstrain.training.examples import LocalizerExamples
+
+    monkeypatch.setitem(PRESETS, "default", replace(PRESETS["default"], n_frames=6))
+    for module in (files, tracker_adaptation):
+        monkeypatch.setattr(module, "FRAMES_PER_EXAMPLE", 6)
+    monkeypatch.setattr(LocalizerExamples, "size", 64)
 
 
 @pytest.fixture
@@ -35,9 +50,11 @@ def original_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
 
 @pytest.fixture(scope="session")
 def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two simulated cines in the predecessor's training layout."""
-    from tagstrain.simulation.dataset import write_dataset
+    """Two simulated cines in the predecessor's training layout, laid out as coarsely as their pixels."""
+    from tagstrain.simulation import dataset
 
     path = tmp_path_factory.mktemp("simulated") / "train.h5"
-    write_dataset(path, 2, seed=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "OVERSAMPLING", 1)
+        dataset.write_dataset(path, 2, seed=3)
     return path

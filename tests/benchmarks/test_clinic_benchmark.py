@@ -21,6 +21,7 @@ from benchmarks.clinic.measures import (
 from benchmarks.clinic.table import measure_global, measure_regional, report
 from benchmarks.clinic.tracking import TRUTH, follow_heart, load_motions
 from tagstrain.mechanics.study_mechanics import study_mechanics
+from tagstrain.simulation import dataset
 
 SCARRED = 1
 """Index of a heart with a scar."""
@@ -28,9 +29,11 @@ SCARRED = 1
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A heart with its truth, followed by one tracker."""
+    """A heart with its truth, laid out as coarsely as its pixels, followed by one tracker."""
     folder = tmp_path_factory.mktemp("clinic")
-    follow_heart(SCARRED, [TRUTH, "flow"], folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "OVERSAMPLING", 1)
+        follow_heart(SCARRED, [TRUTH, "flow"], folder)
     return folder
 
 

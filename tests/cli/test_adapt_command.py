@@ -39,6 +39,7 @@ def cohort(tmp_path: Path, simulated_file: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_cohort_gives_weights_and_names_nobody(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +70,7 @@ def test_cohort_gives_weights_and_names_nobody(
         assert not any(name.encode() in content for name in PATIENT), path
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_what_an_earlier_run_left_is_not_taken_for_this_one(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

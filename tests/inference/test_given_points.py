@@ -10,10 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tagstrain.data import TaggedCine
+from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.errors import TrackingError
 from tagstrain.inference.analyze import analyze_slice
 from tagstrain.inference.given_points import can_be_followed
+from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.models import Models, Preprocessing, load_tracker
 from tagstrain.io import read_study
 from tagstrain.io.landmark_file import LandmarkFile
@@ -30,18 +31,25 @@ def given(simulated_file: Path) -> tuple[TaggedCine, NDArray[np.float64]]:
     return cine, np.asarray(LandmarkFile(simulated_file).row(0).points_px[0], np.float64)
 
 
-@pytest.mark.parametrize("stray", [-9999.0, -400.0, -60.0, 1e5])
-@pytest.mark.parametrize(
-    ("name", "preprocessing"),
-    [("flow", None), ("harp", None), ("rnncnn", None), ("rnncnn", Preprocessing.ORIGINAL)],
+@pytest.fixture(
+    scope="module",
+    params=[("flow", None), ("harp", None), ("rnncnn", None), ("rnncnn", Preprocessing.ORIGINAL)],
     ids=["flow", "harp", "rnncnn", "rnncnn as the original"],
 )
-def test_a_point_far_outside_is_lost_alone(
-    name: str, preprocessing: Preprocessing | None, stray: float, given: tuple[TaggedCine, NDArray[np.float64]]
-) -> None:
-    cine, points_px = given
+def following(
+    request: pytest.FixtureRequest, given: tuple[TaggedCine, NDArray[np.float64]]
+) -> tuple[Tracker, PointTracks]:
+    """Each tracker, and where it sees the landmarks go."""
+    name, preprocessing = request.param
     tracker = load_tracker(name, "cpu", None, preprocessing)
-    alone = tracker.track(cine, points_px)
+    return tracker, tracker.track(*given)
+
+
+@pytest.mark.parametrize("stray", [-9999.0, -400.0, -60.0, 1e5])
+def test_a_point_far_outside_is_lost_alone(
+    stray: float, following: tuple[Tracker, PointTracks], given: tuple[TaggedCine, NDArray[np.float64]]
+) -> None:
+    (tracker, alone), (cine, points_px) = following, given
     found = tracker.track(cine, np.concatenate([points_px, [[stray, stray]]]))
     np.testing.assert_array_equal(found.points_px[:, :-1], alone.points_px)
     assert np.isfinite(found.points_px[:, :-1]).all()
@@ -73,10 +81,11 @@ def test_the_rnncnn_refuses_points_that_are_no_heart(given: tuple[TaggedCine, ND
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e-4, 1e6])
-def test_grey_levels_may_be_of_any_unit(unit: float, given: tuple[TaggedCine, NDArray[np.float64]]) -> None:
-    cine, points_px = given
-    tracker = load_tracker("flow", "cpu")
-    before = tracker.track(cine, points_px)
+@pytest.mark.parametrize("following", [("flow", None)], ids=["flow"], indirect=True)
+def test_grey_levels_may_be_of_any_unit(
+    unit: float, following: tuple[Tracker, PointTracks], given: tuple[TaggedCine, NDArray[np.float64]]
+) -> None:
+    (tracker, before), (cine, points_px) = following, given
     after = tracker.track(replace(cine, frames=cine.frames * np.float32(unit)), points_px)
     np.testing.assert_allclose(after.points_px, before.points_px, atol=0.02)
 

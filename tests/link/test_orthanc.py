@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from socket import create_server
 from typing import Any
@@ -32,7 +33,8 @@ from pydicom import dcmread
 
 from tagstrain.io import write_dicom_study
 from tagstrain.link import Destination, DicomNode, DicomWeb, Listener, Spool, Stage
-from tagstrain.simulation.dataset import simulated_study
+from tagstrain.simulation import dataset
+from tagstrain.simulation.config import PRESETS
 
 ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
 DICOM_WEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -160,8 +162,12 @@ def test_orthanc_gets_a_result_that_it_missed_while_it_refused_us(orthanc: Ortha
     assert len(analysis.seen) == 1
 
 
-def test_the_command_measures_strain_in_a_study_from_orthanc(orthanc: Orthanc, tmp_path: Path) -> None:
-    (cine, *_), _ = simulated_study(5, "ukb")
+def test_the_command_measures_strain_in_a_study_from_orthanc(
+    orthanc: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "ukb", replace(PRESETS["ukb"], n_frames=8))
+    monkeypatch.setattr(dataset, "OVERSAMPLING", 1)
+    (cine, *_), _ = dataset.simulated_study(5, "ukb")
     study = orthanc.upload(write_dicom_study(tmp_path / "study", [cine], 5))
     out, log = tmp_path / "out", tmp_path / "log"
     command = [sys.executable, "-m", "tagstrain", "listen", "-o", str(out), "--port", "0", "--idle-s", "0.5"]

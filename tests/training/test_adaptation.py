@@ -190,6 +190,7 @@ def ever_better(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.usefixtures("small_examples")
 @pytest.mark.usefixtures("ever_better")
 def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[FollowedSlice]) -> None:
     result = adapt_tracker(settings(tmp_path), followed, tmp_path / "tracker.safetensors")
@@ -204,6 +205,7 @@ def test_better_weights_are_exported_and_load(tmp_path: Path, followed: list[Fol
     assert record["n_slices"] == 2
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_agreement_with_oneself_that_leaves_the_teacher_is_not_exported(
     tmp_path: Path, followed: list[FollowedSlice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +237,7 @@ def test_the_guard_of_the_tracker(
     assert module.keeps_what_it_could(after, simulated_mm) == is_kept
 
 
+@pytest.mark.usefixtures("small_examples")
 @pytest.mark.usefixtures("ever_better")
 def test_guard_refuses_a_tracker_that_forgets(tmp_path: Path, followed: list[FollowedSlice]) -> None:
     """The cohort may praise it: what got worse on simulated cines is not exported."""
@@ -350,6 +353,7 @@ def test_a_placer_agrees_with_crops_that_are_equal(tmp_path: Path, followed: lis
     assert second.teacher_mm != pytest.approx(first.teacher_mm, abs=1e-3)
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_an_adapted_placer_loads_and_one_that_forgets_is_refused(
     tmp_path: Path, followed: list[FollowedSlice], monkeypatch: pytest.MonkeyPatch
 ) -> None:

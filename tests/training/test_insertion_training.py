@@ -105,6 +105,7 @@ def test_slices_without_a_right_ventricle_teach_its_absence_alone(tmp_path: Path
     assert float(module.loss(batch)) == pytest.approx(math.log(2))
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_run_exports_weights_that_load(tmp_path: Path) -> None:
     tracker = tmp_path / "tracker.safetensors"
     save_weights(tracker, "tracker", FlowNet(), "test", {"network": {}, "preprocessing": "tagstrain"})

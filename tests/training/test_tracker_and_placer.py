@@ -54,6 +54,7 @@ def settings_of(tmp_path: Path, **changes: object) -> TrainingConfig:
     return TrainingConfig(**{**small, **changes})  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("small_examples")
 @pytest.mark.parametrize("task", ["tracker", "placer"])
 def test_run_exports_weights_that_load(task: str, tmp_path: Path, tracker_weights: Path) -> None:
     weights = train(settings_of(tmp_path, task=task, tracker_weights=str(tracker_weights)))
@@ -63,6 +64,7 @@ def test_run_exports_weights_that_load(task: str, tmp_path: Path, tracker_weight
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.usefixtures("small_examples")
 @pytest.mark.parametrize("task", ["placer", "insertion"])
 def test_an_analysis_runs_with_what_was_trained(task: str, tmp_path: Path, tracker_weights: Path) -> None:
     weights = train(settings_of(tmp_path, task=task, tracker_weights=str(tracker_weights)))
@@ -75,6 +77,7 @@ def test_an_analysis_runs_with_what_was_trained(task: str, tmp_path: Path, track
     assert models.provenance.weights == {**shipped, task: str(info)}
 
 
+@pytest.mark.usefixtures("small_examples")
 @pytest.mark.parametrize("task", ["tracker", "placer"])
 def test_labelled_files_train_too_from_given_weights(
     task: str, tmp_path: Path, tracker_weights: Path, simulated_file: Path
@@ -96,6 +99,7 @@ def test_labelled_files_train_too_from_given_weights(
         torch.testing.assert_close(after[key], value, atol=1e-6, rtol=0, msg=key)
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_rows_held_back_are_validated_beside_simulated_ones_and_never_trained_on(
     tmp_path: Path, simulated_file: Path
 ) -> None:
@@ -315,6 +319,7 @@ def test_every_weight_that_is_trained_gets_a_gradient(
     assert all("refiner" in name for name in trained) == keep_following
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_what_is_not_trained_is_exported_to_the_last_bit(tmp_path: Path) -> None:
     """Averaging of weights does not round it, nor does mixing."""
     settings = settings_of(

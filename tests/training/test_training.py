@@ -47,6 +47,7 @@ def config(tmp_path: Path, **changes: object) -> TrainingConfig:
     return replace(small, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_batches_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
     settings = config(tmp_path, batch_size=2, replay=2)
     from_start = list(islice(TrainingBatches(settings), 3))
@@ -104,6 +105,7 @@ def test_what_a_run_cannot_go_on_from_is_said_before_anything_is_written(
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_run_resumes_exactly(tmp_path: Path) -> None:
     straight = train(config(tmp_path, out=str(tmp_path / "straight"), ema_decay=0.6))
     # The schedule belongs to the whole run, so the first half stops by its own checkpoint, not by fewer steps.
@@ -120,6 +122,7 @@ def test_run_resumes_exactly(tmp_path: Path) -> None:
         torch.testing.assert_close(a[key], b[key], atol=1e-6, rtol=1e-5, msg=key)
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_a_run_that_goes_on_elsewhere_keeps_its_best_checkpoint(tmp_path: Path) -> None:
     """Its folder was moved, and what it does then is no better."""
     settings = config(tmp_path, steps=1, validate_every=1, learning_rate=1e-9, out=str(tmp_path / "first"))
@@ -141,6 +144,7 @@ def test_a_run_that_goes_on_elsewhere_keeps_its_best_checkpoint(tmp_path: Path) 
     assert train(replace(settings, steps=2, out=str(tmp_path / "other")), resume=last).is_file()
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_checkpoints_are_those_of_lightning(tmp_path: Path) -> None:
     """By the name of their class in what is stored: runs of earlier versions go on."""
     train(config(tmp_path, steps=1))
@@ -232,6 +236,7 @@ class _StopAfter:
         NetworkTraining.training_step = self.original  # type: ignore[method-assign]
 
 
+@pytest.mark.usefixtures("small_examples")
 @pytest.mark.parametrize(("steps", "validate_every", "validated"), [(1, 2, [1]), (3, 2, [2, 3])])
 def test_the_last_step_is_validated(tmp_path: Path, steps: int, validate_every: int, validated: list[int]) -> None:
     assert train(config(tmp_path, steps=steps, validate_every=validate_every)).is_file()
@@ -260,12 +265,14 @@ def test_a_process_that_makes_batches_on_a_gpu_ends_cleanly_while_it_hands_one_o
     assert worker.exitcode == 0
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_half_precision_and_processes_that_make_batches_work(tmp_path: Path) -> None:
     weights = train(config(tmp_path, precision="bf16-mixed", workers=1, steps=2))
     network, _ = load_weights("localizer", weights)
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_non_finite_loss_stops_with_the_seed(tmp_path: Path) -> None:
     module = training_module(config(tmp_path))
     batch = next(iter(TrainingBatches(config(tmp_path))))
@@ -433,6 +440,7 @@ def test_a_share_of_the_start_stays_in_what_is_exported(architecture: str, tmp_p
     assert any(not torch.equal(start[name], trained[name]) for name in start)
 
 
+@pytest.mark.usefixtures("small_examples")
 def test_weights_to_start_from_are_not_replaced_by_the_run(tmp_path: Path) -> None:
     first = train(config(tmp_path, steps=1))
     before = first.read_bytes()
