@@ -70,6 +70,9 @@ class TaggedCine:
     """Time from one R wave to the next [ms]; None where not known."""
     source_series: SourceSeries | None = None
     """The archived images, for results that refer to them; None where the pixels did not come from DICOM."""
+    breath_holds_apart_mm: float | None = None
+    """How far apart [mm] the heart lies in the two series of line tags that the frames were made of; None of other
+    frames, and where it lies in one place or nobody knows."""
 
     def __post_init__(self) -> None:
         # Unsigned times would wrap where they are subtracted.

@@ -13,7 +13,14 @@ from tagstrain.io.assembly import UnreadableSlice, checked_cine, given_spacing, 
 from tagstrain.io.dicom_files import file_headers, media_files, zip_headers
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_identity import read_identity
-from tagstrain.io.dicom_lines import ONE_DIRECTION, breath_hold_warnings, crossed_frames, crossed_slice, pair_lines
+from tagstrain.io.dicom_lines import (
+    ONE_DIRECTION,
+    breath_hold_warning,
+    breath_holds_apart_mm,
+    crossed_frames,
+    crossed_slice,
+    pair_lines,
+)
 from tagstrain.io.dicom_pixels import read_frames
 from tagstrain.io.dicom_series import FrameGroup, drop_repeats, offset_mm, split_slices
 from tagstrain.io.dicom_studies import check_one_study
@@ -51,10 +58,12 @@ class DicomSlice:
             If an image is damaged or its compression cannot be decoded.
         """
         headers = self.images.headers
-        frames, warnings = read_frames(headers), self.images.warnings
+        frames, warnings, apart_mm = read_frames(headers), self.images.warnings, None
         if self.images.crossing_headers:
             crossing = read_frames(self.images.crossing_headers)
-            warnings += breath_hold_warnings(frames, crossing, self.images.pixel_spacing)
+            apart_mm = breath_holds_apart_mm(frames, crossing, self.images.pixel_spacing)
+            if apart_mm is not None:
+                warnings += (breath_hold_warning(apart_mm),)
             frames = crossed_frames(frames, crossing)
         n_files = len({header.source for header in headers + self.images.crossing_headers})
         return checked_cine(
@@ -69,6 +78,7 @@ class DicomSlice:
             warnings=warnings,
             rr_interval_ms=self.images.rr_interval_ms,
             source_series=self.images.source_series,
+            breath_holds_apart_mm=apart_mm,
         )
 
 

@@ -1,6 +1,6 @@
 """Line tags acquired in two series, one per direction, as one grid: `pair_lines`, `crossed_slice`, `crossed_frames`.
 
-Series of two breath-holds may show the heart in two places: `breath_hold_warnings`.
+Series of two breath-holds may show the heart in two places: `breath_holds_apart_mm`.
 """
 
 from __future__ import annotations
@@ -95,16 +95,19 @@ def crossed_frames(first: NDArray[np.float32], second: NDArray[np.float32]) -> N
     return np.asarray(np.sqrt(np.maximum(first, 0)) * np.sqrt(np.maximum(second, 0)), np.float32)
 
 
-def breath_hold_warnings(
+def breath_holds_apart_mm(
     first: NDArray[np.float32], second: NDArray[np.float32], spacing: PixelSpacing
-) -> tuple[str, ...]:
-    """What is to be said of a grid made of two cines: that they show the heart in two places."""
+) -> float | None:
+    """How far apart two cines of which a grid is made show the heart; None where that is in one place, or unclear."""
     shift_mm = heart_shift_mm(first, second, np.array([spacing.column_mm, spacing.row_mm]))
-    if not shift_mm > NOTED_SHIFT_MM:
-        return ()
+    return shift_mm if shift_mm > NOTED_SHIFT_MM else None
+
+
+def breath_hold_warning(apart_mm: float) -> str:
+    """What is to be said of a grid made of two cines that show the heart in two places."""
     return (
-        f"the heart seems to lie {shift_mm:.0f} mm apart in the two breath-holds of its line tags: the grid made of "
-        "them shows it twice, and strain across the wall is wrong. Look at the images before using its numbers",
+        f"the heart seems to lie {apart_mm:.0f} mm apart in the two breath-holds of its line tags: the grid made of "
+        "them shows it twice, and strain across the wall is wrong. Look at the images before using its numbers"
     )
 
 
