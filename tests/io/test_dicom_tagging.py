@@ -16,7 +16,7 @@ from tagstrain.data import PixelSpacing, TaggedCine
 from tagstrain.errors import InputError
 from tagstrain.geometry.tag_spectrum import measure_tags
 from tagstrain.io import read_study, write_dicom_study
-from tagstrain.io.dicom_lines import heart_shift_mm
+from tagstrain.io.dicom_lines import breath_holds_apart_mm, heart_shift_mm
 
 
 def write_series(
@@ -151,10 +151,20 @@ def test_a_heart_that_lies_elsewhere_in_the_other_breath_hold_is_said(
         write_series(tmp_path / str(place), [breath_hold(angle_deg, heart_mm, place)], seed=place + 1)
     cine = read_lines(tmp_path)
     told = [warning for warning in cine.warnings if "in the two breath-holds" in warning]
-    assert bool(told) == is_said == (cine.breath_holds_apart_mm is not None)
+    assert bool(told) == is_said
     if told:
-        found_mm = float(told[0].split(" mm apart")[0].split()[-1])
-        assert found_mm == pytest.approx(np.hypot(*shift_mm), abs=2)
+        assert cine.breath_holds_apart_mm == pytest.approx(np.hypot(*shift_mm), abs=2)
+        assert f"lie {cine.breath_holds_apart_mm:.0f} mm apart" in told[0]
+    else:
+        assert cine.breath_holds_apart_mm is None
+
+
+@pytest.mark.parametrize(("rows", "apart_mm"), [(3, None), (4, 4.0), (5, 5.0)])
+def test_a_heart_is_told_apart_from_four_millimeters_on(rows: int, apart_mm: float | None) -> None:
+    y, x = np.mgrid[:90, :100]
+    inner_px = 20 - 5 * np.sin(np.pi * np.arange(10) / 9)[:, None, None]
+    heart = ((np.hypot(x - 50, y - 42) < 28) & (np.hypot(x - 50, y - 42) > inner_px)).astype(np.float32)
+    assert breath_holds_apart_mm(heart, np.roll(heart, rows, axis=1), PixelSpacing(1, 1)) == apart_mm
 
 
 def test_where_nothing_beats_nobody_knows_where_the_heart_is() -> None:

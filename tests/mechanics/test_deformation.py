@@ -263,6 +263,18 @@ def test_an_unknown_ring_leaves_the_others_known(ring: int) -> None:
     assert not np.delete(unknown, ring, axis=2).any()
 
 
+@pytest.mark.parametrize("ring", [0, 3, 6])
+def test_a_ring_that_is_unknown_in_one_frame_changes_no_other_frame(ring: int) -> None:
+    landmarks = np.stack([wall(), *[Cylinder().move(wall())] * 3])
+    whole = landmark_gradients(landmarks)
+    landmarks[1, :, ring] = np.nan
+    gradients = landmark_gradients(landmarks)
+    unknown = np.isnan(gradients).any(axis=(-1, -2))
+    assert unknown[1, :, ring].all()
+    assert unknown.sum() == 24
+    assert_allclose(gradients[[0, 2, 3]], whole[[0, 2, 3]], atol=1e-12)
+
+
 def test_half_a_turn_of_a_noisy_wall_strains_no_more_than_no_turn() -> None:
     noisy = wall() + np.random.default_rng(5).normal(0, 0.05, wall().shape)
     still, turned = (np.stack([wall(), rotated(noisy, angle)]) for angle in (0.0, np.pi))

@@ -22,26 +22,28 @@ def known(curve: SmoothCurve | None) -> SmoothCurve:
 def test_an_oscillation_passes_with_the_stated_gain_whatever_the_frame_interval(
     interval_ms: float, period_ms: float
 ) -> None:
-    times = np.arange(0, 2400, interval_ms)
+    times = np.arange(0, 4000, interval_ms)
     curve = known(smooth_curve(np.sin(2 * np.pi * times / period_ms), times))
-    is_inside = (curve.times_ms > 800) & (curve.times_ms < 1600)
+    is_inside = (curve.times_ms > 1000) & (curve.times_ms < 3000)
     lost_once = 1 / (1 + (period_ms / HALF_GAIN_PERIOD_MS) ** 4 / (1 + np.sqrt(2)))
     gain = 1 - lost_once**2
     assert_allclose(np.abs(curve.values[is_inside]).max(), gain, atol=0.05 if interval_ms == 30 else 0.01)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_what_a_first_spline_leaves_is_smoothed_again_and_added_back(seed: int) -> None:
-    """Curve by curve, of other values at the same uneven times."""
+@pytest.mark.parametrize("n_frames", [5, 20])
+def test_what_a_first_spline_leaves_is_smoothed_again_and_added_back(n_frames: int) -> None:
+    """Curve by curve, of other values and strengths at the same uneven times."""
     rng = np.random.default_rng(3)
-    times, noise = np.cumsum(rng.uniform(10, 60, 20)), np.random.default_rng(seed).normal(size=20)
-    strength, weights = (1 + np.sqrt(2)) * (HALF_GAIN_PERIOD_MS / (2 * np.pi)) ** 4, np.gradient(times)
-    first = make_smoothing_spline(times, noise, weights, strength)
-    second = make_smoothing_spline(times, noise - first(times), weights, strength)
-    curve = known(smooth_curve(noise, times))
-    fine = curve.times_ms
-    assert_allclose(curve.values, first(fine) + second(fine), atol=1e-12)
-    assert_allclose(curve.rates_per_s, 1000 * (first.derivative()(fine) + second.derivative()(fine)), atol=1e-9)
+    times = np.cumsum(rng.uniform(10, 60, n_frames))
+    for period_ms in (60.0, 120.0, 60.0):
+        noise = rng.normal(size=n_frames)
+        strength, weights = (1 + np.sqrt(2)) * (period_ms / (2 * np.pi)) ** 4, np.gradient(times)
+        first = make_smoothing_spline(times, noise, weights, strength)
+        second = make_smoothing_spline(times, noise - first(times), weights, strength)
+        curve = known(smooth_curve(noise, times, period_ms))
+        fine = curve.times_ms
+        assert_allclose(curve.values, first(fine) + second(fine), atol=1e-12)
+        assert_allclose(curve.rates_per_s, 1000 * (first.derivative()(fine) + second.derivative()(fine)), atol=1e-9)
 
 
 @given(slope=st.floats(-5, 5), start=st.floats(-1, 1), seed=st.integers(0, 100))

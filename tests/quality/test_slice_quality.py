@@ -264,7 +264,7 @@ def test_a_cine_that_begins_after_end_diastole_is_said(begins_ms: float, is_said
 def test_two_breath_holds_with_the_heart_in_two_places_are_said() -> None:
     result = beating_slice()
     quality = judged(replace(result, cine=replace(result.cine, breath_holds_apart_mm=8.6)))
-    assert any("lies 9 mm apart in the two breath-holds" in reason for reason in quality.reasons)
+    assert any("seems to lie 9 mm apart in the two breath-holds" in reason for reason in quality.reasons)
     assert quality.grade == "usable"
 
 

@@ -54,7 +54,6 @@ def settings_of(tmp_path: Path, **changes: object) -> TrainingConfig:
     return TrainingConfig(**{**small, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("small_examples")
 @pytest.mark.parametrize("task", ["tracker", "placer"])
 def test_run_exports_weights_that_load(task: str, tmp_path: Path, tracker_weights: Path) -> None:
     weights = train(settings_of(tmp_path, task=task, tracker_weights=str(tracker_weights)))
@@ -379,7 +378,7 @@ def test_parts_of_a_cine_keep_images_points_and_times_together() -> None:
         "images": stamps.view(1, -1, 1, 1).expand(1, n_frames, 4, 4),
         "landmarks": stamps.view(1, -1, 1, 1, 1).expand(1, n_frames, 2, 2, 2),
         "frame_valid": torch.ones(1, n_frames, dtype=torch.bool),
-        "landmark_weight": torch.ones(1, n_frames, 2, 2),
+        "landmark_weight": stamps.view(1, -1, 1, 1).expand(1, n_frames, 2, 2),
         "times_ms": 40 * stamps[None],
     }
     lengths, jumps, late = set(), set(), 0
@@ -388,6 +387,8 @@ def test_parts_of_a_cine_keep_images_points_and_times_together() -> None:
         kept = short["images"][0, :, 0, 0]
         lengths.add(len(kept))
         torch.testing.assert_close(short["landmarks"][0, :, 0, 0, 0], kept)
+        torch.testing.assert_close(short["landmark_weight"][0, :, 0, 0], kept)
+        assert short["frame_valid"].shape == (1, len(kept))
         steps = kept.diff()
         assert bool((steps > 0).all() or (steps < 0).all())
         jumps.add(float(steps.abs().max()))

@@ -71,8 +71,8 @@ class TaggedCine:
     source_series: SourceSeries | None = None
     """The archived images, for results that refer to them; None where the pixels did not come from DICOM."""
     breath_holds_apart_mm: float | None = None
-    """How far apart [mm] the heart lies in the two series of line tags that the frames were made of; None of other
-    frames, and where it lies in one place or nobody knows."""
+    """How far apart [mm] the heart lies in the two series of line tags that the frames were made of, where that is far
+    enough to be told; None of all other frames."""
 
     def __post_init__(self) -> None:
         # Unsigned times would wrap where they are subtracted.
@@ -98,6 +98,8 @@ class TaggedCine:
             raise ValueError(f"affine: expected shape (4, 4), got {self.affine.shape}")
         if self.rr_interval_ms is not None and not 0 < self.rr_interval_ms < float("inf"):
             raise ValueError(f"rr_interval_ms: expected a positive time, got {self.rr_interval_ms}")
+        if self.breath_holds_apart_mm is not None and not 0 < self.breath_holds_apart_mm < float("inf"):
+            raise ValueError(f"breath_holds_apart_mm: expected a positive length, got {self.breath_holds_apart_mm}")
         if self.source_series is not None and len(self.source_series.images) != self.n_frames:
             raise ValueError(
                 f"source_series: expected one image per frame ({self.n_frames}), got {len(self.source_series.images)}"

@@ -98,9 +98,9 @@ def crossed_frames(first: NDArray[np.float32], second: NDArray[np.float32]) -> N
 def breath_holds_apart_mm(
     first: NDArray[np.float32], second: NDArray[np.float32], spacing: PixelSpacing
 ) -> float | None:
-    """How far apart two cines of which a grid is made show the heart; None where that is in one place, or unclear."""
+    """How far apart two cines of which a grid is made show the heart; None below `NOTED_SHIFT_MM` or where unclear."""
     shift_mm = heart_shift_mm(first, second, np.array([spacing.column_mm, spacing.row_mm]))
-    return shift_mm if shift_mm > NOTED_SHIFT_MM else None
+    return shift_mm if shift_mm >= NOTED_SHIFT_MM else None
 
 
 def breath_hold_warning(apart_mm: float) -> str:

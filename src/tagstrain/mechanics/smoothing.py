@@ -91,11 +91,8 @@ def _smoother(
     times = np.array(times_ms)
     each = np.eye(len(times))
     if len(times) < MIN_SPLINE_FRAMES:
-        splines = [make_interp_spline(times, one, k=1) for one in each]
-        twicing = each
-    else:
-        weights = np.gradient(times)
-        strength = (1 + np.sqrt(2)) * (half_gain_period_ms / (2 * np.pi)) ** 4
-        splines = [make_smoothing_spline(times, one, w=weights, lam=strength) for one in each]
-        twicing = 2 * each - np.stack([spline(times) for spline in splines], axis=1)
-    return splines[0].t, np.stack([spline.c for spline in splines], axis=1) @ twicing, splines[0].k
+        spline = make_interp_spline(times, each, k=1)
+        return spline.t, spline.c, spline.k
+    strength = (1 + np.sqrt(2)) * (half_gain_period_ms / (2 * np.pi)) ** 4
+    spline = make_smoothing_spline(times, each, w=np.gradient(times), lam=strength)
+    return spline.t, spline.c @ (2 * each - spline(times)), spline.k

@@ -91,8 +91,8 @@ def _tag_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
         yield Flaw("tag lines run in one direction only: motion along them leaves no trace", Grade.USABLE)
     if (apart_mm := result.cine.breath_holds_apart_mm) is not None:
         yield Flaw(
-            f"the heart lies {apart_mm:.0f} mm apart in the two breath-holds of its line tags: strain across the wall "
-            "is wrong",
+            f"the heart seems to lie {apart_mm:.0f} mm apart in the two breath-holds of its line tags: strain across "
+            "the wall is wrong",
             Grade.USABLE,
         )
     if signals.tag_visibility_ed < LOWEST_VISIBILITY_ED:
