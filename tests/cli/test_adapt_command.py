@@ -9,12 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
+from tagstrain.cli.adapt import _adapt as adapt_all
 from tagstrain.cli.exits import ExitCode
 from tagstrain.cli.main import run
 from tagstrain.inference import teacher
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.training import tracker_adaptation
+from tagstrain.training.config import TrainingConfig
 from tagstrain.training.placer_adaptation import PlacerAdaptation, PlacerConsistency
 from tagstrain.training.tracker_adaptation import TrackerConsistency
 
@@ -87,6 +89,20 @@ def test_what_an_earlier_run_left_is_not_taken_for_this_one(
     record = json.loads((out / "adaptation.json").read_text())
     assert list(record) == ["tracker"]
     assert not record["tracker"]["exported"]
+
+
+def test_an_interruption_loses_nothing_of_an_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = [tmp_path / name for name in ("adaptation.json", "tracker.safetensors")]
+    for path in earlier:
+        path.write_text("of an earlier run")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracker_adaptation, "adapt_tracker", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        adapt_all([TrainingConfig(task="tracker", out=str(tmp_path / "training"))], [], tmp_path, quiet=True)
+    assert all(path.read_text() == "of an earlier run" for path in earlier)
 
 
 def test_weights_to_start_from_are_not_replaced(

@@ -77,6 +77,20 @@ def test_existing_results_are_refused_without_overwrite(tmp_path: Path) -> None:
         prepare_output(tmp_path)
 
 
+def test_what_another_run_wrote_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "pred.h5"
+
+    def write_late() -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text("second")
+            path.write_text("first")
+
+    with pytest.raises(OutputError, match="written by another run meanwhile"):
+        write_late()
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with atomic_folder(tmp_path / "out") as temporary:

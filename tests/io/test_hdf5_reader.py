@@ -87,6 +87,17 @@ def test_missing_spacing_is_asked_for_or_given(tmp_path: Path) -> None:
     assert read_study(path, (1.1, 2.2)).slices[0].load().pixel_spacing == PixelSpacing(1.1, 2.2)
 
 
+@pytest.mark.parametrize("stored_mm", [0.0014, 0.14, 1400.0, np.inf])
+def test_a_spacing_that_no_heart_is_imaged_with_is_asked_for(tmp_path: Path, stored_mm: float) -> None:
+    """In m, cm or µm; the other rows can be used."""
+    path = write_plain_hdf5(tmp_path / "a.h5", IMAGES, px_spaces=np.array([1.25, stored_mm]))
+    first, second = read_study(path).slices
+    assert first.load().pixel_spacing == PixelSpacing(1.25, 1.25)
+    with pytest.raises(InputError, match=r"row 1: px_spaces.*--pixel-spacing-mm ROW COLUMN"):
+        second.load()
+    assert read_study(path, (1.4, 1.4)).slices[1].load().pixel_spacing == PixelSpacing(1.4, 1.4)
+
+
 @pytest.mark.parametrize("bad", [(0, 1), (1, np.nan), (-1, 1)])
 def test_given_spacing_must_be_two_lengths(tmp_path: Path, bad: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="pixel_spacing_mm"):

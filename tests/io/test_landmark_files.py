@@ -188,3 +188,13 @@ def test_landmarks_that_count_from_the_corner_of_their_box_are_known(
     with h5py.File(tmp_path / "no_box.h5", "a") as file:
         del file["bbox_corners"]
     assert not LandmarkFile(tmp_path / "no_box.h5").row(0).counts_from_box
+
+
+def test_notes_of_readers_are_no_quality(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.h5"
+    with LandmarkFileWriter(path, 3) as writer:
+        writer.append(points(3, 5), BOX, SPACING, 0, quality={"loss": 0.5})
+    with h5py.File(path, "a") as file:
+        file["quality_reader"] = np.array([b"AB"])
+        file.create_group("quality_notes")
+    assert LandmarkFile(path).row(0).quality == {"loss": 0.5}

@@ -28,6 +28,15 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
+    network = LocalizationUNet(3, (8, 16))
+    files = [tmp_path / f"{k}.safetensors" for k in range(8)]
+    for path in files:
+        save_weights(path, "localizer_unet", network, "1", {"network": {"widths": [8, 16]}, "run": "größer"})
+    assert len({path.read_bytes() for path in files}) == 1
+    assert load_weights("localizer", files[0])[1].settings["run"] == "größer"
+
+
 def test_either_localizer_is_built_from_what_its_file_names(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_weights(path, "localizer_unet", LocalizationUNet(3, (8, 16)), "1", {"network": {"widths": [8, 16]}})

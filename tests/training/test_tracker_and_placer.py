@@ -13,6 +13,8 @@ import torch
 
 from tagstrain.errors import InputError
 from tagstrain.inference.models import load_models
+from tagstrain.io import read_study
+from tagstrain.io.landmark_file import LandmarkFile
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
 from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.preprocessing import TRACKER_CROP_SCALE
@@ -28,6 +30,7 @@ from tagstrain.training.placer_module import PlacerTraining
 from tagstrain.training.run import train, validation_set
 from tagstrain.training.tracker_loss import slips_px
 from tagstrain.training.tracker_module import TrackerTraining
+from tagstrain.training.wall_files import tracker_example
 
 CPU = torch.device("cpu")
 
@@ -212,13 +215,18 @@ def test_rows_with_padding_give_whole_examples(task: Task, stored_frames: int, t
     assert batch["frame_valid"][0].tolist() == [True] * 12 + [False] * 8
 
 
-def grown(path: Path, **changes: Any) -> Path:
-    """A labelled row of 20 frames, changed as asked."""
+def grown_points() -> np.ndarray:
+    """A wall in one frame as files store it, ``(row, time, 2, point)``."""
     angle = 2 * np.pi * np.arange(24) / 24
     wall = 60 + np.linspace(12, 24, 7)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, None]
+    return np.moveaxis(wall.reshape(1, 1, -1, 2), 3, 2)
+
+
+def grown(path: Path, **changes: Any) -> Path:
+    """A labelled row of 20 frames, changed as asked."""
     datasets: dict[str, Any] = {
         "image_seqs": np.random.default_rng(0).random((1, 20, 128, 128)).astype("f4"),
-        "landmark_coords": np.moveaxis(np.repeat(wall.reshape(1, -1, 2), 20, axis=0), 2, 1)[None],
+        "landmark_coords": np.repeat(grown_points(), 20, axis=1),
         "bbox_corners": [[21.5, 21.5, 98.5, 98.5]],
         "px_spaces": [1.4],
         "ed_frame_idx": [0],
@@ -234,6 +242,16 @@ def grown(path: Path, **changes: Any) -> Path:
     [
         ("tracker", {"landmark_coords": lambda points: points - 21.0}, "count from its corner"),
         ("localizer", {"landmark_coords": lambda points: points - 21.0}, "count from its corner"),
+        (
+            "tracker",
+            {"landmark_coords": lambda points: points.reshape(1, 20, 2, 24, 7).swapaxes(3, 4).reshape(1, 20, 2, 168)},
+            "no usable wall at ED",
+        ),
+        (
+            "tracker",
+            {"landmark_coords": lambda points: points.reshape(1, 20, 2, 24, 7)[..., ::-1].reshape(1, 20, 2, 168)},
+            "no usable wall at ED",
+        ),
         ("tracker", {"landmark_coords": lambda points: points[:, :1]}, "no frame after the first with all landmarks"),
         ("localizer", {"bbox_corners": [[98.5, 21.5, 21.5, 98.5]]}, "enclose nothing"),
         ("rnncnn", {"bbox_corners": [[0.0, 0.0, 0.0, 0.0]]}, "enclose nothing"),
@@ -271,6 +289,31 @@ def test_labels_may_end_before_the_images(task: Task, tmp_path: Path) -> None:
     batch = FileExamples(task, [path]).validation(1, CPU)
     assert {value.shape[1] for key, value in batch.items() if key != "pixel_mm"} == {20}
     assert batch["frame_valid"][0].tolist() == [True] * 10 + [False] * 10
+
+
+@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)], ids=["evenly", "drawn"])
+def test_long_rows_are_shown_from_beginning_to_end(rng: np.random.Generator | None, tmp_path: Path) -> None:
+    """Of 50 frames 20 are, among them all that have labels; where all have, late ones too."""
+    images = np.random.default_rng(0).random((1, 50, 128, 128)).astype("f4")
+    times_ms = 16.0 * np.arange(50)[None]
+    every = np.repeat(grown_points(), 50, axis=1)
+    few = np.where(np.isin(np.arange(50), [0, 25, 31])[:, None, None], every, np.nan)
+    for points, n_labelled in ((every, 20), (few, 3)):
+        rows = {"image_seqs": images, "landmark_coords": points, "frame_times_ms": times_ms}
+        path = grown(tmp_path / f"{n_labelled}.h5", **rows)
+        with h5py.File(path) as file:
+            assert file["image_seqs"].shape[1] == 50
+        cine, labels = read_study(path).slices[0].load(), LandmarkFile(path).row(0)
+        example = tracker_example(cine, labels, path, 0, 20, rng)
+        shown_ms = example["times_ms"].numpy()
+        assert example["images"].shape[0] == len(shown_ms) == 20
+        assert shown_ms[0] == 0
+        assert (np.diff(shown_ms) > 0).all()
+        assert shown_ms[-1] > 560
+        labelled_ms = shown_ms[example["frame_valid"].numpy()]
+        assert len(labelled_ms) == n_labelled
+        if n_labelled == 3:
+            assert labelled_ms.tolist() == [0, 400, 496]
 
 
 def test_a_stretch_without_a_labelled_reference_teaches_nothing(tmp_path: Path) -> None:

@@ -147,9 +147,6 @@ def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path
     from tagstrain.training.tracker_adaptation import adapt_tracker
 
     record = out / "adaptation.json"
-    # What an earlier run left would look like the outcome of this one.
-    for path in (record, *(_weights(out, config.task) for config in configs)):
-        path.unlink(missing_ok=True)
     done: list[Adaptation] = []
     for config in configs:
         weights = _weights(out, config.task)
@@ -159,6 +156,7 @@ def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path
             teaching, left_out = taught(slices)
             n_walls = len(teaching)
             if n_walls < MIN_SLICES:
+                weights.unlink(missing_ok=True)
                 how = " without grey levels, which contradict all else" if left_out else ""
                 print_warning(
                     f"placing agrees with itself on {n_walls} slices{how}, {MIN_SLICES} are needed: placer kept"
@@ -168,6 +166,8 @@ def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path
             done.append(
                 adapt_placer(replace(config, tracker_weights=str(adapted)) if adapted else config, slices, weights)
             )
+        if done[-1].weights is None:
+            weights.unlink(missing_ok=True)  # an earlier run's would look like the outcome of this one
         _report(done[-1], quiet)
         save_adaptations(done, record)
 

@@ -13,6 +13,7 @@ from tagstrain.data import Box, PixelSpacing, PointTracks, SliceResult, TaggedCi
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, TagstrainError, TrackingError
 from tagstrain.inference.analyze import AnalysisConfig, analyze_slice
+from tagstrain.inference.given_points import MAX_OUTSIDE_MM, can_be_followed
 from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.models import Models
 from tagstrain.io.hdf5 import read_hdf5_study
@@ -97,13 +98,11 @@ def track_given_rows(
             yield replace(said, failure=str(error))
             continue
         others = [f"{COUNTS_FROM_BOX}; they were followed where they are"] if row.counts_from_box else []
-        n_lost = int(np.count_nonzero(np.isfinite(ed_points_px).all(axis=-1) & ~found))
-        lost = f"{n_lost} of {len(found)} points lie outside of the image and are not followed"
         yield replace(
             said,
             tracks=tracks,
             box=row.box or Box.around(ed_points_px[found]).within(*cine.frames.shape[1:]),
-            warnings=(*said.warnings, *others, *([lost] if n_lost else [])),
+            warnings=(*said.warnings, *others, *_outside(ed_points_px, cine)),
         )
 
 
@@ -140,6 +139,23 @@ def track_placed_rows(
             warnings=result.warnings,
             result=result,
         )
+
+
+def _outside(ed_points_px: NDArray[np.float64], cine: TaggedCine) -> tuple[str, ...]:
+    """What is to be said of points ``(point, 2)`` that lie outside of the image."""
+    rows, columns = cine.frames.shape[1:]
+    is_known = np.isfinite(ed_points_px).all(axis=-1)
+    is_inside = ((ed_points_px >= -0.5) & (ed_points_px <= np.array([columns, rows]) - 0.5)).all(axis=-1)
+    n_outside = int((is_known & ~is_inside).sum())
+    n_lost = int((is_known & ~can_be_followed(ed_points_px, cine)).sum())
+    if not n_outside:
+        return ()
+    said = f"{n_outside} of {len(ed_points_px)} points lie outside of the image"
+    if n_lost < n_outside:
+        said += ", where they are followed by what is seen beside them"
+    if n_lost:
+        said += f"; {n_lost} that lie more than {MAX_OUTSIDE_MM:g} mm outside are not followed"
+    return (said,)
 
 
 def _said(name: str, row: LandmarkRow) -> TrackedRow:

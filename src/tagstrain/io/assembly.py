@@ -15,6 +15,8 @@ from tagstrain.errors import InputError
 from tagstrain.io.shown_names import printable
 
 GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
+POSSIBLE_SPACING_MM = (0.2, 10.0)
+"""From images interpolated to 1024 pixels to more than a tag spacing."""
 GIVEN = "the user's pixel spacing"
 ED_ASSUMED = "frame 0 was taken as end-diastole: the file does not say which frame it is"
 PLAUSIBLE_INTERVAL_MS = (5.0, 500.0)
@@ -133,7 +135,7 @@ def resolve_spacing(
     Raises
     ------
     InputError
-        If there is neither, or the stored one is no length.
+        If there is neither, or the stored one is none that a heart is imaged with, as where it is in cm or µm.
     """
     if given is not None:
         if stored is None or np.allclose(stored, given, rtol=1e-4):
@@ -142,8 +144,9 @@ def resolve_spacing(
         return given, (f"the pixel spacing given replaces the stored one ({row:g} x {column:g} mm, row x column)",)
     if stored is None:
         raise InputError(path, f"{name} is missing", GIVE_SPACING)
-    if not stored.is_possible:
-        raise InputError(path, f"{name} is {stored.row_mm:g} x {stored.column_mm:g} mm", GIVE_SPACING)
+    if not all(POSSIBLE_SPACING_MM[0] <= mm <= POSSIBLE_SPACING_MM[1] for mm in stored):
+        problem = f"{name} is {stored.row_mm:g} x {stored.column_mm:g} mm, which no tagged image of a heart has"
+        raise InputError(path, problem, GIVE_SPACING)
     return stored, ()
 
 

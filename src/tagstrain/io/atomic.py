@@ -123,7 +123,7 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        As `prepare_output` does, or if ``path`` is a folder.
+        As `prepare_output` does, if ``path`` is a folder, or if another run wrote it meanwhile.
     """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder, not a file. Choose another output")
@@ -131,6 +131,8 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     temporary = _temporary_name(path)
     try:
         yield temporary
+        if not overwrite and path.exists():
+            raise OutputError(f"{path}: was written by another run meanwhile, and stays. Choose another output")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

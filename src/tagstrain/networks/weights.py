@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from tagstrain.errors import InputError
@@ -85,7 +85,18 @@ def save_weights(
             tensors[key + _SCALE] = scale
         else:
             tensors[key] = value
-    save_file(tensors, path, metadata={"network": name, "version": version, "settings": json.dumps(settings)})
+    metadata = {"network": name, "version": version, "settings": json.dumps(settings)}
+    path.write_bytes(_in_one_order(save(tensors, metadata)))
+
+
+def _in_one_order(stored: bytes) -> bytes:
+    """The same weights file with its metadata in order: equal weights have equal hashes, by which results name them."""
+    end = 8 + int.from_bytes(stored[:8], "little")
+    described = json.loads(stored[8:end])
+    ordered = {"__metadata__": dict(sorted(described.pop("__metadata__").items())), **described}
+    header = json.dumps(ordered, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + stored[end:]
 
 
 def stored_network(path: Path) -> str:

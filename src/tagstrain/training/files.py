@@ -73,10 +73,8 @@ class FileExamples:
         if labels.counts_from_box:
             raise InputError(path, f"row {row}: {COUNTS_FROM_BOX}", COUNT_FROM_IMAGE)
         if self.task in ("tracker", "placer"):
-            ed = ed_grid(labels, path, row)
-            if self.task == "placer":
-                from_positive_x(ed, path, row)
-            elif not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
+            from_positive_x(ed_grid(labels, path, row), path, row)
+            if self.task == "tracker" and not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
                 problem = f"row {row} has no frame after the first with all landmarks, so no motion to learn from"
                 raise InputError(path, problem, "Leave the row out; the placer can learn from it")
             return

@@ -86,11 +86,8 @@ class CohortExamples:
         cine, points = self.slices[k].cine, self.slices[k].tracks.to_points().points_px
         row = LandmarkRow(points, None, None, ed_frame=0, es_frame=None, n_frames=cine.n_frames, sigma_px=None)
         n_frames = cine.n_frames if rng is None else FRAMES_PER_EXAMPLE
-        example = tracker_example(cine, row, Path(f"slice {k}"), k, n_frames, rng)
-        sigma_mm = self.slices[k].tracks.sigma_px * cine.pixel_mm
-        weight = torch.tensor(1 / (1 + (sigma_mm[:n_frames] / TRUSTED_MM) ** 2), dtype=torch.float32)
-        example["landmark_weight"][: len(weight)] = weight
-        return example
+        weight = 1 / (1 + (self.slices[k].tracks.sigma_px * cine.pixel_mm / TRUSTED_MM) ** 2)
+        return tracker_example(cine, row, Path(f"slice {k}"), k, n_frames, rng, weight)
 
 
 class TrackerAdaptation(Adapting, TrackerTraining):

@@ -21,25 +21,57 @@ from tagstrain.training.placer_examples import PlacerExamples
 
 
 def tracker_example(
-    cine: TaggedCine, labels: LandmarkRow, path: Path, row: int, n_frames: int, rng: np.random.Generator | None
+    cine: TaggedCine,
+    labels: LandmarkRow,
+    path: Path,
+    row: int,
+    n_frames: int,
+    rng: np.random.Generator | None,
+    weight: NDArray[np.float64] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """One row for the tracker, in ``n_frames`` frames; those that the row lacks are not valid."""
+    """One row for the tracker, in ``n_frames`` frames; those that the row lacks are not valid.
+
+    ``weight`` ``(time, spoke, ring)``: how far its landmarks are trusted; None for fully.
+    """
     ed = ed_grid(labels, path, row)
     crop = _crop(cine, ed[:, -1], TrackerExamples.scale, TrackerExamples.shift, rng)
     images, times_ms = _standardized(cine, crop)
-    points = crop.to_crop(labels.points_px[: min(cine.n_frames, n_frames)])
-    unlabelled, missing = n_frames - len(points), max(n_frames - len(images), 0)
-    known = np.isfinite(points).all(axis=(1, 2))
-    grid = np.nan_to_num(points).reshape(-1, N_SPOKES, N_RINGS, 2)
+    points = np.full((cine.n_frames, *labels.points_px.shape[1:]), np.nan)
+    points[: len(labels.points_px)] = labels.points_px[: cine.n_frames]
+    known = np.asarray(np.isfinite(points).all(axis=(1, 2)))
+    frames = _frames_shown(known, n_frames, rng)
+    missing = n_frames - len(frames)
+    grid = np.nan_to_num(crop.to_crop(points[frames])).reshape(-1, N_SPOKES, N_RINGS, 2)
     last_ms = times_ms[-1:] + 40.0 * torch.arange(1, missing + 1)
+    trusted = np.ones((n_frames, N_SPOKES, N_RINGS))
+    if weight is not None:
+        trusted[: len(frames)] = weight[frames]
     return {
-        "images": torch.cat([images[:n_frames], images[-1:].expand(missing, -1, -1)]),
-        "landmarks": torch.tensor(np.concatenate([grid, np.zeros((unlabelled, *grid.shape[1:]))]), dtype=torch.float32),
-        "times_ms": torch.cat([times_ms[:n_frames], last_ms]),
-        "frame_valid": torch.from_numpy(np.concatenate([known, np.zeros(unlabelled, bool)])),
-        "landmark_weight": torch.ones(n_frames, N_SPOKES, N_RINGS),
+        "images": torch.cat([images[frames], images[-1:].expand(missing, -1, -1)]),
+        "landmarks": torch.tensor(np.concatenate([grid, np.zeros((missing, *grid.shape[1:]))]), dtype=torch.float32),
+        "times_ms": torch.cat([times_ms[frames], last_ms]),
+        "frame_valid": torch.from_numpy(np.concatenate([known[frames], np.zeros(missing, bool)])),
+        "landmark_weight": torch.tensor(trusted, dtype=torch.float32),
         "pixel_mm": torch.tensor(crop.pixel_mm, dtype=torch.float32),
     }
+
+
+def _frames_shown(is_labelled: NDArray[np.bool_], n_frames: int, rng: np.random.Generator | None) -> NDArray[np.intp]:
+    """All frames of a row or, where there are more than ``n_frames``, the first and others from all over it, first of
+    all labelled ones: drawn by ``rng``, or evenly."""
+    if len(is_labelled) <= n_frames:
+        return np.arange(len(is_labelled))
+
+    def some(frames: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+        if len(frames) <= n:
+            return frames
+        evenly = frames[np.linspace(0, len(frames) - 1, n).round().astype(int)]
+        return evenly if rng is None else np.asarray(rng.choice(frames, n, replace=False))
+
+    later = np.arange(1, len(is_labelled))
+    labelled = some(later[is_labelled[1:]], n_frames - 1)
+    others = some(later[~is_labelled[1:]], n_frames - 1 - len(labelled))
+    return np.sort(np.concatenate([later[:1] - 1, labelled, others]))
 
 
 def placer_example(
