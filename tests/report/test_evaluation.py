@@ -55,6 +55,24 @@ def evaluate(tmp_path: Path, predicted: NDArray[np.float64], truth: Any = None, 
     return evaluate_files(write(tmp_path / "truth.h5", true, **extra), write(tmp_path / "p.h5", predicted, **datasets))
 
 
+@pytest.mark.parametrize("rings_first", [True, False])
+def test_walls_in_another_order_are_told(tmp_path: Path, rings_first: bool) -> None:
+    """Ring by ring, or from the epicardium inwards."""
+    grid = true_points().reshape(N_ROWS, N_FRAMES, 24, 7, 2)
+    points = (grid.swapaxes(2, 3) if rings_first else grid[:, :, :, ::-1]).reshape(N_ROWS, N_FRAMES, 168, 2)
+    path = write(tmp_path / "order.h5", points, px_spaces=np.full(N_ROWS, SPACING_MM))
+    result = evaluate_files(path, path)
+    printed = StringIO()
+    print_evaluation(result, Console(file=printed, width=200))
+    assert result.n_out_of_order == N_ROWS
+    assert "3 true walls do not run spoke by spoke from the inside" in printed.getvalue()
+    right = evaluate(tmp_path, true_points())
+    printed = StringIO()
+    print_evaluation(right, Console(file=printed, width=200))
+    assert right.n_out_of_order == 0
+    assert "spoke by spoke" not in printed.getvalue()
+
+
 def test_a_perfect_prediction_has_no_error(tmp_path: Path) -> None:
     result = evaluate(tmp_path, true_points())
     assert result.position.rmse_row_mean_mm == 0

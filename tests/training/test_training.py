@@ -21,7 +21,7 @@ from tagstrain.networks.localizer import LocalizationCNN
 from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.training import stream
 from tagstrain.training.checkpoint import check_same_run
-from tagstrain.training.config import TrainingConfig
+from tagstrain.training.config import Task, TrainingConfig
 from tagstrain.training.examples import VIEWS, LandmarkExamples, LocalizerExamples
 from tagstrain.training.files import FileExamples
 from tagstrain.training.localizer_modules import LocalizationUNetTraining, LocalizerTraining, box_iou
@@ -181,12 +181,53 @@ def test_labels_that_cannot_be_trained_on_are_named_before_any_work(tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_that_a_worker_cannot_read_is_named_in_a_line(tmp_path: Path, simulated_file: Path) -> None:
+def _lose_a_pixel(rows: dict[str, np.ndarray]) -> None:
+    rows["image_seqs"][1, 3, 5, 5] = np.nan
+
+
+def _blank_a_row(rows: dict[str, np.ndarray]) -> None:
+    rows["image_seqs"][1] = 7
+
+
+def _move_labels_away(rows: dict[str, np.ndarray]) -> None:
+    for name in ("landmark_coords", "bbox_corners"):
+        rows[name][1] += 150
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (_lose_a_pixel, "1 pixels are NaN"),
+        (_blank_a_row, "its images show nothing where its labels lie"),
+        (_move_labels_away, "most of its labels lie outside of its images"),
+    ],
+)
+@pytest.mark.parametrize("task", ["localizer", "tracker"])
+def test_images_that_cannot_be_trained_on_are_named_before_any_work(
+    task: Task, spoil: Callable[[dict[str, np.ndarray]], None], problem: str, tmp_path: Path, simulated_file: Path
+) -> None:
+    with h5py.File(simulated_file) as source:
+        rows = {name: source[name][:] for name in source}
+    rows["image_seqs"] = rows["image_seqs"].astype(np.float32)
+    spoil(rows)
+    spoiled = tmp_path / "spoiled.h5"
+    with h5py.File(spoiled, "w") as file:
+        for name, values in rows.items():
+            file[name] = values
+    with pytest.raises(InputError, match=rf"spoiled.h5[:,] row 1: .*{problem}"):
+        train(config(tmp_path, task=task, data=(str(spoiled),), simulation_share=0.0))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_a_worker_cannot_read_is_named_in_a_line(
+    tmp_path: Path, simulated_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spoiled = tmp_path / "spoiled.h5"
     with h5py.File(simulated_file) as source, h5py.File(spoiled, "w") as file:
         for name in source:
             file[name] = source[name][:]
         file["frame_times_ms"][:] = 0.0
+    monkeypatch.setattr(FileExamples, "check_images", lambda _: None)  # it was sound when the run began
     with pytest.raises(InputError, match=r"^spoiled.h5, row \d: .*strictly increasing"):
         train(config(tmp_path, data=(str(spoiled),), simulation_share=0.0, workers=1))
 

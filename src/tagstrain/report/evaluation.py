@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
+from tagstrain.geometry.polygon import enclosed_area, is_in_order
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 from tagstrain.mechanics.accuracy import (
     Calibration,
@@ -69,6 +70,8 @@ class Evaluation:
     """Points per frame in the files."""
     n_missing: int
     """True points, over all rows and frames, that the prediction does not have."""
+    n_out_of_order: int
+    """Rows of 168 true points that are no wall spoke by spoke from the inside, so that their strain says nothing."""
     position: PointAccuracy
     """All frames, ED included, of the rows that have any other frame to compare."""
     displacement: PointAccuracy
@@ -147,6 +150,7 @@ class _Tally:
         self._n_points: int | None = None
         self._n_rows = 0
         self._n_missing = 0
+        self._n_out_of_order = 0
         self._position = _PointTally()
         self._displacement = _PointTally()
         self._placement = _PointTally()
@@ -177,6 +181,7 @@ class _Tally:
             self._calibration.add(predicted_mm - true_mm, prediction.sigma_px[:n_frames] * pixel_mm)
         if self._n_points == N_SPOKES * N_RINGS:
             grid = (n_frames, N_SPOKES, N_RINGS, 2)
+            self._n_out_of_order += not _may_be_wall(true_mm[ed_frame].reshape(grid[1:]))
             self._add_grid(predicted_mm.reshape(grid), true_mm.reshape(grid), ed_frame, truth.es_frame)
 
     def _add_grid(
@@ -218,6 +223,7 @@ class _Tally:
             n_rows=self._n_rows,
             n_points=self._n_points or 0,
             n_missing=self._n_missing,
+            n_out_of_order=self._n_out_of_order,
             position=self._position.accuracy(),
             displacement=self._displacement.accuracy(),
             placement=self._placement.accuracy(),
@@ -305,3 +311,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _may_be_wall(ed_mm: NDArray[np.float64]) -> bool:
+    """Whether landmarks ``(spoke, ring, 2)`` at ED, as far as they are known, are those of a wall in our order."""
+    if not np.isfinite(ed_mm).all():
+        return True
+    return is_in_order(ed_mm) and enclosed_area(ed_mm[:, 0]) < enclosed_area(ed_mm[:, -1])

@@ -24,6 +24,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print("No frame but ED is known in both files: there is no tracking to compare", highlight=False)
     if evaluation.n_missing:
         console.print(f"{evaluation.n_missing} true points have no prediction and are left out", highlight=False)
+    if evaluation.n_out_of_order:
+        told = "true walls do not run spoke by spoke from the inside: strain says nothing of them"
+        console.print(f"{evaluation.n_out_of_order} {told}", highlight=False)
     if evaluation.strain is not None:
         console.print(_strain_table(evaluation))
     if evaluation.boxes is not None:

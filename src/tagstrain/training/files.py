@@ -49,6 +49,19 @@ class FileExamples:
         if not self.rows:
             raise InputError(paths[0], "has no rows", "Give files with at least one labelled row")
 
+    def check_images(self) -> None:
+        """Refuse rows whose images cannot be read or show nothing where their labels lie, before hours of training do.
+
+        Raises
+        ------
+        InputError
+            At the first such row.
+        """
+        for path in dict.fromkeys(path for path, _ in self.rows + self.held_back):
+            with self._opened(path) as file:
+                for row, source in enumerate(read_study(path).slices):
+                    _check_image(source.load(), file.row(row), path, row)
+
     def draw(self, n: int, rng: np.random.Generator, device: torch.device) -> dict[str, torch.Tensor]:
         """``n`` random examples, none of them held back."""
         chosen = [self.rows[int(k)] for k in rng.integers(len(self.rows), size=n)]
@@ -105,6 +118,21 @@ class FileExamples:
         if self.task == "localizer":
             return _localizer_example(cine, labels, labels.box, rng)
         return _landmark_example(cine, labels, labels.box, rng)
+
+
+def _check_image(cine: TaggedCine, labels: LandmarkRow, path: Path, row: int) -> None:
+    """Refuse a row whose image is blank where its labels lie, or ends before most of them."""
+    points = labels.points_px[labels.ed_frame]
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points) and labels.box is not None:
+        points = np.array(labels.box.center_xy)[None]
+    last_px = np.array(cine.frames.shape[:0:-1]) - 1
+    if len(points) and not ((points >= -0.5) & (points <= last_px + 0.5)).all(axis=1).mean() > 0.5:
+        problem = f"row {row}: most of its labels lie outside of its images"
+        raise InputError(path, problem, "Write labels in pixels of the images beside them")
+    low, high = (np.clip(end, 0, last_px).astype(int) for end in (points.min(axis=0) - 4, points.max(axis=0) + 4))
+    if np.ptp(cine.frames[labels.ed_frame, low[1] : high[1] + 1, low[0] : high[0] + 1]) == 0:
+        raise InputError(path, f"row {row}: its images show nothing where its labels lie", "Leave the row out")
 
 
 def _divided(files: list[list[_Row]]) -> tuple[list[_Row], list[_Row]]:

@@ -170,6 +170,8 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         check_checkpoint(resume, module)
         check_same_run(resume, config)
     rows = file_examples(config) if config.data else None
+    if rows is not None:
+        rows.check_images()
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)
     start = None
