@@ -16,6 +16,7 @@ from tagstrain.inference import teacher
 from tagstrain.inference.flow import FlowTracker
 from tagstrain.inference.placer import MotionPlacer
 from tagstrain.training import tracker_adaptation
+from tagstrain.training.adaptation import Adaptation
 from tagstrain.training.config import TrainingConfig
 from tagstrain.training.placer_adaptation import PlacerAdaptation, PlacerConsistency
 from tagstrain.training.tracker_adaptation import TrackerConsistency
@@ -103,6 +104,34 @@ def test_an_interruption_loses_nothing_of_an_earlier_run(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         adapt_all([TrainingConfig(task="tracker", out=str(tmp_path / "training"))], [], tmp_path, quiet=True)
     assert all(path.read_text() == "of an earlier run" for path in earlier)
+
+
+def test_where_nothing_teaches_the_placer_no_earlier_one_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("adaptation.json", "placer.safetensors"):
+        (tmp_path / name).write_text("of an earlier run")
+    adapt_all([TrainingConfig(task="placer", out=str(tmp_path / "training"))], [], tmp_path, quiet=True)
+    assert "placer kept" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_earlier_placer_goes_with_its_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second network is interrupted when the first has an outcome."""
+    for name in ("tracker", "placer"):
+        (tmp_path / f"{name}.safetensors").write_text("of an earlier run")
+    same = TrackerConsistency(1.0, 1.0, 1.0, 1.0)
+    outcome = Adaptation("tracker", None, 2, 2, same, same, 0.4, 0.4)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracker_adaptation, "adapt_tracker", lambda *_: outcome)
+    monkeypatch.setattr("tagstrain.training.placer_adaptation.taught", interrupt)
+    configs = [TrainingConfig(task=task, out=str(tmp_path / "training")) for task in ("tracker", "placer")]
+    with pytest.raises(KeyboardInterrupt):
+        adapt_all(configs, [], tmp_path, quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["adaptation.json"]
 
 
 def test_weights_to_start_from_are_not_replaced(

@@ -371,7 +371,7 @@ def test_points_that_are_not_followed_are_told_and_out_of_the_box(
         file["landmark_coords"][0, 0, :, 3] = 5000, 20
         file["landmark_coords"][1, 0, :, 3] = 40, np.nan
     assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3
-    told = "row_00000: 1 of 5 points lie outside of the image; 1 that lie more than 10 mm outside are not followed"
+    told = "row_00000: 1 of 5 points lie outside of the image: 1, more than 10 mm outside, are not followed"
     assert told in capsys.readouterr().err
     with h5py.File(tmp_path / "pred.h5") as file:
         np.testing.assert_allclose(file["bbox_corners"][:2], [(4, 6.6, 36, 35.4)] * 2, atol=1e-9)
@@ -387,8 +387,8 @@ def test_points_outside_that_are_followed_are_told_too(
         file["landmark_coords"][1, 0, :, 3] = columns - 0.5 + 4 / spacing_mm, 20
     run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"])
     said = " ".join(capsys.readouterr().err.split())
-    beside = "lie outside of the image, where they are followed by what is seen beside them"
-    assert f"row_00000: 2 of 5 points {beside}; 1 that lie more than 10 mm outside are not followed" in said
+    beside = "lie outside of the image: 1 are followed by what is seen beside them"
+    assert f"row_00000: 2 of 5 points {beside}; 1, more than 10 mm outside, are not followed" in said
     assert f"row_00001: 1 of 5 points {beside}" in said
 
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagstrain.geometry.polygon import area_centroid, crosses_itself, pixels_inside, radii_along, wall_mask
+from tagstrain.geometry.polygon import (
+    area_centroid,
+    crosses_itself,
+    pixels_inside,
+    radii_along,
+    runs_from_inside,
+    wall_mask,
+)
 
 SQUARE = np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 5.0], [1.0, 5.0]])
 
@@ -113,3 +120,19 @@ def test_wall_is_between_its_contours_and_corners_not_known_are_left_out() -> No
     assert mask.sum() == 7 * 7 - 4 * 4
     assert not mask[1:5, 1:5].any()
     assert not wall_mask(SQUARE, outer * np.nan, (9, 9)).any()
+
+
+def test_rings_run_from_inside_however_thin_and_coarse_the_wall_is() -> None:
+    rng = np.random.default_rng(0)
+    angle = 2 * np.pi * np.arange(24) / 24
+    direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)[:, None]
+    for thickness in (3.0, 5.0, 12.0):
+        wall = direction * np.linspace(20, 20 + thickness, 7)[:, None] * (1 + 0.15 * np.cos(2 * angle))[:, None, None]
+        collapsed = wall.copy()
+        collapsed[4:6] = collapsed[4:6, :1]
+        twice = wall[np.r_[0:9, 8, 10:24]]
+        for right in (wall, np.rint(wall), wall[::-1], collapsed, twice, wall * [-1, 1]):
+            assert runs_from_inside(right)
+        wrong = [wall[:, ::-1], wall.swapaxes(0, 1).reshape(24, 7, 2), wall[:, [0, 4, 2, 3, 1, 5, 6]]]
+        wrong += [wall[rng.permutation(24)] for _ in range(20)]
+        assert not any(runs_from_inside(each) for each in wrong)

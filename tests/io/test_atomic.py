@@ -78,17 +78,25 @@ def test_existing_results_are_refused_without_overwrite(tmp_path: Path) -> None:
 
 
 def test_what_another_run_wrote_meanwhile_stays(tmp_path: Path) -> None:
-    path = tmp_path / "pred.h5"
+    path, folder = tmp_path / "pred.h5", tmp_path / "out"
 
     def write_late() -> None:
         with atomic_file(path) as temporary:
             temporary.write_text("second")
             path.write_text("first")
 
-    with pytest.raises(OutputError, match="written by another run meanwhile"):
+    def fill_late() -> None:
+        with atomic_folder(folder) as temporary:
+            (temporary / "a").write_text("second")
+            folder.mkdir()
+            (folder / "b").write_text("first")
+
+    with pytest.raises(OutputError, match=r"pred\.h5: already exists"):
         write_late()
-    assert path.read_text() == "first"
-    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OutputError, match="out: already holds files"):
+        fill_late()
+    assert path.read_text() == (folder / "b").read_text() == "first"
+    assert sorted(tmp_path.rglob("*")) == [folder, folder / "b", path]
 
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:

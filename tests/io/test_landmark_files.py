@@ -197,4 +197,6 @@ def test_notes_of_readers_are_no_quality(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["quality_reader"] = np.array([b"AB"])
         file.create_group("quality_notes")
+        file["quality_seen"] = np.array([True])
+        file["quality_gone"] = h5py.SoftLink("/nowhere")
     assert LandmarkFile(path).row(0).quality == {"loss": 0.5}

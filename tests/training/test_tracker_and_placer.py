@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,18 +246,19 @@ def grown(path: Path, **changes: Any) -> Path:
         (
             "tracker",
             {"landmark_coords": lambda points: points.reshape(1, 20, 2, 24, 7).swapaxes(3, 4).reshape(1, 20, 2, 168)},
-            "no usable wall at ED",
+            "do not run spoke by spoke",
         ),
         (
             "tracker",
             {"landmark_coords": lambda points: points.reshape(1, 20, 2, 24, 7)[..., ::-1].reshape(1, 20, 2, 168)},
-            "no usable wall at ED",
+            "do not run spoke by spoke",
         ),
         ("tracker", {"landmark_coords": lambda points: points[:, :1]}, "no frame after the first with all landmarks"),
         ("localizer", {"bbox_corners": [[98.5, 21.5, 21.5, 98.5]]}, "enclose nothing"),
         ("rnncnn", {"bbox_corners": [[0.0, 0.0, 0.0, 0.0]]}, "enclose nothing"),
         ("rnncnn", {"px_spaces": [np.nan]}, "no pixel spacing"),
         ("localizer", {"px_spaces": [0.0]}, "no pixel spacing"),
+        ("tracker", {"px_spaces": [0.14]}, "no pixel spacing, or none of 0.2 to 10 mm"),
         (
             "rnncnn",
             {"landmark_coords": lambda points: np.where(np.arange(20)[:, None, None], points, 0)},
@@ -270,6 +272,30 @@ def test_labels_that_teach_something_else_are_refused(
     with pytest.raises(InputError, match=rf"rows\.h5: row 0.*{problem}"):
         FileExamples(task, [grown(tmp_path / "rows.h5", **changes)])
     FileExamples(task, [grown(tmp_path / "sound.h5")])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda images, box: images[0].__setitem__((slice(None), slice(56, 65), slice(56, 65)), 1), None),
+        (lambda images, box: images.__setitem__(slice(None), 1), "show nothing where its labels lie"),
+        (lambda images, box: box.__setitem__(slice(None), box + 90), "most of its labels lie outside"),
+    ],
+    ids=["a pool of one grey level", "blank", "elsewhere"],
+)
+def test_images_are_looked_at_where_boxes_lie(change: Callable[..., None], problem: str | None, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((1, 20, 128, 128)).astype("f4")
+    box = np.array([[21.5, 21.5, 98.5, 98.5]])
+    change(images, box)
+    path = grown(tmp_path / "rows.h5", image_seqs=images, bbox_corners=box)
+    with h5py.File(path, "r+") as file:
+        del file["landmark_coords"]
+    examples = FileExamples("localizer", [path])
+    if problem is None:
+        examples.check_images()
+        return
+    with pytest.raises(InputError, match=problem):
+        examples.check_images()
 
 
 def test_boxes_will_do_for_the_localizer(tmp_path: Path) -> None:
@@ -296,7 +322,8 @@ def test_long_rows_are_shown_from_beginning_to_end(rng: np.random.Generator | No
     """Of 50 frames 20 are, among them all that have labels; where all have, late ones too."""
     images = np.random.default_rng(0).random((1, 50, 128, 128)).astype("f4")
     times_ms = 16.0 * np.arange(50)[None]
-    every = np.repeat(grown_points(), 50, axis=1)
+    every = np.repeat(grown_points(), 50, axis=1) + 0.1 * np.arange(50)[:, None, None]
+    weight = np.broadcast_to(np.arange(50.0)[:, None, None], (50, 24, 7))
     few = np.where(np.isin(np.arange(50), [0, 25, 31])[:, None, None], every, np.nan)
     for points, n_labelled in ((every, 20), (few, 3)):
         rows = {"image_seqs": images, "landmark_coords": points, "frame_times_ms": times_ms}
@@ -304,16 +331,22 @@ def test_long_rows_are_shown_from_beginning_to_end(rng: np.random.Generator | No
         with h5py.File(path) as file:
             assert file["image_seqs"].shape[1] == 50
         cine, labels = read_study(path).slices[0].load(), LandmarkFile(path).row(0)
-        example = tracker_example(cine, labels, path, 0, 20, rng)
-        shown_ms = example["times_ms"].numpy()
-        assert example["images"].shape[0] == len(shown_ms) == 20
-        assert shown_ms[0] == 0
-        assert (np.diff(shown_ms) > 0).all()
-        assert shown_ms[-1] > 560
-        labelled_ms = shown_ms[example["frame_valid"].numpy()]
-        assert len(labelled_ms) == n_labelled
+        example = tracker_example(cine, labels, path, 0, 20, rng, weight)
+        frames = (example["times_ms"] / 16).round().long()
+        assert len(frames) == 20
+        assert frames[0] == 0
+        assert (frames.diff() > 0).all()
+        assert frames[-1] > 35
+        is_labelled = example["frame_valid"]
+        assert is_labelled.sum() == n_labelled
         if n_labelled == 3:
-            assert labelled_ms.tolist() == [0, 400, 496]
+            assert frames[is_labelled].tolist() == [0, 25, 31]
+        moved_px = (example["landmarks"] - example["landmarks"][0])[is_labelled, 0, 0, 0] * example["pixel_mm"] / 1.4
+        torch.testing.assert_close(moved_px, 0.1 * frames[is_labelled].float(), atol=1e-3, rtol=0)
+        torch.testing.assert_close(example["landmark_weight"][:, 0, 0], frames.float())
+        if rng is None:
+            whole = tracker_example(cine, labels, path, 0, 50, None)
+            torch.testing.assert_close(example["images"], whole["images"][frames])
 
 
 def test_a_stretch_without_a_labelled_reference_teaches_nothing(tmp_path: Path) -> None:

@@ -150,13 +150,16 @@ def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path
     done: list[Adaptation] = []
     for config in configs:
         weights = _weights(out, config.task)
+        if done:
+            weights.unlink(missing_ok=True)  # an earlier run's, which goes with an earlier run's tracker
         if config.task == "tracker":
             done.append(adapt_tracker(config, slices, weights))
         else:
             teaching, left_out = taught(slices)
             n_walls = len(teaching)
             if n_walls < MIN_SLICES:
-                weights.unlink(missing_ok=True)
+                for left in (weights, *([] if done else [record])):
+                    left.unlink(missing_ok=True)
                 how = " without grey levels, which contradict all else" if left_out else ""
                 print_warning(
                     f"placing agrees with itself on {n_walls} slices{how}, {MIN_SLICES} are needed: placer kept"

@@ -10,6 +10,8 @@ from tagstrain.geometry.grid import wall_grid
 MIN_AREA = 1e-9
 """Polygons of less have no area but what rounding leaves."""
 _N_SCAN_LINES = 200
+_SHRINKING = 0.02
+"""Share of the outermost ring's area by which one ring may enclose less than the one before."""
 _LARGEST_LOOPS = 0.002
 """Share of the area of a contour that may lie in loops: drawn freely, its ends often cross by a pixel."""
 
@@ -76,6 +78,17 @@ def is_in_order(landmarks: NDArray[np.floating]) -> bool:
     around_rad = np.angle(np.roll(direction, -1) / direction).sum()
     has_one_sense = (areas > 0).all() or (areas < 0).all()
     return bool(has_one_sense and not crosses.any() and np.isclose(abs(around_rad), 2 * np.pi))
+
+
+def runs_from_inside(landmarks: NDArray[np.floating]) -> bool:
+    """Whether the rings ``(spoke, ring, 2)`` enclose ever more, and the outermost goes once around.
+
+    A coarser look than `is_in_order`: thin walls in whole pixels, and spokes without length, pass.
+    """
+    points = np.asarray(landmarks, np.float64)
+    areas = [enclosed_area(points[:, ring]) for ring in range(points.shape[1])]
+    is_growing = (np.diff(areas) > -_SHRINKING * areas[-1]).all() and areas[0] < areas[-1]
+    return bool(is_growing and not crosses_itself(points[:, -1]))
 
 
 def _sides_cross(

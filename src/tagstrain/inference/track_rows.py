@@ -150,12 +150,12 @@ def _outside(ed_points_px: NDArray[np.float64], cine: TaggedCine) -> tuple[str, 
     n_lost = int((is_known & ~can_be_followed(ed_points_px, cine)).sum())
     if not n_outside:
         return ()
-    said = f"{n_outside} of {len(ed_points_px)} points lie outside of the image"
+    parts = []
     if n_lost < n_outside:
-        said += ", where they are followed by what is seen beside them"
+        parts.append(f"{n_outside - n_lost} are followed by what is seen beside them")
     if n_lost:
-        said += f"; {n_lost} that lie more than {MAX_OUTSIDE_MM:g} mm outside are not followed"
-    return (said,)
+        parts.append(f"{n_lost}, more than {MAX_OUTSIDE_MM:g} mm outside, are not followed")
+    return (f"{n_outside} of {len(ed_points_px)} points lie outside of the image: {'; '.join(parts)}",)
 
 
 def _said(name: str, row: LandmarkRow) -> TrackedRow:

@@ -15,8 +15,9 @@ from tagstrain.errors import InputError
 from tagstrain.io.shown_names import printable
 
 GIVE_SPACING = "Give it with --pixel-spacing-mm ROW COLUMN"
-POSSIBLE_SPACING_MM = (0.2, 10.0)
+SPACING_MM = (0.2, 10.0)
 """From images interpolated to 1024 pixels to more than a tag spacing."""
+SPACING_OF_HEARTS = f"{SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm"
 GIVEN = "the user's pixel spacing"
 ED_ASSUMED = "frame 0 was taken as end-diastole: the file does not say which frame it is"
 PLAUSIBLE_INTERVAL_MS = (5.0, 500.0)
@@ -144,10 +145,15 @@ def resolve_spacing(
         return given, (f"the pixel spacing given replaces the stored one ({row:g} x {column:g} mm, row x column)",)
     if stored is None:
         raise InputError(path, f"{name} is missing", GIVE_SPACING)
-    if not all(POSSIBLE_SPACING_MM[0] <= mm <= POSSIBLE_SPACING_MM[1] for mm in stored):
-        problem = f"{name} is {stored.row_mm:g} x {stored.column_mm:g} mm, which no tagged image of a heart has"
+    if not is_spacing_of_hearts(stored):
+        problem = f"{name} is {stored.row_mm:g} x {stored.column_mm:g} mm, expected {SPACING_OF_HEARTS}"
         raise InputError(path, problem, GIVE_SPACING)
     return stored, ()
+
+
+def is_spacing_of_hearts(spacing: PixelSpacing) -> bool:
+    """Whether human hearts may be imaged with a pixel spacing; those that are not may be in another unit."""
+    return all(SPACING_MM[0] <= mm <= SPACING_MM[1] for mm in spacing)
 
 
 def given_spacing(pixel_spacing_mm: tuple[float, float] | None) -> PixelSpacing | None:

@@ -123,7 +123,7 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        As `prepare_output` does, if ``path`` is a folder, or if another run wrote it meanwhile.
+        As `prepare_output` does, before and after, or if ``path`` is a folder.
     """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder, not a file. Choose another output")
@@ -131,8 +131,7 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     temporary = _temporary_name(path)
     try:
         yield temporary
-        if not overwrite and path.exists():
-            raise OutputError(f"{path}: was written by another run meanwhile, and stays. Choose another output")
+        prepare_output(path, overwrite)  # another run may have written it meanwhile
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -185,7 +184,7 @@ def atomic_folder(path: Path, overwrite: bool = False, marker: str | None = None
     Raises
     ------
     OutputError
-        As `prepare_output` does, or if ``path`` is a file.
+        As `prepare_output` does, before and after, or if ``path`` is a file.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path}: is not a folder. Choose another output")
@@ -194,6 +193,7 @@ def atomic_folder(path: Path, overwrite: bool = False, marker: str | None = None
     temporary.mkdir()
     try:
         yield temporary
+        prepare_output(path, overwrite, marker)  # another run may have filled it meanwhile
         _replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -132,7 +132,9 @@ class LandmarkFile:
             corners = row_numbers(file, path, BOXES, index, n_rows)
             spacing = row_spacing(file, path, index, n_rows)
             sigma = row_numbers(file, path, SIGMA, index, n_rows)
-            columns = sorted(name for name in file if name.startswith(QUALITY_PREFIX) and _holds_numbers(file[name]))
+            columns = sorted(
+                name for name in file if name.startswith(QUALITY_PREFIX) and _holds_numbers(file.get(name))
+            )
             quality = {name: row_number(file, path, name, index, n_rows) for name in columns}
         if ed_frame >= n_frames:
             raise InputError(path, f"row {index}: {ED_FRAME} is {ed_frame} of {n_frames} frames", "Mend the dataset")
@@ -174,6 +176,6 @@ def _is_box(corners: NDArray[np.float64]) -> bool:
     return corners.size == 4 and bool(np.isfinite(corners).all())
 
 
-def _holds_numbers(item: h5py.Dataset | h5py.Group) -> bool:
+def _holds_numbers(item: object) -> bool:
     """Whether a column is one of ours, and not a note of somebody else under a name that begins alike."""
-    return isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf"
+    return isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"

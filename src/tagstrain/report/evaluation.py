@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
-from tagstrain.geometry.polygon import enclosed_area, is_in_order
+from tagstrain.geometry.polygon import runs_from_inside
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 from tagstrain.mechanics.accuracy import (
     Calibration,
@@ -315,6 +315,4 @@ def _plain(value: Any) -> Any:
 
 def _may_be_wall(ed_mm: NDArray[np.float64]) -> bool:
     """Whether landmarks ``(spoke, ring, 2)`` at ED, as far as they are known, are those of a wall in our order."""
-    if not np.isfinite(ed_mm).all():
-        return True
-    return is_in_order(ed_mm) and enclosed_area(ed_mm[:, 0]) < enclosed_area(ed_mm[:, -1])
+    return not np.isfinite(ed_mm).all() or runs_from_inside(ed_mm)

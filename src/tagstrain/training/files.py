@@ -14,7 +14,9 @@ from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.data.results import BOX_MARGIN
 from tagstrain.errors import InputError
 from tagstrain.geometry import CropTransform
+from tagstrain.geometry.polygon import runs_from_inside
 from tagstrain.io import read_study
+from tagstrain.io.assembly import SPACING_OF_HEARTS, is_spacing_of_hearts
 from tagstrain.io.hdf5 import LandmarkFile, LandmarkRow
 from tagstrain.io.landmark_file import COUNT_FROM_IMAGE, COUNTS_FROM_BOX
 from tagstrain.networks import preprocessing, rnncnn
@@ -81,13 +83,19 @@ class FileExamples:
 
     def _check(self, labels: LandmarkRow, path: Path, row: int) -> None:
         """Refuse labels that cannot be trained on, before any work is done."""
-        if labels.pixel_spacing_mm is None or not labels.pixel_spacing_mm.is_possible:
-            raise InputError(path, f"row {row} has no pixel spacing", "Write px_spaces for every row, or leave it out")
+        if labels.pixel_spacing_mm is None or not is_spacing_of_hearts(labels.pixel_spacing_mm):
+            problem = f"row {row} has no pixel spacing, or none of {SPACING_OF_HEARTS}"
+            raise InputError(path, problem, "Write px_spaces [mm] for every row, or leave it out")
         if labels.counts_from_box:
             raise InputError(path, f"row {row}: {COUNTS_FROM_BOX}", COUNT_FROM_IMAGE)
         if self.task in ("tracker", "placer"):
-            from_positive_x(ed_grid(labels, path, row), path, row)
-            if self.task == "tracker" and not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
+            ed = ed_grid(labels, path, row)
+            if self.task == "placer":
+                from_positive_x(ed, path, row)
+            elif not runs_from_inside(ed):
+                problem = f"row {row}: its landmarks do not run spoke by spoke from the inside"
+                raise InputError(path, problem, "Write 24 spokes x 7 rings, the endocardium first")
+            elif not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
                 problem = f"row {row} has no frame after the first with all landmarks, so no motion to learn from"
                 raise InputError(path, problem, "Leave the row out; the placer can learn from it")
             return
@@ -123,14 +131,14 @@ class FileExamples:
 def _check_image(cine: TaggedCine, labels: LandmarkRow, path: Path, row: int) -> None:
     """Refuse a row whose image is blank where its labels lie, or ends before most of them."""
     points = labels.points_px[labels.ed_frame]
-    points = points[np.isfinite(points).all(axis=1)]
+    points = middle = points[np.isfinite(points).all(axis=1)]
     if not len(points) and labels.box is not None:
-        points = np.array(labels.box.center_xy)[None]
+        points, middle = np.array(labels.box).reshape(2, 2), np.array(labels.box.center_xy)[None]
     last_px = np.array(cine.frames.shape[:0:-1]) - 1
-    if len(points) and not ((points >= -0.5) & (points <= last_px + 0.5)).all(axis=1).mean() > 0.5:
+    if not ((middle >= -0.5) & (middle <= last_px + 0.5)).all(axis=1).mean() > 0.5:
         problem = f"row {row}: most of its labels lie outside of its images"
         raise InputError(path, problem, "Write labels in pixels of the images beside them")
-    low, high = (np.clip(end, 0, last_px).astype(int) for end in (points.min(axis=0) - 4, points.max(axis=0) + 4))
+    low, high = (np.clip(end, 0, last_px).astype(int) for end in (points.min(axis=0), points.max(axis=0)))
     if np.ptp(cine.frames[labels.ed_frame, low[1] : high[1] + 1, low[0] : high[0] + 1]) == 0:
         raise InputError(path, f"row {row}: its images show nothing where its labels lie", "Leave the row out")
 
