@@ -30,6 +30,8 @@ def cine() -> TaggedCine:
         ({"frames": np.ones((3, 4, 5), np.complex64)}, "expected magnitude images, got complex64"),
         ({"frame_times_ms": np.array([0, 40, 20], np.uint16)}, "strictly increasing"),
         ({"ed_frame": 3}, "expected 0 to 2, got 3"),
+        ({"breath_holds_apart_mm": 0.0}, "expected a positive length, got 0.0"),
+        ({"breath_holds_apart_mm": float("nan")}, "expected a positive length, got nan"),
         ({"affine": np.eye(3)}, r"expected shape \(4, 4\)"),
     ],
 )
@@ -46,6 +48,16 @@ def test_times_of_any_type_and_a_plain_pair_of_spacings_are_taken() -> None:
 
 def test_spacing_of_points_is_x_first() -> None:
     np.testing.assert_array_equal(cine().spacing_xy_mm, [2.0, 1.0])
+
+
+def test_an_image_shows_what_lies_in_its_pixels_or_no_further_off_than_a_margin() -> None:
+    """4 rows of 1 mm and 5 columns of 2 mm."""
+    points_px = np.array(
+        [[-0.5, -0.5], [4.5, 3.5], [4.6, 0], [0, 3.6], [-0.6, 0], [5.5, 0], [5.6, 0], [0, 6], [np.nan, 0]]
+    )
+    assert cine().shows(points_px).tolist() == [True, True] + 7 * [False]
+    assert cine().shows(points_px, margin_mm=2.0).tolist() == 6 * [True] + 3 * [False]
+    assert cine().shows(points_px[0])
 
 
 def test_landmarks_and_points_are_the_same_in_another_order() -> None:

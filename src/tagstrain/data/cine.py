@@ -119,3 +119,9 @@ class TaggedCine:
     def pixel_mm(self) -> float:
         """Side of a square as large as a pixel [mm]: the pixel in which standard deviations of points are stated."""
         return float(np.sqrt(self.pixel_spacing.column_mm * self.pixel_spacing.row_mm))
+
+    def shows(self, points_px: NDArray[np.floating], margin_mm: float = 0.0) -> NDArray[np.bool_]:
+        """Which points ``(..., 2)`` are known and lie in the image, or no further outside of it than a margin."""
+        margin_px = margin_mm / self.spacing_xy_mm
+        size_px = np.array(self.frames.shape[:0:-1])
+        return np.asarray(((points_px >= -0.5 - margin_px) & (points_px <= size_px - 0.5 + margin_px)).all(axis=-1))

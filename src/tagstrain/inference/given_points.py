@@ -16,8 +16,4 @@ def can_be_followed(points_px: NDArray[np.float64], cine: TaggedCine) -> NDArray
 
     What marks a missing point in some files, as -9999, lies outside, and would spoil the crop of the others.
     """
-    rows, columns = cine.frames.shape[1:]
-    margin = MAX_OUTSIDE_MM / cine.spacing_xy_mm
-    known = np.isfinite(points_px).all(axis=1)
-    within = (points_px >= -0.5 - margin) & (points_px <= np.array([columns, rows]) - 0.5 + margin)
-    return np.asarray(known & within.all(axis=1))
+    return cine.shows(points_px, MAX_OUTSIDE_MM)

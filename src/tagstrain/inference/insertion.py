@@ -34,9 +34,8 @@ def find_insertion(
     """
     if given_px is None:
         return None if finder is None else finder.find(cine, placement)
-    rows, columns = cine.frames.shape[1:]
     try:
-        if not (-0.5 <= given_px.x <= columns - 0.5 and -0.5 <= given_px.y <= rows - 0.5):
+        if not cine.shows(np.array(given_px)):
             raise ValueError("it is not in the image")
         return Insertion.given(placement.wall_px[:, -1], cine.spacing_xy_mm, given_px)
     except ValueError as error:

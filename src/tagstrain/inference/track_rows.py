@@ -143,10 +143,8 @@ def track_placed_rows(
 
 def _outside(ed_points_px: NDArray[np.float64], cine: TaggedCine) -> tuple[str, ...]:
     """What is to be said of points ``(point, 2)`` that lie outside of the image."""
-    rows, columns = cine.frames.shape[1:]
     is_known = np.isfinite(ed_points_px).all(axis=-1)
-    is_inside = ((ed_points_px >= -0.5) & (ed_points_px <= np.array([columns, rows]) - 0.5)).all(axis=-1)
-    n_outside = int((is_known & ~is_inside).sum())
+    n_outside = int((is_known & ~cine.shows(ed_points_px)).sum())
     n_lost = int((is_known & ~can_be_followed(ed_points_px, cine)).sum())
     if not n_outside:
         return ()

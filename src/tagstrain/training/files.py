@@ -134,10 +134,10 @@ def _check_image(cine: TaggedCine, labels: LandmarkRow, path: Path, row: int) ->
     points = middle = points[np.isfinite(points).all(axis=1)]
     if not len(points) and labels.box is not None:
         points, middle = np.array(labels.box).reshape(2, 2), np.array(labels.box.center_xy)[None]
-    last_px = np.array(cine.frames.shape[:0:-1]) - 1
-    if not ((middle >= -0.5) & (middle <= last_px + 0.5)).all(axis=1).mean() > 0.5:
+    if not cine.shows(middle).mean() > 0.5:
         problem = f"row {row}: most of its labels lie outside of its images"
         raise InputError(path, problem, "Write labels in pixels of the images beside them")
+    last_px = np.array(cine.frames.shape[:0:-1]) - 1
     low, high = (np.clip(end, 0, last_px).astype(int) for end in (points.min(axis=0), points.max(axis=0)))
     if np.ptp(cine.frames[labels.ed_frame, low[1] : high[1] + 1, low[0] : high[0] + 1]) == 0:
         raise InputError(path, f"row {row}: its images show nothing where its labels lie", "Leave the row out")
