@@ -147,19 +147,17 @@ def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path
     from tagstrain.training.tracker_adaptation import adapt_tracker
 
     record = out / "adaptation.json"
+    earlier = {record, *(_weights(out, config.task) for config in configs)}
     done: list[Adaptation] = []
     for config in configs:
         weights = _weights(out, config.task)
-        if done:
-            weights.unlink(missing_ok=True)  # an earlier run's, which goes with an earlier run's tracker
         if config.task == "tracker":
             done.append(adapt_tracker(config, slices, weights))
         else:
             teaching, left_out = taught(slices)
             n_walls = len(teaching)
             if n_walls < MIN_SLICES:
-                for left in (weights, *([] if done else [record])):
-                    left.unlink(missing_ok=True)
+                _remove(earlier, done)
                 how = " without grey levels, which contradict all else" if left_out else ""
                 print_warning(
                     f"placing agrees with itself on {n_walls} slices{how}, {MIN_SLICES} are needed: placer kept"
@@ -169,10 +167,16 @@ def _adapt(configs: list[TrainingConfig], slices: list[FollowedSlice], out: Path
             done.append(
                 adapt_placer(replace(config, tracker_weights=str(adapted)) if adapted else config, slices, weights)
             )
-        if done[-1].weights is None:
-            weights.unlink(missing_ok=True)  # an earlier run's would look like the outcome of this one
+        _remove(earlier, done)
         _report(done[-1], quiet)
         save_adaptations(done, record)
+
+
+def _remove(earlier: set[Path], done: list[Adaptation]) -> None:
+    """Remove what an earlier run left, once, when the first outcome is in: it would look like one of this run."""
+    for path in earlier - {each.weights for each in done}:
+        path.unlink(missing_ok=True)
+    earlier.clear()
 
 
 def _weights(out: Path, task: Task) -> Path:
