@@ -170,8 +170,6 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
         check_checkpoint(resume, module)
         check_same_run(resume, config)
     rows = file_examples(config) if config.data else None
-    if rows is not None:
-        rows.check_images()
     if config.task in READS_MOTION:
         stored_settings("tracker", config.tracker_weights)
     start = None
@@ -192,6 +190,8 @@ def train(config: TrainingConfig, resume: Path | None = None) -> Path:
             raise InputError(
                 config.init, "holds a network of another size", "Give weights that this version exported"
             ) from error
+    if rows is not None:
+        rows.check_images()  # reads all of them: last, after what is told at once
     best = fit(module, config, MONITORED[config.task], resume, rows)
     return export(config, best, config.weights_path, start)
 
