@@ -52,6 +52,14 @@ def test_line_tags_have_one_direction() -> None:
     assert abs(pattern.directions[0].tag_angle_deg - 20) < 1
 
 
+def test_a_hot_pixel_does_not_drown_the_tags() -> None:
+    spacing = np.array([1.3, 1.3])
+    image = tagged_image(7, (20.0, 110.0), spacing)
+    image[62, 50] = 1000 * image.max()
+    found = measure_tags(image[None], spacing, 75 / spacing, 45.0).directions
+    assert sorted(round(d.tag_angle_deg) for d in found) == [-70, 20]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_has_no_tags(seed: int) -> None:
     noise = 100 + np.random.default_rng(seed).normal(size=(3, 128, 128)) * 20

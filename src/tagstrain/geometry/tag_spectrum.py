@@ -23,6 +23,10 @@ MIN_IMAGE_STRENGTH = 16.0
 """
 MIN_FIELD_MM = 40.0
 """A narrower image shows too few tags to be judged."""
+SPIKE_LEVEL = 4.0
+"""Grey level over the 99th percentile above which a pixel shows no tissue: one would drown all tags.
+
+In 46 simulated cines it is 2.9 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,8 @@ def _windowed_patch(
     low = np.clip(np.floor(center_xy_px - reach).astype(int), 0, [columns - 1, rows - 1])
     high = np.clip(np.ceil(center_xy_px + reach).astype(int) + 1, low + 1, [columns, rows])
     patch = np.asarray(frames[:, low[1] : high[1], low[0] : high[0]], np.float64)
+    brightest = SPIKE_LEVEL * np.percentile(np.abs(patch), 99)
+    patch = patch.clip(-brightest, brightest)
     sigma = MAX_TAG_SPACING_MM * 0.6 / np.asarray(spacing_xy_mm)
     mean = gaussian_filter(patch, (0, sigma[1], sigma[0]), mode="nearest")
     contrast = (patch - mean) / (np.abs(mean) + 0.1 * np.abs(mean).mean() + np.finfo(float).tiny)
