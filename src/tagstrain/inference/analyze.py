@@ -237,8 +237,8 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
     if found.confidence is not None and not found.confidence >= config.min_confidence:
         raise LocalizationError(
             f"No left ventricle found: localization confidence {found.confidence:.2f} is below "
-            f"{config.min_confidence:.2f}. If the slice does show one, lower --min-confidence, or give its "
-            "box to 'tagstrain analyze' with --box X1,Y1,X2,Y2."
+            f"{config.min_confidence:.2f}. If the slice does show one, 'tagstrain analyze' takes it with a lower "
+            "--min-confidence, or with its box: --box X1,Y1,X2,Y2."
         )
     _refuse_outside(found.box, cine, "the localized box")
     return found
