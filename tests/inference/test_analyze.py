@@ -73,11 +73,15 @@ def test_where_the_localizer_saw_the_heart_is_kept_unless_the_user_said(fake_mod
     assert analyze_slice(cine, fake_models, AnalysisConfig(walls=walls)).seen_box is None
 
 
+def ring_wall(center_px: np.ndarray) -> np.ndarray:
+    """Landmarks of a round wall."""
+    angle = 2 * np.pi * np.arange(24) / 24
+    return center_px + np.linspace(6, 12, 7)[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[:, None]
+
+
 @pytest.mark.parametrize("named", ["a", ANY_SLICE])
 def test_a_wall_given_by_the_user_is_tracked_as_it_is(fake_models: Models, named: str) -> None:
-    angle = 2 * np.pi * np.arange(24) / 24
-    radius = np.linspace(6, 12, 7)
-    wall_px = np.array([30.0, 33.0]) + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[:, None]
+    wall_px = ring_wall(np.array([30.0, 33.0]))
     config = AnalysisConfig(walls={named: wall_px})
     # The localizer trusts no empty slice, but it is not asked for a box.
     result = analyze_slice(make_cine("a", empty=True), fake_models, config)
@@ -102,8 +106,16 @@ def test_walls_that_are_no_full_grid_are_refused(wall_px: np.ndarray) -> None:
         AnalysisConfig(walls={ANY_SLICE: wall_px})
 
 
+@pytest.mark.parametrize("order", [np.s_[:, ::-1], np.s_[np.random.default_rng(0).permutation(24)]])
+def test_walls_in_another_order_are_refused(order: tuple[slice, slice] | np.ndarray) -> None:
+    wall_px = ring_wall(np.array([30.0, 33.0]))
+    AnalysisConfig(walls={ANY_SLICE: wall_px})
+    with pytest.raises(ValueError, match="spoke by spoke from the endocardium out"):
+        AnalysisConfig(walls={ANY_SLICE: wall_px[order]})
+
+
 def test_a_box_or_wall_beyond_the_image_is_refused(fake_models: Models) -> None:
-    wall_px = np.random.default_rng(0).uniform(500, 600, (24, 7, 2))
+    wall_px = ring_wall(np.array([550.0, 550.0]))
     for config in (AnalysisConfig(box=Box(500, 500, 600, 600)), AnalysisConfig(walls={ANY_SLICE: wall_px})):
         with pytest.raises(LocalizationError, match="given by the user"):
             analyze_slice(make_cine(), fake_models, config)

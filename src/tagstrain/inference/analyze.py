@@ -28,6 +28,7 @@ from tagstrain.data import (
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
 from tagstrain.geometry.original_crop import IMAGE_SIZE
+from tagstrain.geometry.polygon import runs_from_inside
 from tagstrain.inference.insertion import find_insertion, insertion_warnings
 from tagstrain.inference.interfaces import Placement, track_placed
 from tagstrain.inference.models import Models, Preprocessing, load_models
@@ -84,6 +85,8 @@ class AnalysisConfig:
             if wall_px.shape != (N_SPOKES, N_RINGS, 2) or not np.isfinite(wall_px).all():
                 expected = f"finite landmarks of {N_SPOKES} spokes x {N_RINGS} rings"
                 raise ValueError(f"walls: expected {expected}, got shape {wall_px.shape} for {name}")
+            if not runs_from_inside(wall_px):
+                raise ValueError(f"walls: the landmarks for {name} do not run spoke by spoke from the endocardium out")
 
 
 def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | None = None) -> SliceResult:
