@@ -377,6 +377,14 @@ def test_points_that_are_not_followed_are_told_and_out_of_the_box(
         np.testing.assert_allclose(file["bbox_corners"][:2], [(4, 6.6, 36, 35.4)] * 2, atol=1e-9)
 
 
+def test_frames_that_do_not_belong_are_named(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagstrain.inference.odd_frames.odd_frames", lambda frames: np.arange(len(frames)) == 2)
+    run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"])
+    assert "Frames that do not belong between their neighbors: 2" in " ".join(capsys.readouterr().err.split())
+
+
 def test_points_outside_that_are_followed_are_told_too(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,8 @@ def cine() -> TaggedCine:
         ({"pixel_spacing": PixelSpacing(float("nan"), 1.0)}, "positive lengths"),
         ({"frames": np.ones((3, 4, 5), np.complex64)}, "expected magnitude images, got complex64"),
         ({"frame_times_ms": np.array([0, 40, 20], np.uint16)}, "strictly increasing"),
+        ({"frames": np.ma.masked_less(np.arange(60.0, dtype=np.float32).reshape(3, 4, 5), 7)}, "masked"),
+        ({"frame_times_ms": np.array([0, 0.04, 0.08])}, "frames are 0.04 ms apart; are these seconds?"),
         ({"ed_frame": 3}, "expected 0 to 2, got 3"),
         ({"breath_holds_apart_mm": 0.0}, "expected a positive length, got 0.0"),
         ({"breath_holds_apart_mm": float("nan")}, "expected a positive length, got nan"),

@@ -114,6 +114,22 @@ def test_walls_in_another_order_are_refused(order: tuple[slice, slice] | np.ndar
         AnalysisConfig(walls={ANY_SLICE: wall_px[order]})
 
 
+@pytest.mark.parametrize("ed_frame", [0, 3])
+def test_a_blank_ed_frame_is_no_reference(fake_models: Models, ed_frame: int) -> None:
+    cine = replace(make_cine(), ed_frame=ed_frame)
+    cine.frames[ed_frame] = 7
+    for config in (AnalysisConfig(), AnalysisConfig(walls={ANY_SLICE: ring_wall(np.array([30.0, 33.0]))})):
+        with pytest.raises(TrackingError, match=rf"blank around the points at ED \(frame {ed_frame}\)"):
+            analyze_slice(cine, fake_models, config)
+
+
+def test_a_plain_tuple_will_do_for_a_box_and_a_point(fake_models: Models) -> None:
+    config = AnalysisConfig(box=(10, 6, 46, 42), rv_insertion_px=(12, 30))  # type: ignore[arg-type]
+    result = analyze_slice(make_cine(), fake_models, config)
+    assert result.localization.box == Box(10, 6, 46, 42)
+    assert result.insertion is not None
+
+
 def test_a_box_or_wall_beyond_the_image_is_refused(fake_models: Models) -> None:
     wall_px = ring_wall(np.array([550.0, 550.0]))
     for config in (AnalysisConfig(box=Box(500, 500, 600, 600)), AnalysisConfig(walls={ANY_SLICE: wall_px})):

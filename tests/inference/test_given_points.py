@@ -57,6 +57,14 @@ def test_a_point_far_outside_is_lost_alone(
     assert np.isnan(found.sigma_px[:, -1]).all()
 
 
+@pytest.mark.parametrize("shape", [(24, 7, 2), (2, 168), (168, 3)])
+def test_points_of_another_shape_are_refused(
+    shape: tuple[int, ...], following: tuple[Tracker, PointTracks], given: tuple[TaggedCine, NDArray[np.float64]]
+) -> None:
+    with pytest.raises(ValueError, match=r"expected shape \(point, 2\)"):
+        following[0].track(given[0], np.zeros(shape))
+
+
 def test_points_on_the_border_or_close_to_it_can_be_followed(given: tuple[TaggedCine, NDArray[np.float64]]) -> None:
     cine, _ = given
     rows, columns = cine.frames.shape[1:]

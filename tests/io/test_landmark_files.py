@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tagstrain.data import Box, PixelSpacing
 from tagstrain.errors import InputError, OutputError
 from tagstrain.io import LandmarkFile, LandmarkFileWriter
+from tagstrain.io.landmark_file import COUNT_FROM_BOX, X_AND_Y_EXCHANGED, Misfit
 
 BOX = Box(1.5, 2.5, 30.0, 40.0)
 SPACING = PixelSpacing(1.5, 1.25)
@@ -100,14 +101,18 @@ def test_values_that_some_rows_lack_are_missing_there_only(tmp_path: Path) -> No
     assert np.isnan(third.points_px).all()
 
 
-def test_frames_of_zeros_count_as_missing(tmp_path: Path) -> None:
-    """The predecessor stores frames without labels so."""
+def test_zeros_count_as_missing(tmp_path: Path) -> None:
+    """The predecessor stores frames without labels so, others some points; one alone may be a place."""
     stored = points(4, 168)
     stored[2] = 0
+    stored[1, 5:7] = 0
+    stored[3, 8] = 0
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["landmark_coords"] = np.moveaxis(stored, -1, -2)[None].astype(np.float32)
     row = LandmarkFile(tmp_path / "a.h5").row(0)
     assert np.isnan(row.points_px[2]).all()
+    assert np.isnan(row.points_px[1, 5:7]).all()
+    stored[1, 5:7] = np.nan
     np.testing.assert_allclose(row.points_px[[0, 1, 3]], stored[[0, 1, 3]], rtol=1e-6)
     assert (row.box, row.pixel_spacing_mm, row.ed_frame, row.es_frame, row.n_frames) == (None, None, 0, None, 4)
     assert row.sigma_px is None
@@ -166,28 +171,29 @@ def test_rows_beyond_the_file_are_an_index_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("center_px", "box", "counts"),
+    ("center_px", "box", "misfit"),
     [
-        (60.0, (21.5, 21.5, 98.5, 98.5), False),
-        (39.0, (21.5, 21.5, 98.5, 98.5), True),
-        (30.0, (4.0, 4.0, 62.0, 62.0), False),  # drawn closely, one landmark half a pixel outside
-        (300.0, (21.5, 21.5, 98.5, 98.5), False),  # somewhere else altogether
+        ((60, 60), (21.5, 21.5, 98.5, 98.5), None),
+        ((39, 39), (21.5, 21.5, 98.5, 98.5), COUNT_FROM_BOX),
+        ((30, 30), (4.0, 4.0, 62.0, 62.0), None),  # drawn closely, one landmark half a pixel outside
+        ((300, 300), (21.5, 21.5, 98.5, 98.5), None),  # somewhere else altogether
+        ((60, 90), (51.5, 21.5, 128.5, 98.5), X_AND_Y_EXCHANGED),
     ],
 )
-def test_landmarks_that_count_from_the_corner_of_their_box_are_known(
-    center_px: float, box: tuple[float, float, float, float], counts: bool, tmp_path: Path
+def test_landmarks_that_are_meant_otherwise_by_their_box_are_known(
+    center_px: tuple[float, float], box: tuple[float, float, float, float], misfit: Misfit | None, tmp_path: Path
 ) -> None:
     angle = 2 * np.pi * np.arange(24) / 24
-    wall = center_px + 26.5 * np.stack([np.cos(angle), np.sin(angle)])
+    wall = np.array(center_px)[:, None] + 26.5 * np.stack([np.cos(angle), np.sin(angle)])
     path = tmp_path / "rows.h5"
     with h5py.File(path, "w") as file:
         file["landmark_coords"] = np.repeat(wall[None], 3, axis=0)[None]
         file["bbox_corners"] = [box]
-    assert LandmarkFile(path).row(0).counts_from_box == counts
+    assert LandmarkFile(path).row(0).misfit == misfit
     (tmp_path / "no_box.h5").write_bytes(path.read_bytes())
     with h5py.File(tmp_path / "no_box.h5", "a") as file:
         del file["bbox_corners"]
-    assert not LandmarkFile(tmp_path / "no_box.h5").row(0).counts_from_box
+    assert LandmarkFile(tmp_path / "no_box.h5").row(0).misfit is None
 
 
 def test_notes_of_readers_are_no_quality(tmp_path: Path) -> None:

@@ -271,6 +271,7 @@ def test_slices_that_share_no_time_and_no_slices_are_refused() -> None:
     ("changes", "message"),
     [
         ({"landmarks_mm": np.zeros((24, 2, 7, 2))}, "landmarks_mm"),
+        ({"landmarks_mm": motion().landmarks_mm[:, :, ::-1]}, "ring 0, the endocardium, is no smaller"),
         ({"frame_times_ms": TIMES_MS[1:]}, "frame_times_ms: expected shape"),
         ({"frame_times_ms": TIMES_MS[::-1]}, "strictly increasing"),
         ({"ed_frame": 24}, "ed_frame: expected 0 to 23"),

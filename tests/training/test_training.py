@@ -194,9 +194,20 @@ def _move_labels_away(rows: dict[str, np.ndarray]) -> None:
         rows[name][1] += 150
 
 
+def _exchange_x_and_y(rows: dict[str, np.ndarray]) -> None:
+    rows["landmark_coords"][1] = rows["landmark_coords"][1][:, ::-1]
+
+
+def _begin_outside(rows: dict[str, np.ndarray]) -> None:
+    grid = rows["landmark_coords"][1].reshape(-1, 2, 24, 7)
+    rows["landmark_coords"][1] = grid[..., ::-1].reshape(-1, 2, 168)
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
+        (_exchange_x_and_y, "fit into it with x and y exchanged"),
+        (_begin_outside, "do not run spoke by spoke"),
         (_lose_a_pixel, "1 pixels are NaN"),
         (_blank_a_row, "its images show nothing where its labels lie"),
         (_move_labels_away, "most of its labels lie outside of its images"),

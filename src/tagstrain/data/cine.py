@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from tagstrain.data.archive import SourceSeries
 
 NOMINAL_FRAME_INTERVAL_MS = 40.0
 """Frame interval assumed, with a warning, where a file stores no frame times (near the UK Biobank protocol's)."""
+LEAST_INTERVAL_MS = 1.0
+"""Between the frames of any cine: less are times in seconds."""
 
 
 class PixelSpacing(NamedTuple):
@@ -78,6 +81,9 @@ class TaggedCine:
         # Unsigned times would wrap where they are subtracted.
         object.__setattr__(self, "frame_times_ms", np.asarray(self.frame_times_ms, np.float64))
         object.__setattr__(self, "pixel_spacing", PixelSpacing(*self.pixel_spacing))
+        object.__setattr__(self, "ed_frame", operator.index(self.ed_frame))
+        if np.ma.is_masked(self.frames):
+            raise ValueError("frames: some pixels are masked; leave frames that are not to be used out")
         if np.iscomplexobj(self.frames):
             raise ValueError(f"frames: expected magnitude images, got {self.frames.dtype}")
         if self.frames.ndim != 3 or 0 in self.frames.shape:
@@ -90,6 +96,8 @@ class TaggedCine:
             raise ValueError(f"frame_times_ms: expected shape ({self.n_frames},), got {self.frame_times_ms.shape}")
         if not np.isfinite(self.frame_times_ms).all() or np.any(np.diff(self.frame_times_ms) <= 0):
             raise ValueError("frame_times_ms: expected finite and strictly increasing times")
+        if (interval_ms := float(np.median(np.diff(self.frame_times_ms)))) < LEAST_INTERVAL_MS:
+            raise ValueError(f"frame_times_ms: frames are {interval_ms:g} ms apart; are these seconds?")
         if not self.pixel_spacing.is_possible:
             raise ValueError(f"pixel_spacing: expected two positive lengths in mm, got {tuple(self.pixel_spacing)}")
         if not 0 <= self.ed_frame < self.n_frames:

@@ -29,13 +29,15 @@ from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
 from tagstrain.geometry.original_crop import IMAGE_SIZE
 from tagstrain.geometry.polygon import runs_from_inside
+from tagstrain.inference.given_points import refuse_blank
 from tagstrain.inference.insertion import find_insertion, insertion_warnings
 from tagstrain.inference.interfaces import Placement, track_placed
 from tagstrain.inference.models import Models, Preprocessing, load_models
-from tagstrain.inference.odd_frames import odd_frames
+from tagstrain.inference.odd_frames import odd_frame_warnings
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
 from tagstrain.io.contours import ANY_SLICE
+from tagstrain.mechanics.slice_deformation import runs_outwards
 from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
 
 __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_slice", "analyze_slices", "load_models"]
@@ -75,6 +77,10 @@ class AnalysisConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
+        if self.box is not None:
+            object.__setattr__(self, "box", Box(*self.box))
+        if self.rv_insertion_px is not None:
+            object.__setattr__(self, "rv_insertion_px", Point(*self.rv_insertion_px))
         if self.box is not None and not (
             np.isfinite(self.box).all() and self.box.x2 > self.box.x1 and self.box.y2 > self.box.y1
         ):
@@ -100,7 +106,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         If no left ventricle was found with enough confidence, its box cannot be cropped, or what the user gave does
         not lie in the image.
     TrackingError
-        If the landmarks give no finite strain.
+        If the images show nothing around the wall, or the landmarks give no finite strain.
     """
     config = config or AnalysisConfig()
     timings_s: dict[str, float] = {}
@@ -118,6 +124,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         with _timed(timings_s, "track"):
             landmarks = models.at_once.place_and_track(cine, localization)
         placement = Placement(landmarks.points_px[landmarks.ed_frame])
+        refuse_blank(placement.wall_px.reshape(-1, 2), cine)
     else:
         if wall_px is None:
             with _timed(timings_s, "place"):
@@ -127,6 +134,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
                 localization = _around(placement.wall_px, cine, localization.confidence)
         else:
             placement = Placement(wall_px)
+        refuse_blank(placement.wall_px.reshape(-1, 2), cine)
         with _timed(timings_s, "track"):
             tracks = track_placed(models.tracker, cine, placement)
             landmarks = LandmarkTracks.from_points(tracks, n_rings=placement.wall_px.shape[1])
@@ -284,6 +292,8 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
         raise TrackingError(
             f"{n_outside} of {landmarks.points_px[..., 0].size} landmark positions lie outside the image."
         )
+    if not runs_outwards(landmarks.points_px[landmarks.ed_frame]):
+        raise TrackingError("The innermost ring of landmarks is no smaller than the outermost: this is no wall.")
     try:
         strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms, cine.rr_interval_ms)
     except ValueError as error:
@@ -339,14 +349,7 @@ def _warnings(
             "The cine goes on into the next beat: ES, peaks and times are those of the frames from ED to before "
             f"{cine.frame_times_ms[strain.beat.stop]:.0f} ms, ED and an RR interval of {cine.rr_interval_ms:.0f} ms"
         )
-    odd = np.flatnonzero(odd_frames(cine.frames))
-    if odd.size:
-        yield (
-            f"Frames that do not belong between their neighbors: {', '.join(map(str, odd))}; "
-            "they are shifted, ghosted or no image. The flow tracker leaves them out, other trackers do not"
-        )
-        if cine.ed_frame in odd:
-            yield f"The ED frame ({cine.ed_frame}) is one of them, and all motion is measured against it"
+    yield from odd_frame_warnings(cine)
     points = landmarks.points_px
     n_missing = int(np.count_nonzero(~np.isfinite(points).all(axis=-1)))
     if n_missing:

@@ -106,10 +106,11 @@ class FlowTracker:
     def track_on(self, cine: TaggedCine, ed_points_px: NDArray[np.floating], sight: MotionSight | None) -> PointTracks:
         """The same; what this network followed in the crop of ``sight`` is refined alone, if all points lie in it."""
         points = np.asarray(ed_points_px, np.float64)
+        chosen = np.flatnonzero(can_be_followed(points, cine))
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         first_view = tracks.copy()
         sigma = np.full(tracks.shape[:2], np.nan)
-        for part in close_together(points * cine.spacing_xy_mm, np.flatnonzero(can_be_followed(points, cine))):
+        for part in close_together(points * cine.spacing_xy_mm, chosen):
             crop = crop_around(points[part], cine)
             moved_px, first_moved_px, spread_px = self._follow(cine, crop, points[part], sight)
             tracks[:, part] = unfolded(points[part] + moved_px, points[part])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,18 @@ def kept_frames(cine: TaggedCine) -> NDArray[np.bool_]:
     kept = ~odd_frames(cine.frames)
     kept[cine.ed_frame] = True
     return kept
+
+
+def odd_frame_warnings(cine: TaggedCine) -> Iterator[str]:
+    """Name the frames that do not belong where they are, in words."""
+    odd = np.flatnonzero(odd_frames(cine.frames))
+    if odd.size:
+        yield (
+            f"Frames that do not belong between their neighbors: {', '.join(map(str, odd))}; "
+            "they are shifted, ghosted or no image. The flow tracker leaves them out, other trackers do not"
+        )
+        if cine.ed_frame in odd:
+            yield f"The ED frame ({cine.ed_frame}) is one of them, and all motion is measured against it"
 
 
 def odd_frames(frames: NDArray[np.generic]) -> NDArray[np.bool_]:

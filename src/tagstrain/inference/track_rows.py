@@ -13,15 +13,13 @@ from tagstrain.data import Box, PixelSpacing, PointTracks, SliceResult, TaggedCi
 from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, TagstrainError, TrackingError
 from tagstrain.inference.analyze import AnalysisConfig, analyze_slice
-from tagstrain.inference.given_points import MAX_OUTSIDE_MM, can_be_followed
+from tagstrain.inference.given_points import MAX_OUTSIDE_MM, can_be_followed, refuse_blank
 from tagstrain.inference.interfaces import Tracker
 from tagstrain.inference.models import Models
+from tagstrain.inference.odd_frames import odd_frame_warnings
 from tagstrain.io.hdf5 import read_hdf5_study
 from tagstrain.io.hdf5_layout import IMAGE_AXES, IMAGES, LANDMARKS, open_hdf5, require_dataset
-from tagstrain.io.landmark_file import COUNTS_FROM_BOX, LandmarkFile, LandmarkRow
-
-SEEN_AROUND_MM = 10.0
-"""Reach around points that must show something, so that there is anything to follow."""
+from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -86,8 +84,7 @@ def track_given_rows(
             ed_points_px = row.points_px[row.ed_frame]
             if not np.isfinite(ed_points_px).all(axis=-1).any():
                 raise TrackingError(_no_points_at_ed(row))
-            if _is_blank(cine, ed_points_px):
-                raise TrackingError("The images are blank around the points, so there is no motion to follow")
+            refuse_blank(ed_points_px, cine)
             tracks = tracker.track(cine, ed_points_px)
             found = np.isfinite(tracks.points_px[row.ed_frame]).all(axis=-1)
             if not found.any():
@@ -97,12 +94,11 @@ def track_given_rows(
         except TagstrainError as error:
             yield replace(said, failure=str(error))
             continue
-        others = [f"{COUNTS_FROM_BOX}; they were followed where they are"] if row.counts_from_box else []
         yield replace(
             said,
             tracks=tracks,
             box=row.box or Box.around(ed_points_px[found]).within(*cine.frames.shape[1:]),
-            warnings=(*said.warnings, *others, *_outside(ed_points_px, cine)),
+            warnings=(*said.warnings, *odd_frame_warnings(cine), *_outside(ed_points_px, cine)),
         )
 
 
@@ -158,12 +154,14 @@ def _outside(ed_points_px: NDArray[np.float64], cine: TaggedCine) -> tuple[str, 
 
 def _said(name: str, row: LandmarkRow) -> TrackedRow:
     """What the file says of a row, tracked or not."""
+    misfit = row.misfit
     said = TrackedRow(
         name,
         box=row.box,
         pixel_spacing=None if row.pixel_spacing_mm is None else PixelSpacing(*row.pixel_spacing_mm),
         es_frame=row.es_frame,
         ed_frame=row.ed_frame,
+        warnings=() if misfit is None else (f"{misfit.problem}; they are followed where they are",),
     )
     return _within(said, row.n_frames)
 
@@ -186,22 +184,6 @@ def _within(said: TrackedRow, n_frames: int) -> TrackedRow:
         return replace(said, n_frames=n_frames)
     wrong_es = f"es_frame_idx is {said.es_frame} of {n_frames} frames: taken as not known"
     return replace(said, n_frames=n_frames, es_frame=None, warnings=(*said.warnings, wrong_es))
-
-
-def _is_blank(cine: TaggedCine, points_px: NDArray[np.floating]) -> bool:
-    """Whether the images around some points show nothing at ED, or in fewer than two frames; where the points lie
-    elsewhere, they are not what is wrong."""
-    known_px = points_px[np.isfinite(points_px).all(axis=1)]
-    reach_px = SEEN_AROUND_MM / cine.spacing_xy_mm
-    size_px = np.array(cine.frames.shape[:0:-1])
-    low, high = known_px.min(axis=0) - reach_px, known_px.max(axis=0) + reach_px
-    if (high < 0).any() or (low > size_px - 1).any():
-        return False
-    first = np.maximum(np.floor(low), 0).astype(int)
-    last = np.minimum(np.ceil(high), size_px - 1).astype(int)
-    window = cine.frames[:, first[1] : last[1] + 1, first[0] : last[0] + 1]
-    shows = np.ptp(window, axis=(1, 2)) > 0
-    return bool(not shows[cine.ed_frame] or np.count_nonzero(shows) < 2)
 
 
 def _no_points_at_ed(row: LandmarkRow) -> str:

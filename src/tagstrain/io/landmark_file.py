@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -51,31 +52,43 @@ class LandmarkRow:
     """Quality columns by name, without the prefix."""
 
     @property
-    def counts_from_box(self) -> bool:
-        """Whether the points are relative to the corner of the box, as the predecessor's preparation script wrote them.
-
-        The box has a margin on every side of the landmarks at ED, so that they lie in it if they are not.
-        """
+    def misfit(self) -> Misfit | None:
+        """How the points at ED contradict the box, which has a margin on every side of them; None if they do not."""
         at_ed = self.points_px[self.ed_frame]
         known = at_ed[np.isfinite(at_ed).all(axis=-1)]
         if self.box is None or not len(known):
-            return False
+            return None
         low, high = np.array(self.box[:2]), np.array(self.box[2:])
 
         def outside_px(points: NDArray[np.float64]) -> float:
             """How far the furthest point lies outside of the box."""
             return float(np.maximum(low - points, points - high).max())
 
-        return outside_px(known) > _CLEARLY_PX and outside_px(known + np.floor(low)) <= 0
+        if outside_px(known) <= _CLEARLY_PX:
+            return None
+        if outside_px(known + np.floor(low)) <= 0:
+            return COUNT_FROM_BOX
+        return X_AND_Y_EXCHANGED if outside_px(known[:, ::-1]) <= 0 else None
+
+
+class Misfit(NamedTuple):
+    """Landmarks that do not lie in their box, and would if they were meant otherwise."""
+
+    problem: str
+    remedy: str
 
 
 _CLEARLY_PX = 2.0
 """Beyond a box that was drawn closely."""
-COUNTS_FROM_BOX = (
+COUNT_FROM_BOX = Misfit(
     "its landmarks lie outside of bbox_corners and fit into it if they count from its corner, as those of the "
-    "predecessor's preparation script do"
+    "predecessor's preparation script do",
+    "Add the corner (x1, y1), rounded down, or write the file with tagstrain prepare-cim",
 )
-COUNT_FROM_IMAGE = "Add the corner (x1, y1), rounded down, or write the file with tagstrain prepare-cim"
+X_AND_Y_EXCHANGED = Misfit(
+    "its landmarks lie outside of bbox_corners and fit into it with x and y exchanged",
+    "Write x first, the column, and then y",
+)
 
 
 class LandmarkFile:
@@ -139,8 +152,9 @@ class LandmarkFile:
         if ed_frame >= n_frames:
             raise InputError(path, f"row {index}: {ED_FRAME} is {ed_frame} of {n_frames} frames", "Mend the dataset")
         points = np.moveaxis(stored, 1, 2).copy()
-        # The predecessor writes frames without labels as zeros; no two landmarks share a place, so zeros are no data.
-        points[(points == 0).all(axis=(1, 2)) & (points.shape[1] > 1)] = np.nan
+        # The predecessor writes what has no labels as zeros; no two landmarks share a place, so zeros are no data.
+        lacks_data = (points == 0).all(axis=2)
+        points[lacks_data & (np.count_nonzero(lacks_data, axis=1, keepdims=True) > 1)] = np.nan
         points[n_frames:] = np.nan
         points[~np.isfinite(points).all(axis=-1)] = np.nan
         if sigma is not None:

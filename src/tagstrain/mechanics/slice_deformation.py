@@ -28,6 +28,12 @@ from tagstrain.mechanics.tensors import (
 )
 
 
+def runs_outwards(landmarks: NDArray[np.floating]) -> bool:
+    """Whether the first ring of ``(spoke, ring, 2)`` lies inside the last; True where landmarks are not known."""
+    distances = np.linalg.norm(landmarks - landmarks.mean(axis=(0, 1)), axis=-1).mean(axis=0)
+    return not distances[0] >= distances[-1]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class SliceMotion:
     """What mechanics needs to know of one tracked slice."""
@@ -59,6 +65,8 @@ class SliceMotion:
             raise ValueError("frame_times_ms: expected finite and strictly increasing times")
         if not 0 <= self.ed_frame < shape[0]:
             raise ValueError(f"ed_frame: expected 0 to {shape[0] - 1}, got {self.ed_frame}")
+        if not runs_outwards(self.landmarks_mm[self.ed_frame]):
+            raise ValueError("landmarks_mm: at ED ring 0, the endocardium, is no smaller than the last ring")
 
     @property
     def ed_ms(self) -> float:

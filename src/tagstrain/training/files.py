@@ -18,7 +18,6 @@ from tagstrain.geometry.polygon import runs_from_inside
 from tagstrain.io import read_study
 from tagstrain.io.assembly import SPACING_OF_HEARTS, is_spacing_of_hearts
 from tagstrain.io.hdf5 import LandmarkFile, LandmarkRow
-from tagstrain.io.landmark_file import COUNT_FROM_IMAGE, COUNTS_FROM_BOX
 from tagstrain.networks import preprocessing, rnncnn
 from tagstrain.training.config import Task
 from tagstrain.training.examples import LandmarkExamples, LocalizerExamples
@@ -86,16 +85,15 @@ class FileExamples:
         if labels.pixel_spacing_mm is None or not is_spacing_of_hearts(labels.pixel_spacing_mm):
             problem = f"row {row} has no pixel spacing, or none of {SPACING_OF_HEARTS}"
             raise InputError(path, problem, "Write px_spaces [mm] for every row, or leave it out")
-        if labels.counts_from_box:
-            raise InputError(path, f"row {row}: {COUNTS_FROM_BOX}", COUNT_FROM_IMAGE)
+        if (misfit := labels.misfit) is not None:
+            raise InputError(path, f"row {row}: {misfit.problem}", misfit.remedy)
         if self.task in ("tracker", "placer"):
             ed = ed_grid(labels, path, row)
             if self.task == "placer":
                 from_positive_x(ed, path, row)
-            elif not runs_from_inside(ed):
-                problem = f"row {row}: its landmarks do not run spoke by spoke from the inside"
-                raise InputError(path, problem, "Write 24 spokes x 7 rings, the endocardium first")
-            elif not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
+                return
+            _check_order(ed, path, row)
+            if not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
                 problem = f"row {row} has no frame after the first with all landmarks, so no motion to learn from"
                 raise InputError(path, problem, "Leave the row out; the placer can learn from it")
             return
@@ -110,6 +108,8 @@ class FileExamples:
         if self.task == "rnncnn" and not np.isfinite(labels.points_px[0]).all():
             problem = f"row {row} lacks landmarks in its first frame, from which strain is measured"
             raise InputError(path, problem, "Leave the row out, or write rows that begin at ED with all landmarks")
+        if (ed_points := _whole_wall(labels)) is not None:
+            _check_order(ed_points, path, row)
 
     def _stacked(self, examples: list[dict[str, torch.Tensor]], device: torch.device) -> dict[str, torch.Tensor]:
         return {key: torch.stack([e[key] for e in examples]).to(device) for key in examples[0]}
@@ -126,6 +126,20 @@ class FileExamples:
         if self.task == "localizer":
             return _localizer_example(cine, labels, labels.box, rng)
         return _landmark_example(cine, labels, labels.box, rng)
+
+
+def _check_order(ed_points_px: NDArray[np.float64], path: Path, row: int) -> None:
+    """Refuse landmarks ``(spoke, ring, 2)`` that are no wall."""
+    if not runs_from_inside(ed_points_px):
+        problem = f"row {row}: its landmarks do not run spoke by spoke from the inside"
+        raise InputError(path, problem, "Write 24 spokes x 7 rings, the endocardium first")
+
+
+def _whole_wall(labels: LandmarkRow) -> NDArray[np.float64] | None:
+    """ED landmarks ``(spoke, ring, 2)`` where they are all there."""
+    points = labels.points_px[labels.ed_frame]
+    is_whole = points.shape[0] == rnncnn.N_LANDMARKS and np.isfinite(points).all()
+    return points.reshape(N_SPOKES, N_RINGS, 2) if is_whole else None
 
 
 def _check_image(cine: TaggedCine, labels: LandmarkRow, path: Path, row: int) -> None:
@@ -193,10 +207,8 @@ def _contours_px(labels: LandmarkRow, box: Box) -> NDArray[np.float64]:
 
     A box says no more than the epicardium's extent, which is drawn as an ellipse; the endocardium is NaN then.
     """
-    points = labels.points_px[labels.ed_frame]
-    if points.shape[0] == rnncnn.N_LANDMARKS and np.isfinite(points).all():
-        rings = points.reshape(N_SPOKES, N_RINGS, 2)
-        return np.stack([rings[:, 0], rings[:, -1]])
+    if (wall := _whole_wall(labels)) is not None:
+        return np.stack([wall[:, 0], wall[:, -1]])
     angle = 2 * np.pi * np.arange(N_SPOKES) / N_SPOKES
     half_extent = (np.array(box[2:]) - np.array(box[:2])) / (2 + 4 * BOX_MARGIN)
     ellipse = np.array(box.center_xy) + half_extent * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
