@@ -309,12 +309,12 @@ def test_distances_need_a_pixel_spacing(tmp_path: Path) -> None:
     assert_allclose(evaluate(tmp_path, shifted(2.0, 0), {}, px_spaces=np.ones(3)).position.rmse_pooled_mm, 2.0)
 
 
-@pytest.mark.parametrize("wrong", [0.0, -1.3, np.inf])
-def test_a_spacing_that_is_no_length_counts_as_missing(wrong: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", [0.0, -1.3, np.inf, 0.13, 1300.0])
+def test_a_spacing_that_no_heart_is_imaged_with_counts_as_missing(wrong: float, tmp_path: Path) -> None:
     truth = {"px_spaces": np.full(N_ROWS, wrong)}
     found = evaluate(tmp_path, shifted(2.0, 0), truth, px_spaces=np.full(N_ROWS, 1.3))
     assert_allclose(found.position.rmse_pooled_mm, 2.6)
-    with pytest.raises(InputError, match="missing or no length in row 0"):
+    with pytest.raises(InputError, match=r"missing in row 0, or not 0\.2 to 10 mm"):
         evaluate(tmp_path, shifted(2.0, 0), truth)
 
 

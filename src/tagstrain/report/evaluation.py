@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tagstrain.data.landmarks import MIDWALL_RING, N_RINGS, N_SPOKES
 from tagstrain.errors import InputError
 from tagstrain.geometry.polygon import runs_from_inside
+from tagstrain.io.assembly import SPACING_OF_HEARTS, is_spacing_of_hearts
 from tagstrain.io.landmark_file import LandmarkFile, LandmarkRow
 from tagstrain.mechanics.accuracy import (
     Calibration,
@@ -257,11 +258,11 @@ def _checked_rows(
             truth_path, f"row {index}: es_frame_idx is {truth.es_frame} of {truth.n_frames} frames", "Mend the dataset"
         )
     stored = (truth.pixel_spacing_mm, prediction.pixel_spacing_mm)
-    known = [each for each in stored if each is not None and each.is_possible]
+    known = [each for each in stored if each is not None and is_spacing_of_hearts(each)]
     if not known:
         raise InputError(
             truth_path,
-            f"px_spaces is missing or no length in row {index}, so distances in mm are not known",
+            f"px_spaces is missing in row {index}, or not {SPACING_OF_HEARTS}, so distances in mm are not known",
             "Add px_spaces [mm] to the file",
         )
     row_mm, column_mm = known[0]
