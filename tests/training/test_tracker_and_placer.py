@@ -13,16 +13,18 @@ import pytest
 import torch
 
 from tagstrain.errors import InputError
+from tagstrain.inference import flow as flow_tracker
+from tagstrain.inference.flow import FlowTracker, crop_around
 from tagstrain.inference.models import load_models
 from tagstrain.io import read_study
 from tagstrain.io.landmark_file import LandmarkFile
-from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet
+from tagstrain.networks.flow import FIELD_STRIDE, Flow, FlowNet, sample_field
 from tagstrain.networks.placer import N_VECTOR_CHANNELS, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.preprocessing import TRACKER_CROP_SCALE
 from tagstrain.networks.weights import load_weights, save_weights
 from tagstrain.simulation.config import PRESETS
 from tagstrain.simulation.render import ed_landmarks_mm
-from tagstrain.training import placer_module
+from tagstrain.training import placer_module, tracker_module
 from tagstrain.training.config import Task, TrainingConfig
 from tagstrain.training.examples import TrackerExamples
 from tagstrain.training.files import HELD_BACK, FileExamples
@@ -394,14 +396,58 @@ def test_every_weight_that_is_trained_gets_a_gradient(
     assert all("refiner" in name for name in trained) == keep_following
 
 
+def as_used(tmp_path: Path) -> TrackerTraining:
+    settings = TrainingConfig(task="tracker", out=str(tmp_path), init="shipped", keep_following=True, as_used=True)
+    module = TrackerTraining(settings)
+    module.network.load_state_dict(load_weights("tracker")[0].state_dict())
+    module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    return module
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_each_refinement_that_is_used_teaches_all_weights(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker_module, "CHOSEN", np.eye(4)[which])
+    module = as_used(tmp_path)
+    batch = TrackerExamples("default").simulate(1, 3, CPU)
+    batch = {key: value if key == "pixel_mm" else value[:, :4] for key, value in batch.items()}
+    module.loss({**batch, "images": batch["images"].float(), "seed": torch.zeros(4, dtype=torch.int64)}).backward()
+    untaught = [name for name, weights in module.named_parameters() if weights.requires_grad and weights.grad is None]
+    assert not untaught
+    assert all(bool(weights.grad.any()) for weights in module.network.refiner.head.parameters())
+
+
+def test_what_is_trained_as_used_is_what_track_does_in_one_view(
+    tmp_path: Path, simulated_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, plain in (("TURNS", (0, 0, 0)), ("SHIFTS_PX", (0, 0, 0)), ("LAST_STEP", 1.0), ("UNTRAINED_SPREAD", 1.0)):
+        monkeypatch.setattr(flow_tracker, name, plain)
+    cine = read_study(simulated_file).slices[0].load()
+    cine = replace(cine, frames=cine.frames[:8], frame_times_ms=cine.frame_times_ms[:8])
+    with LandmarkFile(simulated_file) as file:
+        points_px = file.row(0).points_px[0]
+    tracker = replace(FlowTracker.from_weights(), symmetries=(0,))
+    tracker.network.float()
+    crop = crop_around(points_px, cine)
+    frames, times_ms = tracker.views(cine, crop, (0,))
+    with torch.inference_mode():
+        found = as_used(tmp_path)._validated({"images": frames, "times_ms": times_ms})
+        places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32)[None]
+        moved = sample_field(found.displacement_px, places, frames.shape[-1])[0].numpy() * crop.scale_xy
+    np.testing.assert_allclose(tracker.track(cine, points_px).points_px, points_px + moved, atol=1e-3)
+
+
 @pytest.mark.usefixtures("small_examples")
-def test_what_is_not_trained_is_exported_to_the_last_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_as_used", [False, True])
+def test_what_is_not_trained_is_exported_to_the_last_bit(tmp_path: Path, is_as_used: bool) -> None:
     """Averaging of weights does not round it, nor does mixing."""
     settings = settings_of(
         tmp_path,
         task="tracker",
         init="shipped",
         keep_following=True,
+        as_used=is_as_used,
         start_share=0.3,
         batch_size=1,
         replay=1,

@@ -548,6 +548,8 @@ def test_file_without_rows_is_refused(tmp_path: Path) -> None:
         {"task": "tracker", "keep_following": True},
         {"init": "shipped", "keep_following": True},
         {"task": "tracker", "init": "shipped", "keep_following": True, "eight_bits": True},
+        {"task": "tracker", "init": "shipped", "as_used": True},
+        {"task": "tracker", "init": "shipped", "keep_following": True, "as_used": True, "refinements": 1},
         {"preset": "nope"},
         {"device": "gpu"},
         {"ema_decay": 1.0},

@@ -48,6 +48,9 @@ def train(
     keep_following: Annotated[
         bool, typer.Option("--keep-following", help="tracker: train the refinements alone; placing sees what it saw.")
     ] = False,
+    as_used: Annotated[
+        bool, typer.Option("--as-used", help="With --keep-following: refinements learn from what they see in use.")
+    ] = False,
     precision: Annotated[str | None, typer.Option(help="Lightning precision: 32-true or bf16-mixed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int | None, typer.Option(help="Number of GPUs (DDP).")] = None,
@@ -95,6 +98,7 @@ def train(
             device=device,  # type: ignore[arg-type]
             eight_bits=eight_bits,
             keep_following=keep_following,
+            as_used=as_used,
         )
         config = replace(config, **{key: value for key, value in given.items() if value is not None})
         check_start(config.init_path, config.weights_path)

@@ -153,11 +153,11 @@ class FlowNet(nn.Module):
         mixed
             Whether the tags of each frame that is refined are mixed with those of its neighbors in time, where these
             are close (`_NEIGHBORS_MS`), as what was found so far carries them back to ED: what all show stands out of
-            the noise. Not in training.
+            the noise. In training with `TrainingConfig.as_used` alone.
         against_others
             Whether frames are refined against the mean of all others, carried back to ED, in place of the first: tags
             fade and blood washes out, so that the further frames look less like the first than like one another.
-            `share_of_others` says where that counts. Not in training.
+            `share_of_others` says where that counts. In training as ``mixed`` is.
         """
         return self.passes(frames, times_ms, slips_px, refinements, followed, mixed, against_others)[-1]
 

@@ -63,6 +63,9 @@ class TrainingConfig:
     """Refinements of the tracker that are trained; None for all, 0 for the part that follows alone."""
     keep_following: bool = False
     """Whether the tracker's part that follows stays as it is: placer and insertion network read what it finds."""
+    as_used: bool = False
+    """Whether the tracker's refinements learn from what they see in use: three of them, from the second on with frames
+    mixed with their neighbors, the last against the first frame or the mean of all others; one learns from a batch."""
     precision: str = "32-true"
     devices: int = 1
     device: Device = "auto"
@@ -119,6 +122,8 @@ class TrainingConfig:
             raise ValueError(
                 "keep_following: expected the task tracker, weights to start from (init) and refinements to train"
             )
+        if self.as_used and not (self.keep_following and self.refinements is None):
+            raise ValueError("as_used: expected the part that follows to stay (keep_following), and all refinements")
         if self.keep_following and self.eight_bits:
             raise ValueError(
                 "eight_bits: expected not to be asked for with keep_following, which leaves a part as it is"
