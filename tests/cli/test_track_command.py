@@ -73,7 +73,9 @@ def test_points_that_seem_to_count_from_their_box_are_told_and_followed_where_th
     with h5py.File(truth, "a") as file:
         file["bbox_corners"] = np.tile([32.0, 32.0, 80.0, 80.0], (3, 1))
     assert run(["track", str(truth), "-o", str(tmp_path / "pred.h5"), "--given-ed"]) == 3  # of the row without points
-    assert "fit into it if they count from its corner" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "fit into it if they count from its corner" in said
+    assert "Add the corner (x1, y1)" in said
     with h5py.File(tmp_path / "pred.h5") as file:
         np.testing.assert_allclose(np.moveaxis(file["landmark_coords"][0], 1, 2), moved(POINTS), atol=1e-9)
 

@@ -32,6 +32,7 @@ def cine() -> TaggedCine:
         ({"frames": np.ma.masked_less(np.arange(60.0, dtype=np.float32).reshape(3, 4, 5), 7)}, "masked"),
         ({"frame_times_ms": np.array([0, 0.04, 0.08])}, "frames are 0.04 ms apart; are these seconds?"),
         ({"ed_frame": 3}, "expected 0 to 2, got 3"),
+        ({"ed_frame": 1.0}, r"expected 0 to 2, got 1\.0"),
         ({"breath_holds_apart_mm": 0.0}, "expected a positive length, got 0.0"),
         ({"breath_holds_apart_mm": float("nan")}, "expected a positive length, got nan"),
         ({"affine": np.eye(3)}, r"expected shape \(4, 4\)"),

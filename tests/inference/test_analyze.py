@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline_fakes import FakeLocalizer, FakeTracker, make_cine, scale_at
 from tagstrain.data import (
     Box,
+    LandmarkTracks,
     LoadedSlice,
     Localization,
     PointTracks,
@@ -102,16 +103,19 @@ def test_walls_of_slices_that_are_not_there_are_refused(fake_models: Models) -> 
 
 @pytest.mark.parametrize("wall_px", [np.full((24, 7, 2), np.nan), np.ones((24, 3, 2)), np.ones((24, 7))])
 def test_walls_that_are_no_full_grid_are_refused(wall_px: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="24 spokes x 7 rings"):
+    with pytest.raises(ValueError, match="24 x 7 finite landmarks"):
         AnalysisConfig(walls={ANY_SLICE: wall_px})
 
 
-@pytest.mark.parametrize("order", [np.s_[:, ::-1], np.s_[np.random.default_rng(0).permutation(24)]])
-def test_walls_in_another_order_are_refused(order: tuple[slice, slice] | np.ndarray) -> None:
+def test_walls_in_another_order_are_refused() -> None:
     wall_px = ring_wall(np.array([30.0, 33.0]))
     AnalysisConfig(walls={ANY_SLICE: wall_px})
-    with pytest.raises(ValueError, match="spoke by spoke from the endocardium out"):
-        AnalysisConfig(walls={ANY_SLICE: wall_px[order]})
+    turned = wall_px.copy()
+    turned[:, 6] = np.roll(wall_px[:, 6], 3, axis=0)
+    shuffled = np.random.default_rng(0).permutation(wall_px)
+    for other_px, why in ((wall_px[:, ::-1], "ring 0 must enclose less"), (shuffled, "order"), (turned, "order")):
+        with pytest.raises(ValueError, match=why):
+            AnalysisConfig(walls={ANY_SLICE: other_px})
 
 
 @pytest.mark.parametrize("ed_frame", [0, 3])
@@ -119,15 +123,29 @@ def test_a_blank_ed_frame_is_no_reference(fake_models: Models, ed_frame: int) ->
     cine = replace(make_cine(), ed_frame=ed_frame)
     cine.frames[ed_frame] = 7
     for config in (AnalysisConfig(), AnalysisConfig(walls={ANY_SLICE: ring_wall(np.array([30.0, 33.0]))})):
-        with pytest.raises(TrackingError, match=rf"blank around the points at ED \(frame {ed_frame}\)"):
+        with pytest.raises(TrackingError, match=rf"blank around the wall at ED \(frame {ed_frame}\)"):
             analyze_slice(cine, fake_models, config)
 
 
-def test_a_plain_tuple_will_do_for_a_box_and_a_point(fake_models: Models) -> None:
-    config = AnalysisConfig(box=(10, 6, 46, 42), rv_insertion_px=(12, 30))  # type: ignore[arg-type]
-    result = analyze_slice(make_cine(), fake_models, config)
-    assert result.localization.box == Box(10, 6, 46, 42)
-    assert result.insertion is not None
+class BothAtOnce:
+    """Landmarks that run from the outside in, as a network may give where it sees no heart, or from the inside."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def place_and_track(self, cine: TaggedCine, localization: Localization) -> LandmarkTracks:
+        wall_px = ring_wall(np.array([30.0, 33.0]))[:, :: self._step]
+        return LandmarkTracks(np.repeat(wall_px[None], cine.n_frames, axis=0), np.zeros((cine.n_frames, 24, 7)))
+
+
+def test_landmarks_given_at_once_are_looked_at_too(fake_models: Models) -> None:
+    analyze_slice(make_cine(), replace(fake_models, at_once=BothAtOnce(1)))
+    with pytest.raises(TrackingError, match="these are no wall's"):
+        analyze_slice(make_cine(), replace(fake_models, at_once=BothAtOnce(-1)))
+    cine = make_cine()
+    cine.frames[0] = 7
+    with pytest.raises(TrackingError, match="blank around the wall at ED"):
+        analyze_slice(cine, replace(fake_models, at_once=BothAtOnce(1)))
 
 
 def test_a_box_or_wall_beyond_the_image_is_refused(fake_models: Models) -> None:

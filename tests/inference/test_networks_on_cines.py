@@ -210,14 +210,6 @@ def test_rnncnn_prediction_file_has_the_predecessors_layout(tmp_path: Path, monk
         assert file["cropped_landmark_coords"][0, 0, 0, 0] == pytest.approx(83.5)
         known = np.isfinite(file["cropped_landmark_coords"]).all(axis=(2, 3))
         assert known.sum(axis=1).tolist() == file["n_frames"][:].tolist() == [4, 3]
-    # What is blank at the end counts as padding where nothing says how many frames there are.
-    with h5py.File(tmp_path / "in.h5", "a") as file:
-        del file["n_frames"]
-        file["cropped_image_seqs"][0, 3:] = 0
-    assert predict_rnncnn(tmp_path / "in.h5", tmp_path / "out3.h5", device="cpu") == (2, ())
-    with h5py.File(tmp_path / "out3.h5") as file:
-        assert file["n_frames"][:].tolist() == [3, 5]
-        assert np.isnan(file["cropped_landmark_coords"][0, 3:]).all()
     with h5py.File(tmp_path / "small.h5", "w") as file:
         file["cropped_image_seqs"] = np.zeros((1, 5, 64, 64), np.float32)
     with pytest.raises(InputError, match="expected 128 x 128"):

@@ -101,9 +101,10 @@ def test_values_that_some_rows_lack_are_missing_there_only(tmp_path: Path) -> No
     assert np.isnan(third.points_px).all()
 
 
-def test_zeros_count_as_missing(tmp_path: Path) -> None:
-    """The predecessor stores frames without labels so, others some points; one alone may be a place."""
-    stored = points(4, 168)
+@pytest.mark.parametrize(("n_points", "is_place"), [(168, False), (9, True)])
+def test_zeros_count_as_missing(n_points: int, is_place: bool, tmp_path: Path) -> None:
+    """The predecessor stores frames without labels so, others some points; one alone may be a place, but no heart's."""
+    stored = points(4, n_points)
     stored[2] = 0
     stored[1, 5:7] = 0
     stored[3, 8] = 0
@@ -113,6 +114,7 @@ def test_zeros_count_as_missing(tmp_path: Path) -> None:
     assert np.isnan(row.points_px[2]).all()
     assert np.isnan(row.points_px[1, 5:7]).all()
     stored[1, 5:7] = np.nan
+    stored[3, 8] = 0 if is_place else np.nan
     np.testing.assert_allclose(row.points_px[[0, 1, 3]], stored[[0, 1, 3]], rtol=1e-6)
     assert (row.box, row.pixel_spacing_mm, row.ed_frame, row.es_frame, row.n_frames) == (None, None, 0, None, 4)
     assert row.sigma_px is None

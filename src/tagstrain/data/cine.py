@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -81,7 +80,6 @@ class TaggedCine:
         # Unsigned times would wrap where they are subtracted.
         object.__setattr__(self, "frame_times_ms", np.asarray(self.frame_times_ms, np.float64))
         object.__setattr__(self, "pixel_spacing", PixelSpacing(*self.pixel_spacing))
-        object.__setattr__(self, "ed_frame", operator.index(self.ed_frame))
         if np.ma.is_masked(self.frames):
             raise ValueError("frames: some pixels are masked; leave frames that are not to be used out")
         if np.iscomplexobj(self.frames):
@@ -100,7 +98,7 @@ class TaggedCine:
             raise ValueError(f"frame_times_ms: frames are {interval_ms:g} ms apart; are these seconds?")
         if not self.pixel_spacing.is_possible:
             raise ValueError(f"pixel_spacing: expected two positive lengths in mm, got {tuple(self.pixel_spacing)}")
-        if not 0 <= self.ed_frame < self.n_frames:
+        if not (isinstance(self.ed_frame, (int, np.integer)) and 0 <= self.ed_frame < self.n_frames):
             raise ValueError(f"ed_frame: expected 0 to {self.n_frames - 1}, got {self.ed_frame}")
         if self.affine is not None and self.affine.shape != (4, 4):
             raise ValueError(f"affine: expected shape (4, 4), got {self.affine.shape}")

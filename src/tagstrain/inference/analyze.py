@@ -25,10 +25,8 @@ from tagstrain.data import (
     StudyResult,
     TaggedCine,
 )
-from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.errors import InputError, LocalizationError, TagstrainError, TrackingError
 from tagstrain.geometry.original_crop import IMAGE_SIZE
-from tagstrain.geometry.polygon import runs_from_inside
 from tagstrain.inference.given_points import refuse_blank
 from tagstrain.inference.insertion import find_insertion, insertion_warnings
 from tagstrain.inference.interfaces import Placement, track_placed
@@ -36,7 +34,7 @@ from tagstrain.inference.models import Models, Preprocessing, load_models
 from tagstrain.inference.odd_frames import odd_frame_warnings
 from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
-from tagstrain.io.contours import ANY_SLICE
+from tagstrain.io.contours import ANY_SLICE, checked_grid
 from tagstrain.mechanics.slice_deformation import runs_outwards
 from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
 
@@ -77,10 +75,6 @@ class AnalysisConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
-        if self.box is not None:
-            object.__setattr__(self, "box", Box(*self.box))
-        if self.rv_insertion_px is not None:
-            object.__setattr__(self, "rv_insertion_px", Point(*self.rv_insertion_px))
         if self.box is not None and not (
             np.isfinite(self.box).all() and self.box.x2 > self.box.x1 and self.box.y2 > self.box.y1
         ):
@@ -88,11 +82,10 @@ class AnalysisConfig:
         if self.rv_insertion_px is not None and not np.isfinite(self.rv_insertion_px).all():
             raise ValueError(f"rv_insertion_px: expected two numbers, got {self.rv_insertion_px}")
         for name, wall_px in (self.walls or {}).items():
-            if wall_px.shape != (N_SPOKES, N_RINGS, 2) or not np.isfinite(wall_px).all():
-                expected = f"finite landmarks of {N_SPOKES} spokes x {N_RINGS} rings"
-                raise ValueError(f"walls: expected {expected}, got shape {wall_px.shape} for {name}")
-            if not runs_from_inside(wall_px):
-                raise ValueError(f"walls: the landmarks for {name} do not run spoke by spoke from the endocardium out")
+            try:
+                checked_grid(wall_px)
+            except ValueError as error:
+                raise ValueError(f"walls: {name}: {error}") from None
 
 
 def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | None = None) -> SliceResult:
@@ -124,7 +117,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
         with _timed(timings_s, "track"):
             landmarks = models.at_once.place_and_track(cine, localization)
         placement = Placement(landmarks.points_px[landmarks.ed_frame])
-        refuse_blank(placement.wall_px.reshape(-1, 2), cine)
+        refuse_blank(placement.wall_px.reshape(-1, 2), cine, "the wall")
     else:
         if wall_px is None:
             with _timed(timings_s, "place"):
@@ -134,7 +127,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
                 localization = _around(placement.wall_px, cine, localization.confidence)
         else:
             placement = Placement(wall_px)
-        refuse_blank(placement.wall_px.reshape(-1, 2), cine)
+        refuse_blank(placement.wall_px.reshape(-1, 2), cine, "the wall")
         with _timed(timings_s, "track"):
             tracks = track_placed(models.tracker, cine, placement)
             landmarks = LandmarkTracks.from_points(tracks, n_rings=placement.wall_px.shape[1])
@@ -248,8 +241,8 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
     if found.confidence is not None and not found.confidence >= config.min_confidence:
         raise LocalizationError(
             f"No left ventricle found: localization confidence {found.confidence:.2f} is below "
-            f"{config.min_confidence:.2f}. If the slice does show one, 'tagstrain analyze' takes it with a lower "
-            "--min-confidence, or with its box: --box X1,Y1,X2,Y2."
+            f"{config.min_confidence:.2f}. If the slice does show one, 'tagstrain analyze' and 'track' take it with a "
+            "lower --min-confidence, 'analyze' with its box, too: --box X1,Y1,X2,Y2."
         )
     _refuse_outside(found.box, cine, "the localized box")
     return found
@@ -293,7 +286,10 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
             f"{n_outside} of {landmarks.points_px[..., 0].size} landmark positions lie outside the image."
         )
     if not runs_outwards(landmarks.points_px[landmarks.ed_frame]):
-        raise TrackingError("The innermost ring of landmarks is no smaller than the outermost: this is no wall.")
+        raise TrackingError(
+            "The innermost ring of landmarks is no smaller than the outermost, so that these are no wall's. Try "
+            "another box or tracker."
+        )
     try:
         strain = slice_strain(landmarks, cine.spacing_xy_mm, cine.frame_times_ms, cine.rr_interval_ms)
     except ValueError as error:

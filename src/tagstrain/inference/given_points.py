@@ -26,9 +26,14 @@ def can_be_followed(points_px: NDArray[np.float64], cine: TaggedCine) -> NDArray
     return cine.shows(points_px, MAX_OUTSIDE_MM)
 
 
-def refuse_blank(points_px: NDArray[np.floating], cine: TaggedCine) -> None:
+def refuse_blank(points_px: NDArray[np.floating], cine: TaggedCine, of_what: str) -> None:
     """Refuse images that show nothing around ED points ``(point, 2)``; where these lie elsewhere, images are not what
     is wrong.
+
+    Parameters
+    ----------
+    of_what
+        What the points are, in words.
 
     Raises
     ------
@@ -49,8 +54,11 @@ def refuse_blank(points_px: NDArray[np.floating], cine: TaggedCine) -> None:
     shows = np.ptp(window, axis=(1, 2)) > 0
     if not shows[cine.ed_frame]:
         raise TrackingError(
-            f"The images are blank around the points at ED (frame {cine.ed_frame}), so there is nothing to measure "
-            "motion against. Is it the right frame?"
+            f"The images are blank around {of_what} at ED (frame {cine.ed_frame}), so there is nothing to measure "
+            "motion against. Leave blank frames out of the file, or mend the ED frame that it states."
         )
     if np.count_nonzero(shows) < 2:
-        raise TrackingError("The images are blank around the points, so there is no motion to follow")
+        raise TrackingError(
+            f"The images are blank around {of_what} in all frames but ED, so there is no motion to follow. Leave the "
+            "slice out."
+        )

@@ -82,6 +82,7 @@ class Tracker(Protocol):
         """Trajectories of the ED points ``(point, 2)``, which come back unchanged in the ED frame.
 
         NaN points stay NaN, as do those far outside of the image. Points may lie anywhere else, any number of them.
+        Raises ValueError for an array of another shape.
         """
         ...
 

@@ -84,7 +84,7 @@ def track_given_rows(
             ed_points_px = row.points_px[row.ed_frame]
             if not np.isfinite(ed_points_px).all(axis=-1).any():
                 raise TrackingError(_no_points_at_ed(row))
-            refuse_blank(ed_points_px, cine)
+            refuse_blank(ed_points_px, cine, "the points")
             tracks = tracker.track(cine, ed_points_px)
             found = np.isfinite(tracks.points_px[row.ed_frame]).all(axis=-1)
             if not found.any():
@@ -161,7 +161,7 @@ def _said(name: str, row: LandmarkRow) -> TrackedRow:
         pixel_spacing=None if row.pixel_spacing_mm is None else PixelSpacing(*row.pixel_spacing_mm),
         es_frame=row.es_frame,
         ed_frame=row.ed_frame,
-        warnings=() if misfit is None else (f"{misfit.problem}; they are followed where they are",),
+        warnings=() if misfit is None else (f"{misfit.problem}. {misfit.remedy}",),
     )
     return _within(said, row.n_frames)
 

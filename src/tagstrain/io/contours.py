@@ -62,7 +62,7 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
         if "landmarks" in entry:
             if "endo" in entry or "epi" in entry:
                 raise ValueError("holds landmarks beside endo or epi: leave out the ones or the others")
-            return _grid(entry["landmarks"])
+            return checked_grid(entry["landmarks"])
         endo, epi = (np.asarray(entry[name], np.float64) for name in ("endo", "epi"))
         grid = grid_between(endo, epi, N_SPOKES, N_RINGS)
         for contour, of_the in ((endo, "endocardium"), (epi, "epicardium")):
@@ -75,7 +75,8 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
         raise InputError(path, f"{where}{error}", _REMEDY) from None
 
 
-def _grid(landmarks: Any) -> NDArray[np.float64]:
+def checked_grid(landmarks: Any) -> NDArray[np.float64]:
+    """Landmarks ``(spoke, ring, 2)`` of a wall; ValueError says why where they are none."""
     grid = np.asarray(landmarks, np.float64)
     if grid.shape != (N_SPOKES, N_RINGS, 2) or not np.isfinite(grid).all():
         raise ValueError(f"expected {N_SPOKES} x {N_RINGS} finite landmarks (x, y), got an array of shape {grid.shape}")

@@ -177,6 +177,4 @@ def iterate_cropped_sequences(path: Path) -> Iterator[tuple[NDArray[np.float32],
         crops = require_dataset(file, path, CROPPED_IMAGES, IMAGE_AXES)
         for row in range(crops.shape[0]):
             n_frames = row_n_frames(file, path, row, crops)
-            stored = crops[row, :n_frames]
-            frames = stored if N_FRAMES in file else _without_blank_end(stored)
-            yield np.asarray(frames, np.float32), int(crops.shape[1])
+            yield np.asarray(crops[row, :n_frames], np.float32), int(crops.shape[1])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tagstrain.data.cine import PixelSpacing
+from tagstrain.data.landmarks import N_RINGS, N_SPOKES
 from tagstrain.data.results import Box
 from tagstrain.errors import InputError
 from tagstrain.io.hdf5_layout import (
@@ -152,9 +153,11 @@ class LandmarkFile:
         if ed_frame >= n_frames:
             raise InputError(path, f"row {index}: {ED_FRAME} is {ed_frame} of {n_frames} frames", "Mend the dataset")
         points = np.moveaxis(stored, 1, 2).copy()
-        # The predecessor writes what has no labels as zeros; no two landmarks share a place, so zeros are no data.
-        lacks_data = (points == 0).all(axis=2)
-        points[lacks_data & (np.count_nonzero(lacks_data, axis=1, keepdims=True) > 1)] = np.nan
+        # The predecessor writes what has no labels as zeros, and no heart reaches into the corner of an image; of other
+        # points one may lie there, but no two share a place.
+        is_zero = (points == 0).all(axis=2)
+        is_grid = points.shape[1] == N_SPOKES * N_RINGS
+        points[is_zero & (is_grid | (np.count_nonzero(is_zero, axis=1, keepdims=True) > 1))] = np.nan
         points[n_frames:] = np.nan
         points[~np.isfinite(points).all(axis=-1)] = np.nan
         if sigma is not None:

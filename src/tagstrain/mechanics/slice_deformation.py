@@ -29,9 +29,16 @@ from tagstrain.mechanics.tensors import (
 
 
 def runs_outwards(landmarks: NDArray[np.floating]) -> bool:
-    """Whether the first ring of ``(spoke, ring, 2)`` lies inside the last; True where landmarks are not known."""
-    distances = np.linalg.norm(landmarks - landmarks.mean(axis=(0, 1)), axis=-1).mean(axis=0)
-    return not distances[0] >= distances[-1]
+    """Whether the first ring of ``(spoke, ring, 2)`` is smaller than the last, by the spokes on which both are known.
+
+    True where there are none.
+    """
+    ends = landmarks[:, [0, -1]]
+    known = ends[np.isfinite(ends).all(axis=(1, 2))]
+    if not len(known):
+        return True
+    inner, outer = np.linalg.norm(known - known.mean(axis=(0, 1)), axis=-1).sum(axis=0)
+    return bool(inner < outer)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
