@@ -127,6 +127,13 @@ def test_a_blank_ed_frame_is_no_reference(fake_models: Models, ed_frame: int) ->
             analyze_slice(cine, fake_models, config)
 
 
+def test_a_wall_mostly_outside_the_image_is_refused(fake_models: Models) -> None:
+    config = AnalysisConfig(walls={ANY_SLICE: ring_wall(np.array([30.0, 50.0]))})
+    with pytest.raises(LocalizationError, match=r"5\d % of the wall .* of 56 x 48 pixels"):
+        analyze_slice(make_cine(), fake_models, config)
+    analyze_slice(make_cine(), fake_models, AnalysisConfig(walls={ANY_SLICE: ring_wall(np.array([30.0, 42.0]))}))
+
+
 class BothAtOnce:
     """Landmarks that run from the outside in, as a network may give where it sees no heart, or from the inside."""
 

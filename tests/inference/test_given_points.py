@@ -111,5 +111,5 @@ def test_a_spoiled_reference_frame_is_told(fake_models: Models, given: tuple[Tag
     frames[2] = np.roll(frames[2], 60, axis=1)
     for ed_frame in (2, 1):
         warnings = analyze_slice(replace(cine, frames=frames, ed_frame=ed_frame), fake_models).warnings
-        assert any("do not belong between their neighbors: 2;" in warning for warning in warnings)
+        assert any("do not belong between their neighbors: 2 (counted from 0" in warning for warning in warnings)
         assert any("The ED frame (2) is one of them" in warning for warning in warnings) == (ed_frame == 2)

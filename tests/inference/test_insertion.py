@@ -16,7 +16,7 @@ from tagstrain.data import Insertion, PixelSpacing, Point, TaggedCine
 from tagstrain.geometry import CropTransform, wall_grid
 from tagstrain.inference import motion_insertion
 from tagstrain.inference.analyze import analyze_slice
-from tagstrain.inference.insertion import GUESSED_ANTERIOR, anterior_of, insertion_warnings, is_mirrored
+from tagstrain.inference.insertion import GUESSED_ANTERIOR, anterior_of, find_insertion, insertion_warnings, is_mirrored
 from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Models
 from tagstrain.inference.motion_insertion import MotionInsertionFinder
@@ -211,6 +211,17 @@ def test_a_certain_insertion_needs_no_warning() -> None:
     across = replace(cine, affine=short_axis((1, 0, 0), (0, 1, 0), cine.pixel_spacing))
     assert "from which side" in next(insertion_warnings(insertion, across, None))
     assert not list(insertion_warnings(None, make_cine(), None))
+
+
+@pytest.mark.parametrize(("distance_px", "is_known"), [(30.0, True), (44.0, True), (60.0, False)])
+def test_segments_are_not_known_by_a_point_far_from_the_epicardium(distance_px: float, is_known: bool) -> None:
+    angle = 2 * np.pi * np.arange(360) / 360
+    circle_px = 100 + 30 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    cine = make_cine(shape=(200, 200))
+    given_px = Point(100 + distance_px, 100)  # pixels are 1.25 mm wide
+    insertion = find_insertion(cine, Placement(circle_px[:, None]), None, given_px)
+    assert insertion is not None
+    assert (insertion.is_reliable, insertion.is_given) == (is_known, True)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,18 @@ def test_frames_of_the_next_beat_have_neither_es_nor_peak() -> None:
     assert len(strain.radial) == 5
 
 
+def test_of_two_beats_the_one_from_ed_on_counts_where_ed_lies_between_them() -> None:
+    twice = replace(
+        tracks(),
+        points_px=np.concatenate([tracks().points_px] * 2),
+        sigma_px=np.concatenate([tracks().sigma_px] * 2),
+        ed_frame=6,
+    )
+    strain = slice_strain(twice, SPACING_XY_MM, np.concatenate([TIMES_MS, TIMES_MS + 400]), 400.0)
+    assert (strain.beat, strain.es_frame) == (slice(6, None), 8)
+    assert slice_strain(twice, SPACING_XY_MM, np.concatenate([TIMES_MS, TIMES_MS + 400])).beat == slice(None)
+
+
 def test_missing_spokes_do_not_change_the_mean_of_the_others() -> None:
     missing = slice_strain(tracks((slice(2, 4), slice(5, 9), slice(None))), SPACING_XY_MM, TIMES_MS)
     whole = slice_strain(tracks(), SPACING_XY_MM, TIMES_MS)

@@ -42,6 +42,14 @@ def test_every_measure_of_a_known_curve() -> None:
     assert_allclose(found.diastolic_recovery.fraction, 1 - contraction(third_of_diastole)[0], atol=0.02)
 
 
+@pytest.mark.parametrize("later_ms", [0.0, RR_MS - 15, RR_MS, 2 * RR_MS + 40])
+def test_the_share_of_the_beat_counts_from_its_own_r_wave(later_ms: float) -> None:
+    phases = replace(PHASES, ed_ms=PHASES.ed_ms + later_ms, es_ms=PHASES.es_ms + later_ms)
+    found = measure(-0.2 * contraction(FINE_MS), FINE_MS + later_ms, phases)
+    beat_ms = RR_MS * round(later_ms / RR_MS)
+    assert_allclose(found.time_to_peak_of_rr, (ES_MS + later_ms - beat_ms) / RR_MS, atol=0.006)
+
+
 def test_thickening_is_the_mirror_of_shortening() -> None:
     shortening = measure(-0.2 * contraction(FINE_MS))
     thickening = measure(0.2 * contraction(FINE_MS), is_shortening=False)

@@ -45,6 +45,13 @@ def test_tags_end_where_they_are_gone() -> None:
     assert tags.share[7:].max() < LEAST_VISIBILITY
 
 
+def test_frames_before_ed_are_not_the_end_of_the_tags() -> None:
+    depth = np.where(np.arange(N_FRAMES) < 2, 0.0, 1.0)
+    result = beating_slice(tag_depth=depth)
+    landmarks = replace(result.landmarks, ed_frame=2)
+    assert tag_visibility(replace(result.cine, ed_frame=2), landmarks).end_frame == N_FRAMES
+
+
 def test_a_single_frame_without_tags_is_not_their_end() -> None:
     depth = np.ones(N_FRAMES)
     depth[4] = 0

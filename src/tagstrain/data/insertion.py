@@ -34,7 +34,7 @@ class Insertion:
     angle_rad: float
     """Direction of the point, -pi to pi."""
     confidence: float
-    """Chance that the direction is right within 15 degrees, 0 to 1; 1 where the user gave it."""
+    """Chance that the direction is right within 15 degrees, 0 to 1; 1 if the user gave it, 0 if far from the wall."""
     is_given: bool = False
     """Whether the user gave it, in place of the network."""
     inferior_angle_rad: float = np.nan

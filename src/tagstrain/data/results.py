@@ -91,7 +91,7 @@ class StrainResult:
     """Between neighbouring rings; shape ``(time, ring - 1)``."""
     radial_layers_linear: NDArray[np.float64]
     beat: slice = field(default_factory=lambda: slice(None))
-    """Frames of the beat that begins at ED, where the cine goes on into the next one; all others count."""
+    """Frames of the beat that begins at ED, where the cine shows much of another one; of all others all frames."""
 
     @property
     def circumferential_mean(self) -> NDArray[np.float64]:

@@ -41,6 +41,8 @@ from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
 __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_slice", "analyze_slices", "load_models"]
 
 LOW_CONFIDENCE = 0.5
+LEAST_SHOWN = 0.5
+"""Share of a wall given by the user that must lie in the image."""
 """Localization confidence below which a slice is reported as failed.
 
 All of 200 simulated slices lie above 0.75, 25 of 30 images that end beside the ventricle below 0.5, a still tagged
@@ -110,7 +112,7 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
             localization = locate(cine, models, config)
         seen_box = None if config.box else localization.box
     else:
-        _refuse_outside(Box.around(wall_px.reshape(-1, 2)), cine, "the box around the wall given by the user")
+        _refuse_wall_outside(wall_px, cine)
         localization = _around(wall_px, cine, 1.0)
     if models.at_once is not None and wall_px is None:
         cine = _from_frame_0(cine)
@@ -254,6 +256,16 @@ def _refuse_outside(box: Box, cine: TaggedCine, what: str) -> None:
         raise LocalizationError(f"No left ventricle found: {what}, {_shown(box)}, is not in the image.")
 
 
+def _refuse_wall_outside(wall_px: NDArray[np.float64], cine: TaggedCine) -> None:
+    shown = float(cine.shows(wall_px).mean())
+    if shown < LEAST_SHOWN:
+        rows, columns = cine.frames.shape[1:]
+        raise LocalizationError(
+            f"{100 * (1 - shown):.0f} % of the wall given by the user lie outside of the image of {columns} x {rows} "
+            "pixels. Are its points (x, y) in pixels of this slice?"
+        )
+
+
 def _from_frame_0(cine: TaggedCine) -> TaggedCine:
     """The cine with frame 0 as ED, as the predecessor's pipeline takes every cine."""
     if cine.ed_frame == 0:
@@ -357,7 +369,7 @@ def _warnings(
     if unsure.size:
         yield (
             f"Landmarks are uncertain by more than {UNSURE_MM:g} mm in {unsure.size} of {cine.n_frames} frames "
-            f"(first: {unsure[0]}): the tags are hardly seen there"
+            f"(first at {cine.frame_times_ms[unsure[0]]:.0f} ms): the tags are hardly seen, or landmarks were lost"
         )
     outside = _outside(cine, landmarks)
     if outside.any():

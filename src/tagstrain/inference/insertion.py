@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ where the image contradicts its orientation (`is_mirrored`)."""
 _LEAST_RISE = 0.3
 """Share of the way between the insertions along front and up below which the slice is no usual short axis."""
 _FAR_FROM_WALL_MM = 20.0
-"""Distance of a user's point from the placed epicardium, on which it should lie, above which its slice is warned of."""
+"""Distance of a user's point from the placed epicardium, on which it should lie, above which its slice is warned of and
+its segments do not count as known."""
 
 
 def find_insertion(
@@ -37,7 +39,9 @@ def find_insertion(
     try:
         if not cine.shows(np.array(given_px)):
             raise ValueError("it is not in the image")
-        return Insertion.given(placement.wall_px[:, -1], cine.spacing_xy_mm, given_px)
+        insertion = Insertion.given(placement.wall_px[:, -1], cine.spacing_xy_mm, given_px)
+        is_near = _from_epicardium_mm(given_px, insertion, cine) <= _FAR_FROM_WALL_MM
+        return insertion if is_near else replace(insertion, confidence=0.0)
     except ValueError as error:
         raise LocalizationError(
             f"The RV insertion given by the user, ({given_px.x:g}, {given_px.y:g}), cannot be used: {error}."
@@ -56,7 +60,7 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
             "and twist are those of a view from the apex"
         )
     if given_px is not None:
-        distance_mm = float(np.hypot(*(np.subtract(given_px, insertion.point_px) * cine.spacing_xy_mm)))
+        distance_mm = _from_epicardium_mm(given_px, insertion, cine)
         if distance_mm > _FAR_FROM_WALL_MM:
             yield (
                 f"The RV insertion given by the user, ({given_px.x:g}, {given_px.y:g}), lies {distance_mm:.0f} mm from "
@@ -82,6 +86,10 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
             f"The anterior RV insertion is not certain (confidence {insertion.confidence:.2f}): values by segment may "
             f"be those of a neighboring one; {of_the_slice}. Give it with --rv-insertion X,Y"
         )
+
+
+def _from_epicardium_mm(given_px: Point, insertion: Insertion, cine: TaggedCine) -> float:
+    return float(np.hypot(*(np.subtract(given_px, insertion.point_px) * cine.spacing_xy_mm)))
 
 
 def anterior_of(points_px: NDArray[np.float64], affine: NDArray[np.float64] | None) -> tuple[int, bool]:

@@ -35,7 +35,8 @@ def odd_frame_warnings(cine: TaggedCine) -> Iterator[str]:
     odd = np.flatnonzero(odd_frames(cine.frames))
     if odd.size:
         yield (
-            f"Frames that do not belong between their neighbors: {', '.join(map(str, odd))}; "
+            f"Frames that do not belong between their neighbors: {', '.join(map(str, odd))} (counted from 0; at "
+            f"{', '.join(f'{ms:.0f}' for ms in cine.frame_times_ms[odd])} ms); "
             "they are shifted, ghosted or no image. The flow tracker leaves them out, other trackers do not"
         )
         if cine.ed_frame in odd:

@@ -34,7 +34,8 @@ def slice_strain(
     frame_times_ms
         Time of every frame [ms], shape ``(time,)``.
     rr_interval_ms
-        Where it is known and the cine goes on after it, ES and peaks are looked for in the beat from ED on alone.
+        Where it is known and the cine goes on after it, or shows half of it and more on both sides of ED, ES and peaks
+        are looked for in the beat from ED on alone.
 
     Raises
     ------
@@ -45,8 +46,14 @@ def slice_strain(
     ed_frame = landmarks.ed_frame
     circumferential = mean_known(circumferential_strain(points_mm, ed_frame), axis=1)
     times_ms = np.asarray(frame_times_ms, np.float64)
-    n_until_next = int(np.searchsorted(times_ms, beat_end_ms(times_ms[ed_frame], rr_interval_ms)))
-    beat = slice(ed_frame, n_until_next) if n_until_next < len(times_ms) else slice(None)
+    end_ms = beat_end_ms(times_ms[ed_frame], rr_interval_ms)
+    n_until_next = int(np.searchsorted(times_ms, end_ms))
+    half_ms = (end_ms - times_ms[ed_frame]) / 2
+    is_between_beats = min(times_ms[ed_frame] - times_ms[0], times_ms[-1] - times_ms[ed_frame]) >= half_ms
+    if n_until_next < len(times_ms):
+        beat = slice(ed_frame, n_until_next)
+    else:
+        beat = slice(ed_frame, None) if is_between_beats else slice(None)
     return StrainResult(
         frame_times_ms=times_ms,
         ed_frame=ed_frame,

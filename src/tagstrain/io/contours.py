@@ -20,6 +20,8 @@ _REMEDY = (
     "[x, y], all in pixels of the image; leave out the slice names if one contour holds for all slices"
 )
 
+_OF_ANOTHER_FRAME = "names a frame, but contours are taken as drawn on the end-diastolic one"
+
 
 def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
     """ED landmarks ``(spoke, ring, 2)`` [px] by slice name, from a JSON file with contours or landmarks.
@@ -31,7 +33,7 @@ def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
     ------
     InputError
         If the file is no such JSON, names a slice twice or contours beside slices, a contour or ring has no area or
-        crosses itself, landmarks are out of order, or the epicardium does not hold the endocardium.
+        crosses itself, landmarks are out of order, the epicardium does not hold the endocardium, or a frame is named.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
@@ -48,6 +50,8 @@ def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
     if "slices" in content and content.keys() & {"endo", "epi", "landmarks"}:
         remedy = "Name all slices under slices, or leave slices out for one contour that holds for all"
         raise InputError(path, "holds contours beside slices", remedy)
+    if any(_names_frame(key) for key in content):
+        raise InputError(path, _OF_ANOTHER_FRAME, "Draw them there, and leave out the frame")
     slices = content.get("slices", {ANY_SLICE: content})
     if not isinstance(slices, dict) or not slices:
         raise InputError(path, "names no slices", _REMEDY)
@@ -59,6 +63,8 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
     try:
         if not isinstance(entry, Mapping):
             raise TypeError("expected contours or landmarks")
+        if any(_names_frame(key) for key in entry):
+            raise ValueError(_OF_ANOTHER_FRAME)
         if "landmarks" in entry:
             if "endo" in entry or "epi" in entry:
                 raise ValueError("holds landmarks beside endo or epi: leave out the ones or the others")
@@ -73,6 +79,11 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
         raise InputError(path, f"{where}{error} is missing", _REMEDY) from None
     except (TypeError, ValueError) as error:
         raise InputError(path, f"{where}{error}", _REMEDY) from None
+
+
+def _names_frame(key: str) -> bool:
+    """Whether a key says on which frame contours were drawn, which would be passed over."""
+    return "frame" in key.lower()
 
 
 def checked_grid(landmarks: Any) -> NDArray[np.float64]:

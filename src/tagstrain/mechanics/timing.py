@@ -165,7 +165,7 @@ def measure_curve(curve: SmoothCurve | None, phases: CardiacPhases, is_shortenin
     return CurveMeasures(
         peak=sign * _at(deformation, peak),
         time_to_peak_ms=time_to_peak_ms,
-        time_to_peak_of_rr=time_to_peak_ms / phases.rr_interval_ms if phases.rr_interval_ms else np.nan,
+        time_to_peak_of_rr=_share_of_beat(time_to_peak_ms, phases),
         peak_systolic=sign * _at(deformation, _highest(deformation, is_systole)),
         end_systolic=sign * end_systolic,
         post_systolic=sign * _at(deformation, _highest(deformation, is_after)),
@@ -174,6 +174,14 @@ def measure_curve(curve: SmoothCurve | None, phases: CardiacPhases, is_shortenin
         early_diastolic_rate_per_s=-sign * _early_diastolic_return(times, -rate, phases),
         diastolic_recovery=_recovery(curve, sign, phases),
     )
+
+
+def _share_of_beat(time_ms: float, phases: CardiacPhases) -> float:
+    """Time since the R wave of ED's own beat over the RR interval; ED lies no further than a quarter before it."""
+    if not phases.rr_interval_ms:
+        return np.nan
+    n_beats_before = max(0, int((phases.ed_ms + 0.25 * phases.rr_interval_ms) // phases.rr_interval_ms))
+    return time_ms / phases.rr_interval_ms - n_beats_before
 
 
 def _highest(values: NDArray[np.float64], is_included: NDArray[np.bool_]) -> int | None:

@@ -70,12 +70,13 @@ def tag_visibility(cine: TaggedCine, landmarks: LandmarkTracks) -> TagVisibility
     # What a frame that does not belong there shows tells nothing about the tags.
     kept = np.flatnonzero(~odd_frames(cine.frames))
     share = np.interp(np.arange(len(share)), kept, share[kept])
-    return TagVisibility(len(pattern.directions), share, _end_frame(share), _evenness(values[kept], waves))
+    return TagVisibility(len(pattern.directions), share, _end_frame(share, ed), _evenness(values[kept], waves))
 
 
-def _end_frame(share: NDArray[np.float64]) -> int:
-    """Where tags end; one frame alone, as a mistriggered one, is no end."""
+def _end_frame(share: NDArray[np.float64], ed: int) -> int:
+    """Where tags end after ED; one frame alone, as a mistriggered one, is no end."""
     unseen = np.append(share < LEAST_VISIBILITY, True)
+    unseen[:ed] = False
     ends = np.flatnonzero(unseen[:-1] & unseen[1:])
     return int(ends[0]) if ends.size else len(share)
 
