@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from beating_annulus import CENTER_PX, FixedPlacer, ScalingTracker, beating_slice, contraction, measured
+from beating_annulus import CENTER_PX, FixedPlacer, ScalingTracker, beating_slice, contraction, measured, wall_px
 
 from tagstrain.data import Localization, TaggedCine
 from tagstrain.errors import TrackingError
@@ -14,6 +14,7 @@ from tagstrain.inference.interfaces import Placement
 from tagstrain.quality.second_opinion import (
     agreement,
     closure_mm,
+    frame_of_given_wall,
     place_again,
     regional_strain,
     track_back,
@@ -67,6 +68,25 @@ def test_placing_again_sees_every_other_frame_ed_among_them(ed_frame: int, frame
     np.testing.assert_array_equal(seen[0].frames, SOUND.cine.frames[frames])
     assert seen[0].ed_frame == frames.index(ed_frame)
     assert wall_distance_mm(result, again) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("drawn_on", [0, 2, 5, 9])
+def test_a_wall_drawn_on_another_frame_is_told_by_the_frame(drawn_on: int) -> None:
+    given_px = SOUND.landmarks.points_px + SOUND.landmarks.points_px[drawn_on] - SOUND.landmarks.points_px[0]
+    given = replace(measured(SOUND.cine, given_px), border_spread_mm=None)
+    placed = FixedPlacer().place(SOUND.cine, given.localization)
+    assert frame_of_given_wall(given, placed, ScalingTracker()) == drawn_on
+    assert frame_of_given_wall(replace(given, border_spread_mm=np.ones((2, 24))), placed, ScalingTracker()) == 0
+    assert frame_of_given_wall(given, None, ScalingTracker()) == 0
+
+
+@pytest.mark.parametrize("placer", [FixedPlacer(shift_px=2.0), FixedPlacer(scale=0.9)])
+def test_a_wall_placed_elsewhere_or_smaller_is_of_no_other_frame(placer: FixedPlacer) -> None:
+    placed = placer.place(SOUND.cine, SOUND.localization)
+    assert frame_of_given_wall(replace(SOUND, border_spread_mm=None), placed, ScalingTracker()) == 0
+    # Nor is one of which a single contour lies elsewhere: trabeculae are drawn further in or out.
+    thick = wall_px(cavity_mm=14.0)
+    assert frame_of_given_wall(replace(SOUND, border_spread_mm=None), Placement(thick), ScalingTracker()) == 0
 
 
 @pytest.mark.parametrize(("placer", "expected_mm"), [(FixedPlacer(shift_px=2.0), 3.0), (FixedPlacer(scale=1.1), 2.354)])

@@ -238,6 +238,7 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("wall_thickness_mm", 0.3, "reject", "lie on each other (0.3 mm apart)"),
         ("axis_ratio", 2.0, "usable", "2.0 times as long as wide"),
         ("repeat_wall_mm", 6.0, "usable", "the wall lies 6.0 mm elsewhere"),
+        ("given_wall_frame", 5, "usable", "where it is at 220 ms: was it drawn on another frame?"),
         ("visibility_rise", 0.3, "usable", "seen better again"),
         ("peak_shortening", 0.01, "usable", "shortens by 1.0 % at most"),
         ("localizer_overlap", 0.2, "usable", "sees the left ventricle elsewhere"),

@@ -212,6 +212,12 @@ def _wall_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
             f"placed once more, from every other frame, the wall lies {signals.repeat_wall_mm:.1f} mm elsewhere",
             Grade.USABLE,
         )
+    if signals.given_wall_frame != result.landmarks.ed_frame:
+        yield Flaw(
+            "the wall given does not lie where it is seen at end-diastole, but where it is at "
+            f"{result.cine.frame_times_ms[signals.given_wall_frame]:.0f} ms: was it drawn on another frame?",
+            Grade.USABLE,
+        )
     if GreyDoubt(signals.without_grey_mm, signals.by_motion_mm).is_misled and not result.is_wall_given:
         yield Flaw(
             "grey levels contradict the motion, as in images of another kind than placing has learned from: without "

@@ -24,6 +24,7 @@ from tagstrain.quality.second_opinion import (
     agreement,
     closure_mm,
     first_view,
+    frame_of_given_wall,
     localizer_overlap,
     place_again,
     track_back,
@@ -72,6 +73,8 @@ class Signals:
     repeat_wall_mm: float
     """How far the wall placed once more, by every other frame (`place_again`), lies from this one at ED
     (`wall_distance_mm`)."""
+    given_wall_frame: int
+    """Frame in which that wall comes to lie where the user's does at ED (`frame_of_given_wall`), else ED."""
     border_spread_mm: float
     """How blurred the placer saw endocardium and epicardium then, RMS along all spokes; NaN if it does not say."""
     without_grey_mm: float
@@ -162,6 +165,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         back_strain_difference=on_the_way_back.circumferential,
         back_regional_difference=on_the_way_back.regional,
         repeat_wall_mm=wall_distance_mm(result, again),
+        given_wall_frame=frame_of_given_wall(result, again, tracker),
         border_spread_mm=float("nan") if spread_mm is None else rms_known(spread_mm),
         without_grey_mm=doubt.without_grey_mm,
         by_motion_mm=doubt.by_motion_mm,
