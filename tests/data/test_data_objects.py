@@ -31,8 +31,8 @@ def cine() -> TaggedCine:
         ({"frame_times_ms": np.array([0, 40, 20], np.uint16)}, "strictly increasing"),
         ({"frames": np.ma.masked_less(np.arange(60.0, dtype=np.float32).reshape(3, 4, 5), 7)}, "masked"),
         ({"frame_times_ms": np.array([0, 0.04, 0.08])}, "frames are 0.04 ms apart; are these seconds?"),
-        ({"ed_frame": 3}, "expected 0 to 2, got 3"),
-        ({"ed_frame": 1.0}, r"expected 0 to 2, got 1\.0"),
+        ({"ed_frame": 3}, "a whole number from 0 to 2, got 3"),
+        ({"ed_frame": 1.0}, r"a whole number from 0 to 2, got 1\.0"),
         ({"breath_holds_apart_mm": 0.0}, "expected a positive length, got 0.0"),
         ({"breath_holds_apart_mm": float("nan")}, "expected a positive length, got nan"),
         ({"affine": np.eye(3)}, r"expected shape \(4, 4\)"),
@@ -46,6 +46,7 @@ def test_impossible_cines_are_refused(change: dict[str, object], message: str) -
 def test_times_of_any_type_and_a_plain_pair_of_spacings_are_taken() -> None:
     found = replace(cine(), frame_times_ms=np.array([0, 30, 61], np.uint16), pixel_spacing=(1.0, 2.0))  # type: ignore[arg-type]
     assert found.frame_times_ms[0] - found.frame_times_ms[1] == -30
+    assert type(replace(cine(), ed_frame=np.uint8(1)).ed_frame) is int
     np.testing.assert_array_equal(found.spacing_xy_mm, [2.0, 1.0])
 
 

@@ -134,6 +134,15 @@ def test_a_wall_mostly_outside_the_image_is_refused(fake_models: Models) -> None
     analyze_slice(make_cine(), fake_models, AnalysisConfig(walls={ANY_SLICE: ring_wall(np.array([30.0, 42.0]))}))
 
 
+def test_a_beat_before_ed_that_does_not_count_is_told(fake_models: Models) -> None:
+    cine = replace(make_cine(n_frames=12), ed_frame=6, rr_interval_ms=400.0)
+    result = analyze_slice(cine, fake_models)
+    assert result.strain.beat == slice(6, None)
+    assert any("those of the frames from ED at 250 ms on" in warning for warning in result.warnings)
+    alone = analyze_slice(replace(cine, rr_interval_ms=None), fake_models)
+    assert not any("another beat" in warning for warning in alone.warnings)
+
+
 class BothAtOnce:
     """Landmarks that run from the outside in, as a network may give where it sees no heart, or from the inside."""
 

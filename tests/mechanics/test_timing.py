@@ -50,6 +50,15 @@ def test_the_share_of_the_beat_counts_from_its_own_r_wave(later_ms: float) -> No
     assert_allclose(found.time_to_peak_of_rr, (ES_MS + later_ms - beat_ms) / RR_MS, atol=0.006)
 
 
+def test_a_peak_before_the_next_r_wave_is_of_the_beat_before_it() -> None:
+    phases = CardiacPhases(ed_ms=0.8 * RR_MS, es_ms=0.8 * RR_MS + 60, rr_interval_ms=RR_MS)
+    times = 0.8 * RR_MS + np.arange(0.0, 200.0, 5.0)
+    found = measure(-0.2 * np.sin(np.pi * (times - times[0]) / 120).clip(0), times, phases)
+    assert_allclose(found.time_to_peak_of_rr, 0.8 + 60 / RR_MS, atol=0.02)
+    endless = measure(-0.2 * contraction(FINE_MS), phases=replace(PHASES, rr_interval_ms=np.inf))
+    assert np.isnan(endless.time_to_peak_of_rr)
+
+
 def test_thickening_is_the_mirror_of_shortening() -> None:
     shortening = measure(-0.2 * contraction(FINE_MS))
     thickening = measure(0.2 * contraction(FINE_MS), is_shortening=False)

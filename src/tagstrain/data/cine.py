@@ -99,7 +99,8 @@ class TaggedCine:
         if not self.pixel_spacing.is_possible:
             raise ValueError(f"pixel_spacing: expected two positive lengths in mm, got {tuple(self.pixel_spacing)}")
         if not (isinstance(self.ed_frame, (int, np.integer)) and 0 <= self.ed_frame < self.n_frames):
-            raise ValueError(f"ed_frame: expected 0 to {self.n_frames - 1}, got {self.ed_frame}")
+            raise ValueError(f"ed_frame: expected a whole number from 0 to {self.n_frames - 1}, got {self.ed_frame}")
+        object.__setattr__(self, "ed_frame", int(self.ed_frame))
         if self.affine is not None and self.affine.shape != (4, 4):
             raise ValueError(f"affine: expected shape (4, 4), got {self.affine.shape}")
         if self.rr_interval_ms is not None and not 0 < self.rr_interval_ms < float("inf"):

@@ -41,13 +41,13 @@ from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
 __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_slice", "analyze_slices", "load_models"]
 
 LOW_CONFIDENCE = 0.5
-LEAST_SHOWN = 0.5
-"""Share of a wall given by the user that must lie in the image."""
 """Localization confidence below which a slice is reported as failed.
 
 All of 200 simulated slices lie above 0.75, 25 of 30 images that end beside the ventricle below 0.5, a still tagged
 phantom and noise below 0.01.
 """
+LEAST_SHOWN = 0.5
+"""Share of a wall given by the user that must lie in the image."""
 
 UNSURE_MM = 2.0
 """Standard deviation of the landmarks, median of a frame, above which a slice carries a warning."""
@@ -77,17 +77,21 @@ class AnalysisConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
+        if self.box is not None and not isinstance(self.box, Box):
+            raise ValueError(f"box: expected a Box(x1, y1, x2, y2), got {self.box}")
         if self.box is not None and not (
             np.isfinite(self.box).all() and self.box.x2 > self.box.x1 and self.box.y2 > self.box.y1
         ):
             raise ValueError(f"box: expected x1 < x2 and y1 < y2, got {tuple(self.box)}")
         if self.rv_insertion_px is not None and not np.isfinite(self.rv_insertion_px).all():
             raise ValueError(f"rv_insertion_px: expected two numbers, got {self.rv_insertion_px}")
+        walls = {}
         for name, wall_px in (self.walls or {}).items():
             try:
-                checked_grid(wall_px)
+                walls[name] = checked_grid(wall_px)
             except ValueError as error:
                 raise ValueError(f"walls: {name}: {error}") from None
+        object.__setattr__(self, "walls", walls or None)
 
 
 def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | None = None) -> SliceResult:
@@ -350,12 +354,17 @@ def _warnings(
             f"The wall is shortest in frame {strain.es_frame}, before ED (frame {strain.ed_frame}): peaks, times and "
             "rates of the mechanics count from ED on and do not see that contraction"
         )
-    elif strain.circumferential_midwall.min() > -HARDLY_ANY_STRAIN:
+    elif strain.midwall_of_beat.min() > -HARDLY_ANY_STRAIN:
         yield f"Hardly any circumferential shortening was measured: less than {100 * HARDLY_ANY_STRAIN:g} %"
     if strain.beat.stop is not None:
         yield (
             "The cine goes on into the next beat: ES, peaks and times are those of the frames from ED to before "
             f"{cine.frame_times_ms[strain.beat.stop]:.0f} ms, ED and an RR interval of {cine.rr_interval_ms:.0f} ms"
+        )
+    elif strain.beat.start is not None:
+        yield (
+            "The cine shows much of another beat before ED: ES, peaks and times are those of the frames from ED at "
+            f"{cine.frame_times_ms[strain.beat.start]:.0f} ms on"
         )
     yield from odd_frame_warnings(cine)
     points = landmarks.points_px

@@ -20,7 +20,8 @@ _REMEDY = (
     "[x, y], all in pixels of the image; leave out the slice names if one contour holds for all slices"
 )
 
-_OF_ANOTHER_FRAME = "names a frame, but contours are taken as drawn on the end-diastolic one"
+_FRAMES = {"frame", "frame_index", "frame_idx", "frame_number", "phase", "phase_index"}
+"""Keys that say where contours were drawn, and would be passed over."""
 
 
 def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -50,8 +51,7 @@ def read_contours(path: Path) -> dict[str, NDArray[np.float64]]:
     if "slices" in content and content.keys() & {"endo", "epi", "landmarks"}:
         remedy = "Name all slices under slices, or leave slices out for one contour that holds for all"
         raise InputError(path, "holds contours beside slices", remedy)
-    if any(_names_frame(key) for key in content):
-        raise InputError(path, _OF_ANOTHER_FRAME, "Draw them there, and leave out the frame")
+    _refuse_frame(path, "", content)
     slices = content.get("slices", {ANY_SLICE: content})
     if not isinstance(slices, dict) or not slices:
         raise InputError(path, "names no slices", _REMEDY)
@@ -63,8 +63,7 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
     try:
         if not isinstance(entry, Mapping):
             raise TypeError("expected contours or landmarks")
-        if any(_names_frame(key) for key in entry):
-            raise ValueError(_OF_ANOTHER_FRAME)
+        _refuse_frame(path, where, entry)
         if "landmarks" in entry:
             if "endo" in entry or "epi" in entry:
                 raise ValueError("holds landmarks beside endo or epi: leave out the ones or the others")
@@ -81,9 +80,11 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
         raise InputError(path, f"{where}{error}", _REMEDY) from None
 
 
-def _names_frame(key: str) -> bool:
-    """Whether a key says on which frame contours were drawn, which would be passed over."""
-    return "frame" in key.lower()
+def _refuse_frame(path: Path, where: str, content: Mapping[str, Any]) -> None:
+    for key in content:
+        if key.lower() in _FRAMES:
+            problem = f"{where}names a {key}, but contours are taken as drawn on the end-diastolic frame"
+            raise InputError(path, problem, f"Draw them there, and leave out {key}")
 
 
 def checked_grid(landmarks: Any) -> NDArray[np.float64]:

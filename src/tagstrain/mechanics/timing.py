@@ -178,10 +178,11 @@ def measure_curve(curve: SmoothCurve | None, phases: CardiacPhases, is_shortenin
 
 def _share_of_beat(time_ms: float, phases: CardiacPhases) -> float:
     """Time since the R wave of ED's own beat over the RR interval; ED lies no further than a quarter before it."""
-    if not phases.rr_interval_ms:
+    rr_ms = phases.rr_interval_ms
+    if not rr_ms or not np.isfinite([rr_ms, time_ms]).all():
         return np.nan
-    n_beats_before = max(0, int((phases.ed_ms + 0.25 * phases.rr_interval_ms) // phases.rr_interval_ms))
-    return time_ms / phases.rr_interval_ms - n_beats_before
+    n_beats_before = min(np.floor(phases.ed_ms / rr_ms + 0.25), np.floor(time_ms / rr_ms))
+    return float(time_ms / rr_ms - max(0.0, n_beats_before))
 
 
 def _highest(values: NDArray[np.float64], is_included: NDArray[np.bool_]) -> int | None:
