@@ -386,11 +386,9 @@ def _warnings(
 
 
 def _outside(cine: TaggedCine, landmarks: LandmarkTracks) -> NDArray[np.bool_]:
-    """Which landmark positions ``(time, spoke, ring)`` lie outside the image."""
-    rows, columns = cine.frames.shape[1:]
-    points = landmarks.points_px
-    with np.errstate(invalid="ignore"):
-        return np.asarray(((points < -0.5) | (points > np.array([columns, rows]) - 0.5)).any(axis=-1))
+    """Which landmark positions ``(time, spoke, ring)`` lie outside the image; those that are not known do not."""
+    is_known = ~np.isnan(landmarks.points_px).any(axis=-1)
+    return is_known & ~cine.shows(landmarks.points_px)
 
 
 def _shown(box: Box) -> str:

@@ -20,7 +20,7 @@ _REMEDY = (
     "[x, y], all in pixels of the image; leave out the slice names if one contour holds for all slices"
 )
 
-_FRAMES = {"frame", "frame_index", "frame_idx", "frame_number", "phase", "phase_index"}
+_FRAME_KEYS = {"frame", "frame_index", "frame_idx", "frame_number", "phase", "phase_index"}
 """Keys that say where contours were drawn, and would be passed over."""
 
 
@@ -82,7 +82,7 @@ def _landmarks(path: Path, name: str, entry: Any) -> NDArray[np.float64]:
 
 def _refuse_frame(path: Path, where: str, content: Mapping[str, Any]) -> None:
     for key in content:
-        if key.lower() in _FRAMES:
+        if key.lower() in _FRAME_KEYS:
             problem = f"{where}names a {key}, but contours are taken as drawn on the end-diastolic frame"
             raise InputError(path, problem, f"Draw them there, and leave out {key}")
 

@@ -119,7 +119,10 @@ def _without_blank_end(frames: NDArray[Any]) -> NDArray[Any]:
     """Frames ``(time, row, column)`` without the last ones that are of one grey level each or NaN, as those are that
     pipelines fill short cines up with; all of them where fewer than two are left."""
     n_shown = len(frames)
-    while n_shown > 0 and len(np.unique(frames[n_shown - 1])) == 1:  # all NaN count as one
+    while n_shown > 0:
+        last = frames[n_shown - 1]
+        if last.min() != last.max() and not np.isnan(last).all():
+            break
         n_shown -= 1
     return frames[:n_shown] if n_shown > 1 else frames
 
