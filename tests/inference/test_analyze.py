@@ -122,8 +122,9 @@ def test_walls_in_another_order_are_refused() -> None:
 def test_a_blank_ed_frame_is_no_reference(fake_models: Models, ed_frame: int) -> None:
     cine = replace(make_cine(), ed_frame=ed_frame)
     cine.frames[ed_frame] = 7
+    time_ms = cine.frame_times_ms[ed_frame]
     for config in (AnalysisConfig(), AnalysisConfig(walls={ANY_SLICE: ring_wall(np.array([30.0, 33.0]))})):
-        with pytest.raises(TrackingError, match=rf"blank around the wall at ED \(frame {ed_frame}\)"):
+        with pytest.raises(TrackingError, match=rf"blank around the wall at ED \({time_ms:.0f} ms\)"):
             analyze_slice(cine, fake_models, config)
 
 

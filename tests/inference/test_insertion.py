@@ -241,3 +241,31 @@ def test_a_point_given_far_from_the_epicardium_is_doubted(distance_mm: float, is
     unoriented = list(insertion_warnings(insertion, replace(cine, affine=None), given_px))
     assert "does not say from which side it is seen" in unoriented[1]
     assert len(unoriented) == 2 + is_said
+
+
+@pytest.mark.parametrize(
+    ("angle_deg", "confidence", "says"),
+    [
+        (-130.0, 0.9, None),
+        (-130.0 + 40, 0.9, None),
+        (-130.0 - 40, 0.9, None),
+        (130.0, 0.9, "where the inferior insertion is seen"),
+        (180.0 - 10, 0.9, "where the inferior insertion is seen"),
+        (20.0, 0.9, "elsewhere than the anterior one is seen"),
+        (130.0, 0.4, None),
+    ],
+)
+def test_a_point_given_at_the_other_insertion_is_doubted(angle_deg: float, confidence: float, says: str | None) -> None:
+    """What the network sees, anterior insertion up and to the left, counts where it is certain."""
+    cine = replace(make_cine(shape=(200, 200)), affine=AS_DISPLAYED)
+    angle = 2 * np.pi * np.arange(360) / 360
+    circle_px = (np.array([120.0, 140.0]) + 40 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)) / cine.spacing_xy_mm
+    seen = Insertion.towards(circle_px, cine.spacing_xy_mm, UPPER_LEFT, confidence, LOWER_LEFT)
+    given_px = Insertion.towards(circle_px, cine.spacing_xy_mm, math.radians(angle_deg), 1.0).point_px
+    insertion = find_insertion(cine, Placement(circle_px[:, None]), seen, given_px)
+    assert insertion is not None
+    assert insertion.is_reliable
+    first, *further = insertion_warnings(insertion, cine, given_px, seen)
+    assert first == "The anterior RV insertion was given by the user"
+    assert len(further) == (says is not None)
+    assert all(says in each and "({:.0f}, {:.0f})".format(*seen.point_px) in each for each in further)

@@ -237,6 +237,7 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("wall_thickness_mm", 2.0, "usable", "thickness of 2 mm is not that of a heart"),
         ("wall_thickness_mm", 0.3, "reject", "lie on each other (0.3 mm apart)"),
         ("axis_ratio", 2.0, "usable", "2.0 times as long as wide"),
+        ("thickness_step", 1.6, "usable", "changes 1.6-fold from one place to the next"),
         ("repeat_wall_mm", 6.0, "usable", "the wall lies 6.0 mm elsewhere"),
         ("given_wall_frame", 5, "usable", "where it is at 220 ms: was it drawn on another frame?"),
         ("visibility_rise", 0.3, "usable", "seen better again"),
@@ -583,8 +584,22 @@ def test_wall_shape_of_an_ellipse() -> None:
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     ring = np.stack([20 * circle, 26 * circle, 32 * circle], axis=1)
     shape = wall_shape(ring + np.array([5, 9]))
-    assert shape == pytest.approx((20, 12, 1))
+    assert shape == pytest.approx((20, 12, 1, 1))
     assert wall_shape(ring * [1.3, 1]).axis_ratio == pytest.approx(1.3)
+
+
+@pytest.mark.parametrize("stray", [1.8, 1 / 1.8])
+def test_a_stray_point_of_a_contour_is_a_step_of_thickness(stray: float) -> None:
+    """A wall four times as thick on one side as on the other has none."""
+    angle = 2 * np.pi * np.arange(24) / 24
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    thickness = 10 * 2 ** np.cos(angle)
+    sound = circle[:, None] * np.stack([np.full(24, 20.0), 20 + thickness], axis=1)[..., None]
+    assert wall_shape(sound).thickness_step < 1.2
+    thickness[5:7] *= stray
+    outlying = circle[:, None] * np.stack([np.full(24, 20.0), 20 + thickness], axis=1)[..., None]
+    outlying[20] = np.nan
+    assert wall_shape(outlying).thickness_step == pytest.approx(1.8, rel=0.15)
 
 
 def test_border_distance_is_to_the_edge_of_the_outermost_pixels() -> None:

@@ -140,12 +140,13 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
     with _timed(timings_s, "insertion"):
-        insertion = find_insertion(cine, placement, models.insertion, config.rv_insertion_px)
+        seen = models.insertion.find(cine, placement) if models.insertion else None
+        insertion = find_insertion(cine, placement, seen, config.rv_insertion_px)
     warnings = (
         *cine.warnings,
         *_original_warnings(cine, localization, models),
         *_warnings(cine, landmarks, strain, config),
-        *insertion_warnings(insertion, cine, config.rv_insertion_px),
+        *insertion_warnings(insertion, cine, config.rv_insertion_px, seen),
     )
     spread_mm = placement.border_spread_mm
     return SliceResult(cine, localization, landmarks, strain, warnings, timings_s, insertion, spread_mm, seen_box)
@@ -274,7 +275,10 @@ def _from_frame_0(cine: TaggedCine) -> TaggedCine:
     """The cine with frame 0 as ED, as the predecessor's pipeline takes every cine."""
     if cine.ed_frame == 0:
         return cine
-    warning = f"Frame 0 was taken as end-diastole, as the original pipeline does; the file says frame {cine.ed_frame}"
+    file_says_ms = cine.frame_times_ms[cine.ed_frame]
+    warning = (
+        f"The first frame was taken as end-diastole, as the original pipeline does; the file says {file_says_ms:.0f} ms"
+    )
     return replace(cine, ed_frame=0, warnings=(*cine.warnings, warning))
 
 
@@ -314,7 +318,8 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
     lost = np.flatnonzero(~np.isfinite(curves).all(axis=1))
     if lost.size:
         raise TrackingError(
-            f"Strain is not finite in {lost.size} of {cine.n_frames} frames (first: {lost[0]}): landmarks were lost."
+            f"Strain is not finite in {lost.size} of {cine.n_frames} frames (first at "
+            f"{cine.frame_times_ms[lost[0]]:.0f} ms): landmarks were lost."
         )
     unknown = ~np.isfinite(landmarks.points_px).all(axis=-1)
     if 2 * np.count_nonzero(unknown) > unknown.size:
@@ -351,8 +356,9 @@ def _warnings(
         yield "No circumferential shortening was measured: ES falls on the ED frame"
     elif strain.es_frame < strain.ed_frame:
         yield (
-            f"The wall is shortest in frame {strain.es_frame}, before ED (frame {strain.ed_frame}): peaks, times and "
-            "rates of the mechanics count from ED on and do not see that contraction"
+            f"The wall is shortest at {cine.frame_times_ms[strain.es_frame]:.0f} ms, before ED at "
+            f"{cine.frame_times_ms[strain.ed_frame]:.0f} ms: peaks, times and rates of the mechanics count from ED on "
+            "and do not see that contraction"
         )
     elif strain.midwall_of_beat.min() > -HARDLY_ANY_STRAIN:
         yield f"Hardly any circumferential shortening was measured: less than {100 * HARDLY_ANY_STRAIN:g} %"

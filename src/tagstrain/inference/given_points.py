@@ -54,8 +54,9 @@ def refuse_blank(points_px: NDArray[np.floating], cine: TaggedCine, of_what: str
     shows = np.ptp(window, axis=(1, 2)) > 0
     if not shows[cine.ed_frame]:
         raise TrackingError(
-            f"The images are blank around {of_what} at ED (frame {cine.ed_frame}), so there is nothing to measure "
-            "motion against. Leave blank frames out of the file, or mend the ED frame that it states."
+            f"The images are blank around {of_what} at ED ({cine.frame_times_ms[cine.ed_frame]:.0f} ms), so there is "
+            "nothing to measure motion against. Leave blank frames out of the file, or mend the ED frame that it "
+            "states."
         )
     if np.count_nonzero(shows) < 2:
         raise TrackingError(

@@ -12,7 +12,7 @@ from tagstrain.data import Insertion, Point, TaggedCine
 from tagstrain.data.insertion import LOW_INSERTION_CONFIDENCE
 from tagstrain.errors import LocalizationError
 from tagstrain.geometry.orientation import FRONT_AND_UP, is_seen_from_apex, is_side_known
-from tagstrain.inference.interfaces import InsertionFinder, Placement
+from tagstrain.inference.interfaces import Placement
 
 GUESSED_ANTERIOR = 0.5
 """Share of the confidence that is left where it is a convention which of the two insertions is the anterior one, or
@@ -22,12 +22,14 @@ _LEAST_RISE = 0.3
 _FAR_FROM_WALL_MM = 20.0
 """Distance of a user's point from the placed epicardium, on which it should lie, above which its slice is warned of and
 its segments do not count as known."""
+_ELSEWHERE_RAD = np.pi / 4
+"""Between directions of the epicardium: three quarters of a segment, and less than half of the septum."""
 
 
 def find_insertion(
-    cine: TaggedCine, placement: Placement, finder: InsertionFinder | None, given_px: Point | None
+    cine: TaggedCine, placement: Placement, seen: Insertion | None, given_px: Point | None
 ) -> Insertion | None:
-    """The anterior insertion on the epicardium of a placed wall: the user's, else the finder's where there is one.
+    """The anterior insertion on the epicardium of a placed wall: the user's, else what a network has seen.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def find_insertion(
         If the user's point lies outside the image or has no direction from the wall's middle.
     """
     if given_px is None:
-        return None if finder is None else finder.find(cine, placement)
+        return seen
     try:
         if not cine.shows(np.array(given_px)):
             raise ValueError("it is not in the image")
@@ -48,8 +50,16 @@ def find_insertion(
         ) from None
 
 
-def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: Point | None) -> Iterator[str]:
-    """How far values by segment can be trusted, in words; ``given_px`` is the user's point where there is one."""
+def insertion_warnings(
+    insertion: Insertion | None, cine: TaggedCine, given_px: Point | None, seen: Insertion | None = None
+) -> Iterator[str]:
+    """How far values by segment can be trusted, in words.
+
+    Parameters
+    ----------
+    given_px, seen
+        The user's point, and what a network has seen, where there are such.
+    """
     if insertion is None:
         return
     if given_px is not None:
@@ -66,6 +76,13 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
                 f"The RV insertion given by the user, ({given_px.x:g}, {given_px.y:g}), lies {distance_mm:.0f} mm from "
                 "the epicardium, where the ventricles meet: only its direction was used. Check that it is X,Y in "
                 "pixels of this slice"
+            )
+        elif seen is not None and seen.is_reliable and _apart_rad(insertion.angle_rad, seen.angle_rad) > _ELSEWHERE_RAD:
+            is_other = _apart_rad(insertion.angle_rad, seen.inferior_angle_rad) < _ELSEWHERE_RAD
+            where = "where the inferior insertion is seen" if is_other else "elsewhere than the anterior one is seen"
+            yield (
+                f"The RV insertion given by the user lies {where}: segments begin at the anterior one, which is taken "
+                f"to be ({seen.point_px.x:.0f}, {seen.point_px.y:.0f}) if none is given. Check it"
             )
     elif not insertion.is_reliable:
         contradicts = is_mirrored(insertion, cine.affine) and (
@@ -86,6 +103,11 @@ def insertion_warnings(insertion: Insertion | None, cine: TaggedCine, given_px: 
             f"The anterior RV insertion is not certain (confidence {insertion.confidence:.2f}): values by segment may "
             f"be those of a neighboring one; {of_the_slice}. Give it with --rv-insertion X,Y"
         )
+
+
+def _apart_rad(first: float, second: float) -> float:
+    """Angle between two directions; NaN where one is not known."""
+    return abs((first - second + np.pi) % (2 * np.pi) - np.pi)
 
 
 def _from_epicardium_mm(given_px: Point, insertion: Insertion, cine: TaggedCine) -> float:

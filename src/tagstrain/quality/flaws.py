@@ -25,6 +25,9 @@ lost because something is wrong with them."""
 LARGEST_AREA_CHANGE = 0.35
 LARGEST_STRETCH = 0.06
 LARGEST_AXIS_RATIO = 1.5
+LARGEST_THICKNESS_STEP = 1.5
+"""Walls of 60 simulated hearts, scars among them, and of a real reader reach 1.14; a stray point of a contour moves one
+or two spokes alone."""
 LARGEST_REPEAT_WALL_MM = 3.5
 LOWEST_VISIBILITY_ED = 0.5
 LOWEST_EVENNESS = 0.35
@@ -205,6 +208,12 @@ def _wall_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     if signals.axis_ratio > LARGEST_AXIS_RATIO:
         yield Flaw(
             f"the heart is {signals.axis_ratio:.1f} times as long as wide: no short-axis slice, or a wrong wall",
+            Grade.USABLE,
+        )
+    if signals.thickness_step > LARGEST_THICKNESS_STEP:
+        yield Flaw(
+            f"the wall's thickness changes {signals.thickness_step:.1f}-fold from one place to the next: a stray point "
+            "of a contour",
             Grade.USABLE,
         )
     if signals.repeat_wall_mm > LARGEST_REPEAT_WALL_MM:

@@ -114,6 +114,8 @@ class Signals:
     wall_thickness_mm: float
     axis_ratio: float
     """Longer over shorter axis of the epicardium at ED."""
+    thickness_step: float
+    """Largest ratio between the length of a spoke at ED and those beside it (`WallShape`)."""
     localizer_overlap: float
     """Intersection over union of the box around the landmarks at ED and that in which the localizer sees the left
     ventricle by itself; 0 where it sees none."""
@@ -185,6 +187,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         cavity_radius_mm=shape.cavity_radius_mm,
         wall_thickness_mm=shape.thickness_mm,
         axis_ratio=shape.axis_ratio,
+        thickness_step=shape.thickness_step,
         localizer_overlap=localizer_overlap(result, localizer),
         border_distance_mm=border_distance_mm(cine, landmarks),
     )

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from tagstrain.data import LandmarkTracks, TaggedCine
 
+_NO_LENGTH_MM = 1e-3
+
 
 class WallShape(NamedTuple):
     """The ring of muscle at ED."""
@@ -19,6 +21,9 @@ class WallShape(NamedTuple):
     """Mean length of a spoke."""
     axis_ratio: float
     """Longer over shorter axis of the epicardium, from its second moments; 1 is round."""
+    thickness_step: float
+    """Largest ratio between the length of a spoke and the median of the two on either side of it, whichever is longer;
+    1 is even."""
 
 
 def wall_shape(ed_landmarks_mm: NDArray[np.floating]) -> WallShape:
@@ -27,12 +32,20 @@ def wall_shape(ed_landmarks_mm: NDArray[np.floating]) -> WallShape:
     endo = points[:, 0] - np.nanmean(points[:, 0], axis=0)
     across = points[:, -1] - points[:, 0]
     epi = points[:, -1]
+    length = np.hypot(across[:, 0], across[:, 1])
     axes = np.linalg.eigvalsh(np.cov(epi[np.isfinite(epi).all(axis=-1)].T))
     return WallShape(
         cavity_radius_mm=float(np.nanmean(np.hypot(endo[:, 0], endo[:, 1]))),
-        thickness_mm=float(np.nanmean(np.hypot(across[:, 0], across[:, 1]))),
+        thickness_mm=float(np.nanmean(length)),
         axis_ratio=float(np.sqrt(axes[1] / axes[0])) if axes[0] > 0 else float("inf"),
+        thickness_step=_largest_step(length),
     )
+
+
+def _largest_step(length_mm: NDArray[np.float64]) -> float:
+    known_mm = np.maximum(np.where(np.isnan(length_mm), np.nanmedian(length_mm), length_mm), _NO_LENGTH_MM)
+    beside_mm = np.median([np.roll(known_mm, shift) for shift in (-2, -1, 1, 2)], axis=0)
+    return float(np.exp(np.abs(np.log(known_mm / beside_mm)).max()))
 
 
 def border_distance_mm(cine: TaggedCine, landmarks: LandmarkTracks) -> float:
