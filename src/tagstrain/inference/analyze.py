@@ -275,10 +275,7 @@ def _from_frame_0(cine: TaggedCine) -> TaggedCine:
     """The cine with frame 0 as ED, as the predecessor's pipeline takes every cine."""
     if cine.ed_frame == 0:
         return cine
-    file_says_ms = cine.frame_times_ms[cine.ed_frame]
-    warning = (
-        f"The first frame was taken as end-diastole, as the original pipeline does; the file says {file_says_ms:.0f} ms"
-    )
+    warning = f"Frame 0 was taken as end-diastole, as the original pipeline does; the file says frame {cine.ed_frame}"
     return replace(cine, ed_frame=0, warnings=(*cine.warnings, warning))
 
 
