@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -107,7 +108,7 @@ def insertion_warnings(
 
 def _apart_rad(first: float, second: float) -> float:
     """Angle between two directions; NaN where one is not known."""
-    return abs((first - second + np.pi) % (2 * np.pi) - np.pi)
+    return abs(math.remainder(first - second, math.tau))
 
 
 def _from_epicardium_mm(given_px: Point, insertion: Insertion, cine: TaggedCine) -> float:

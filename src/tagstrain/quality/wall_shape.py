@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tagstrain.data import LandmarkTracks, TaggedCine
 
 _NO_LENGTH_MM = 1e-3
+"""Put in place of spokes whose ends fall together, which have no ratio to others."""
 
 
 class WallShape(NamedTuple):
@@ -45,7 +46,8 @@ def wall_shape(ed_landmarks_mm: NDArray[np.floating]) -> WallShape:
 def _largest_step(length_mm: NDArray[np.float64]) -> float:
     known_mm = np.maximum(np.where(np.isnan(length_mm), np.nanmedian(length_mm), length_mm), _NO_LENGTH_MM)
     beside_mm = np.median([np.roll(known_mm, shift) for shift in (-2, -1, 1, 2)], axis=0)
-    return float(np.exp(np.abs(np.log(known_mm / beside_mm)).max()))
+    ratio = known_mm / beside_mm
+    return float(np.maximum(ratio, 1 / ratio).max())
 
 
 def border_distance_mm(cine: TaggedCine, landmarks: LandmarkTracks) -> float:
