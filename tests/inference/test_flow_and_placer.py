@@ -15,20 +15,32 @@ from tagstrain.data import Box, Localization, PixelSpacing, PointTracks, TaggedC
 from tagstrain.geometry import CropTransform
 from tagstrain.inference import flow
 from tagstrain.inference.flow import (
+    BLENDED_MM,
     LAST_STEP,
     MAX_EXTENT_MM,
     SHIFTS_PX,
     SIGMA_SCALE,
     TURNS,
     UNTRAINED_SPREAD,
+    WIDE_MARGIN_MM,
     FlowTracker,
     close_together,
     crop_around,
+    shares,
 )
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
-from tagstrain.networks.flow import FIELD_STRIDE, PATCH_PX, Flow, FlowNet, carried_back, sample_field, shifted
+from tagstrain.networks.flow import (
+    FIELD_STRIDE,
+    PATCH_PX,
+    SIZE_STEP_PX,
+    Flow,
+    FlowNet,
+    carried_back,
+    sample_field,
+    shifted,
+)
 from tagstrain.networks.placer import CHANNEL_GROUPS, GREY_LEVELS, PERSISTENCE, PLACER_CHANNELS, PlacerNet
 from tagstrain.networks.symmetry import turn_images, unturn_images, unturn_vectors
 from tagstrain.networks.weights import WeightsInfo
@@ -110,9 +122,10 @@ def cine_of(frames: np.ndarray, spacing: PixelSpacing, ed_frame: int = 0) -> Tag
 @given(
     spacing=st.tuples(st.floats(0.7, 2.5), st.floats(0.7, 2.5)),
     ed_frame=st.integers(0, 5),
-    radius=st.floats(5, 14),
+    radius=st.floats(5, 24),
 )
 @example(spacing=(2.0, 2.0), ed_frame=0, radius=10.0)
+@example(spacing=(2.0, 2.0), ed_frame=1, radius=24.0)
 @settings(max_examples=15, deadline=None)
 def test_points_move_with_the_field_in_any_pixel_and_from_any_frame(
     spacing: tuple[float, float], ed_frame: int, radius: float
@@ -196,6 +209,48 @@ def test_a_ventricle_is_not_cut_where_it_can_be_cut_off_from_what_lies_around() 
     parts = close_together(np.concatenate([around, wall]), np.arange(4 + len(wall)))
     assert any(set(range(4, 4 + len(wall))) <= set(part.tolist()) for part in parts)
     assert len(close_together(wall, np.arange(len(wall)))) == 1, "a dilated one, 100 mm wide"
+
+
+def test_points_far_from_the_wall_do_not_widen_the_pixels_that_it_is_seen_in() -> None:
+    cine = cine_of(np.zeros((2, 300, 300)), PixelSpacing(1.4, 1.0))
+    wall_px = np.array([[110.0, 100.0], [170.0, 100.0], [140.0, 121.0]])
+    for far_mm in (20.0, 45.0, 60.0, 90.0):
+        points_px = np.concatenate([wall_px, [[170.0 + far_mm, 100.0]]])
+        crop = crop_around(points_px, cine)
+        assert crop.pixel_mm <= 0.94, "no wider than those that a wall of 80 mm is seen in"
+        assert crop.size % SIZE_STEP_PX == 0
+        margin_mm = crop.side_mm / 2 - np.abs((points_px - crop.center_xy_px) * cine.spacing_xy_mm).max()
+        assert margin_mm >= min(0.25 * (60 + far_mm), WIDE_MARGIN_MM) - 1e-9
+
+
+@given(
+    points_mm=st.lists(st.tuples(*2 * [st.floats(-400, 400)]), min_size=1, max_size=60).map(np.array),
+    unknown=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_crops_count_for_the_points_of_their_part_and_those_beside_it(
+    points_mm: NDArray[np.float64], unknown: int
+) -> None:
+    points_mm[:unknown] = np.nan
+    parts = close_together(points_mm, np.arange(len(points_mm))[unknown:])
+    count = shares(points_mm, parts)
+    assert count.shape == (len(parts), len(points_mm))
+    np.testing.assert_allclose(count.sum(axis=0), np.isfinite(points_mm[:, 0]))
+    for share, part in zip(count, parts, strict=True):
+        assert (share[part] == count[:, part].max(axis=0)).all()
+        low, high = points_mm[part].min(axis=0), points_mm[part].max(axis=0)
+        outside_mm = np.maximum(low - points_mm[unknown:], points_mm[unknown:] - high).max(axis=1)
+        np.testing.assert_array_equal(share[unknown:] > 0, outside_mm < BLENDED_MM)
+
+
+def test_motion_does_not_jump_where_crops_meet() -> None:
+    cine = cine_of(np.random.default_rng(0).random((2, 80, 300)), PixelSpacing(1.0, 1.0))
+    points = np.stack([np.linspace(20, 280, 521), np.full(521, 40.0)], axis=-1)
+    tracks = FlowTracker(Shrinks(), INFO).track(cine, points)
+    moved_px, steps_px = tracks.points_px[1, :, 0] - points[:, 0], np.diff(tracks.points_px[1, :, 0])
+    # Each crop shrinks towards its own middle by 1 %: by 0.65 pixels at its ends, which lie one on another.
+    assert np.ptp(moved_px) > 1
+    np.testing.assert_allclose(steps_px, 0.5, atol=0.1)
 
 
 def test_sigma_grows_when_the_tags_are_gone_for_good_and_not_where_they_come_back() -> None:
@@ -359,22 +414,25 @@ def test_no_view_is_refined_twice() -> None:
     assert len({symmetry for each in views for symmetry in each}) == len(SYMMETRIES) * len(views)
 
 
-def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_inside_it() -> None:
+@pytest.mark.parametrize("sizes", [(128, 128), (128, 160), (144, 128)])
+def test_motion_followed_in_one_crop_is_the_same_in_millimeters_in_another_inside_it(sizes: tuple[int, int]) -> None:
     cine = cine_of(np.random.default_rng(0).random((4, 90, 100)), PixelSpacing(1.0, 1.8))
     outer, inner = (
-        CropTransform(center, side, 128, (1.8, 1.0)) for center, side in (((50, 45), 84.0), ((47, 49), 50.0))
+        CropTransform(center, side, size, (1.8, 1.0))
+        for center, side, size in zip(((50, 45), (47, 49)), (84.0, 50.0), sizes, strict=True)
     )
     tracker = FlowTracker(Shrinks(), INFO)
     followed = look(tracker, cine, outer)
     seen = look(tracker, cine, inner, followed).flow
-    steps = FIELD_STRIDE * np.arange(64) + (FIELD_STRIDE - 1) / 2
+    steps = FIELD_STRIDE * np.arange(inner.size // FIELD_STRIDE) + (FIELD_STRIDE - 1) / 2
     from_middle_px = inner.to_image(np.stack(np.meshgrid(steps, steps), axis=-1)) - outer.center_xy_px
     expected = -0.01 * np.arange(4)[:, None, None, None] * from_middle_px / inner.scale_xy
     for displacement, symmetry in zip(seen.displacement_px, SYMMETRIES, strict=True):
         upright = unturn_vectors(unturn_images(displacement, symmetry).movedim(1, -1), symmetry)
         np.testing.assert_allclose(upright.numpy(), expected, atol=1e-3)
     spread_mm = inner.pixel_mm * seen.log_spread_px.exp()
-    torch.testing.assert_close(spread_mm, outer.pixel_mm * followed.flow.log_spread_px.exp())
+    one_mm = outer.pixel_mm * followed.flow.log_spread_px[:, :, :1, :1].exp()
+    torch.testing.assert_close(spread_mm, one_mm.expand_as(spread_mm))
 
 
 class CountsFollowing(FlowNet):

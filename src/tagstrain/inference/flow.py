@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tagstrain.networks import preprocessing
 from tagstrain.networks.flow import (
     LOG_SPREAD_LIMITS,
     PATCH_PX,
+    SIZE_STEP_PX,
     Flow,
     FlowNet,
     carried_back,
@@ -32,10 +34,18 @@ from tagstrain.networks.placer import tag_agreement
 from tagstrain.networks.symmetry import turned_views
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
-MIN_SIDE_MM = 60.0
+MIN_SIDE_MM = 70.0
 """Side of the smallest crop: a few points close together still need to be seen in their surroundings."""
-MAX_EXTENT_MM = 110.0
-"""Points further apart are seen in several crops: dilated ventricles in one, with pixels no wider than in training."""
+WIDE_EXTENT_MM = 80.0
+"""Points further apart, as of a dilated ventricle, are seen in a crop of more pixels, in place of wider ones: a fifth
+off the RMSE in ventricles 80 to 103 mm wide. In smaller ones nothing is gained."""
+WIDE_PIXEL_MM, WIDE_MARGIN_MM = 0.75, 20.0
+"""Side of the pixels of these crops, and how far they reach beyond the points."""
+MAX_EXTENT_MM = 150.0
+"""Points still further apart are seen in several crops, so that memory stays bounded (1.3 GB)."""
+BLENDED_MM = 10.0
+"""Points less far outside of a part that is seen in a crop of its own count there, too, the less the further out: where
+parts meet, motion goes over from one into the other."""
 SIGMA_SCALE = 1.05
 """Standard deviation over the expected absolute error: 69 % of the errors on set A of the accuracy benchmark lie within
 it, 68 % on settings held back from training. For a Laplace distribution it would be 1.14."""
@@ -110,12 +120,18 @@ class FlowTracker:
         tracks = np.full((cine.n_frames, *points.shape), np.nan)
         first_view = tracks.copy()
         sigma = np.full(tracks.shape[:2], np.nan)
-        for part in close_together(points * cine.spacing_xy_mm, chosen):
+        tracks[:, chosen] = first_view[:, chosen] = points[chosen]
+        sigma[:, chosen] = 0.0
+        points_mm = points * cine.spacing_xy_mm
+        parts = close_together(points_mm, chosen)
+        for part, share in zip(parts, shares(points_mm, parts), strict=True):
             crop = crop_around(points[part], cine)
-            moved_px, first_moved_px, spread_px = self._follow(cine, crop, points[part], sight)
-            tracks[:, part] = unfolded(points[part] + moved_px, points[part])
-            first_view[:, part] = points[part] + first_moved_px
-            sigma[:, part] = spread_px
+            seen = np.flatnonzero(share > 0)
+            moved_px, first_moved_px, spread_px = self._follow(cine, crop, points[seen], sight)
+            tracks[:, seen] += share[seen, None] * moved_px
+            first_view[:, seen] += share[seen, None] * first_moved_px
+            sigma[:, seen] += share[seen] * spread_px
+        tracks[:, chosen] = unfolded(tracks[:, chosen], points[chosen])
         return PointTracks(tracks, sigma, cine.ed_frame, first_view if len(self.symmetries) > 1 else None)
 
     def views(
@@ -194,19 +210,20 @@ class FlowTracker:
             flow = self._flow(views, times_ms, followed, refinements=int(refines)).upright(self.symmetries)
             if refines:
                 flow = self._refined(frames, times_ms, flow.mean(), 0)
-            each, spread = _motion_at(flow, places)
+            size = frames.shape[-1]
+            each, spread = _motion_at(flow, places, size)
             moved = each.mean(dim=0)
             apart = each[0] - moved  # what is found from here on is common to all views
             shared, pattern = flow.mean(), tag_pattern(frames)
             carried = carried_back(pattern, shared)
-            agreement = _sampled(_agreement(carried), places).mean(dim=(0, 2, 3))
+            agreement = _sampled(_agreement(carried), places, size).mean(dim=(0, 2, 3))
             if refines:
                 by_ed = self._refined(frames, times_ms, shared, 1)
                 by_others = self._refined(frames, times_ms, shared, 2, against_others=True)
                 (to_ed, ed_spread), (to_others, others_spread) = (
-                    _motion_at(each, places) for each in (by_ed, by_others)
+                    _motion_at(each, places, size) for each in (by_ed, by_others)
                 )
-                share = _sampled(share_of_others(carried, pattern[:, :1])[:, :, None], places)[0]
+                share = _sampled(share_of_others(carried, pattern[:, :1])[:, :, None], places, size)[0]
                 refined = torch.lerp(to_ed.mean(dim=0), to_others.mean(dim=0), share)
                 moved = torch.lerp(moved, refined, LAST_STEP)
                 spread = torch.lerp(ed_spread, UNTRAINED_SPREAD * others_spread, share[..., 0])
@@ -260,16 +277,17 @@ def _fill_in(
         sigma[frame] = np.hypot((1 - share) * sigma[before] + share * sigma[after], UNSEEN_SHARE * way)
 
 
-def _sampled(field: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """A field ``(view, time, channel, node, node)`` at ``places`` ``(point, 2)``, ``(view, time, point, channel)``."""
-    return sample_field(field, places.expand(len(field), -1, -1), preprocessing.TRACKER_CROP_SIZE)
+def _sampled(field: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tensor:
+    """A field ``(view, time, channel, node, node)`` at ``places`` ``(point, 2)`` of a crop of ``size`` pixels,
+    ``(view, time, point, channel)``."""
+    return sample_field(field, places.expand(len(field), -1, -1), size)
 
 
-def _motion_at(flow: Flow, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _motion_at(flow: Flow, places: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Displacement by every view ``(view, time, point, 2)``, and its expected error by all ``(time, point)``, of motion
-    laid upright, at ``places`` ``(point, 2)``."""
-    log_spread = _sampled(flow.log_spread_px[:, :, None], places)[..., 0]
-    return _sampled(flow.displacement_px, places), log_spread.clamp(*LOG_SPREAD_LIMITS).exp().mean(dim=0)
+    laid upright, at ``places`` ``(point, 2)`` of a crop of ``size`` pixels."""
+    log_spread = _sampled(flow.log_spread_px[:, :, None], places, size)[..., 0]
+    return _sampled(flow.displacement_px, places, size), log_spread.clamp(*LOG_SPREAD_LIMITS).exp().mean(dim=0)
 
 
 def _agreement(carried: torch.Tensor) -> torch.Tensor:
@@ -281,7 +299,7 @@ def close_together(points_mm: NDArray[np.floating], chosen: NDArray[np.intp]) ->
     """Indices of points in parts that one crop can show well, none wider or higher than `MAX_EXTENT_MM`.
 
     Parts are divided across their longer side, where the gap between points is widest; of gaps about as wide, the one
-    in the middle.
+    that leaves parts of one size, as few as will do: of three, the heart is most likely in the middle one.
 
     Parameters
     ----------
@@ -294,14 +312,28 @@ def close_together(points_mm: NDArray[np.floating], chosen: NDArray[np.intp]) ->
         return []
     here = np.asarray(points_mm[chosen], np.float64)
     extent = np.ptp(here, axis=0)
-    if extent.max() <= MAX_EXTENT_MM:
+    n_parts = math.ceil(extent.max() / MAX_EXTENT_MM)
+    if n_parts <= 1:
         return [chosen]
     along = here[:, extent.argmax()]
     steps = np.sort(along)
     gaps, middles = np.diff(steps), (steps[1:] + steps[:-1]) / 2
-    off_middle = np.abs(middles - (steps[0] + steps[-1]) / 2)
-    border = middles[np.where(gaps >= gaps.max() / 2, off_middle, np.inf).argmin()]
+    off = np.abs(middles - steps[0] - (steps[-1] - steps[0]) * (n_parts // 2) / n_parts)
+    border = middles[np.where(gaps >= gaps.max() / 2, off, np.inf).argmin()]
     return [part for side in (along < border, along >= border) for part in close_together(points_mm, chosen[side])]
+
+
+def shares(points_mm: NDArray[np.floating], parts: list[NDArray[np.intp]]) -> NDArray[np.float64]:
+    """How much the crop of each part counts for each point ``(part, point)``: their sum is 1 for points of any part,
+    and 0 for others."""
+    near = np.zeros((len(parts), len(points_mm)))
+    known = np.concatenate([*parts, np.empty(0, np.intp)])
+    for share, part in zip(near, parts, strict=True):
+        low, high = points_mm[part].min(axis=0), points_mm[part].max(axis=0)
+        outside_mm = np.maximum(low - points_mm[known], points_mm[known] - high).max(axis=1)
+        share[known] = np.clip(1 - outside_mm / BLENDED_MM, 0, 1)
+    near[:, known] /= near[:, known].sum(axis=0)
+    return near
 
 
 def crop_around(points_px: NDArray[np.float64], cine: TaggedCine) -> CropTransform:
@@ -310,5 +342,8 @@ def crop_around(points_px: NDArray[np.float64], cine: TaggedCine) -> CropTransfo
     low, high = points_px.min(axis=0), points_px.max(axis=0)
     extent_mm = float(((high - low) * cine.spacing_xy_mm).max())
     center = (low + high) / 2
-    side_mm = max(preprocessing.TRACKER_CROP_SCALE * extent_mm, MIN_SIDE_MM)
-    return CropTransform((float(center[0]), float(center[1])), side_mm, preprocessing.TRACKER_CROP_SIZE, spacing)
+    size, side_mm = preprocessing.TRACKER_CROP_SIZE, max(preprocessing.TRACKER_CROP_SCALE * extent_mm, MIN_SIDE_MM)
+    if extent_mm > WIDE_EXTENT_MM:
+        size = SIZE_STEP_PX * math.ceil((extent_mm + 2 * WIDE_MARGIN_MM) / WIDE_PIXEL_MM / SIZE_STEP_PX)
+        side_mm = size * WIDE_PIXEL_MM
+    return CropTransform((float(center[0]), float(center[1])), side_mm, size, spacing)

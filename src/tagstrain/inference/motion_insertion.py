@@ -15,6 +15,7 @@ from tagstrain.inference.insertion import GUESSED_ANTERIOR, anterior_of, is_mirr
 from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.networks.insertion import InsertionNet, mean_direction_rad, probability_within, upright_channels
+from tagstrain.networks.preprocessing import TRACKER_CROP_SIZE
 from tagstrain.networks.weights import WeightsInfo, load_weights
 
 WITHIN_RAD = math.radians(15)
@@ -44,7 +45,10 @@ class MotionInsertionFinder:
         """The insertion on the epicardium of a placed wall; always one, its confidence says what it is worth."""
         wall_px = placement.wall_px
         epicardium_px = wall_px[:, -1]
-        sight = placement.sight or look(self.tracker, cine, crop_around(wall_px.reshape(-1, 2), cine))
+        sight = placement.sight
+        if sight is None:
+            crop = replace(crop_around(wall_px.reshape(-1, 2), cine), size=TRACKER_CROP_SIZE)  # as in its training
+            sight = look(self.tracker, cine, crop)
         views = [
             upright_channels(view[None], symmetry) for view, symmetry in zip(sight.channels, SYMMETRIES, strict=True)
         ]

@@ -44,18 +44,21 @@ def look(
 
 def motion_in(crop: CropTransform, followed: MotionSight) -> Flow:
     """The motion seen in one crop, on the nodes of another; beyond the crop its edge repeats."""
-    motion, size = followed.flow, crop.size
-    n, n_frames, _, nodes, _ = motion.displacement_px.shape
+    motion, nodes = followed.flow, crop.size // FIELD_STRIDE
+    n, n_frames = motion.displacement_px.shape[:2]
     steps = FIELD_STRIDE * torch.arange(nodes, device=followed.channels.device) + (FIELD_STRIDE - 1) / 2
     turned = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).reshape(-1, 2)
     places = []
     for symmetry in SYMMETRIES:
-        image_px = crop.to_image(unturn_points(turned, symmetry, size).cpu().numpy())
+        image_px = crop.to_image(unturn_points(turned, symmetry, crop.size).cpu().numpy())
         there = torch.from_numpy(followed.crop.to_crop(image_px)).to(steps)
-        places.append(turn_points(there, symmetry, size))
+        places.append(turn_points(there, symmetry, followed.crop.size))
     zoom = followed.crop.pixel_mm / crop.pixel_mm
-    displacement = zoom * sample_field(motion.displacement_px, torch.stack(places), size)
-    log_spread = math.log(zoom) + sample_field(motion.log_spread_px[:, :, None], torch.stack(places), size)
+    displacement, log_spread = (
+        sample_field(field, torch.stack(places), followed.crop.size)
+        for field in (motion.displacement_px, motion.log_spread_px[:, :, None])
+    )
+    displacement, log_spread = zoom * displacement, math.log(zoom) + log_spread
     return Flow(
         displacement.transpose(2, 3).reshape(n, n_frames, 2, nodes, nodes), log_spread.view(n, n_frames, nodes, nodes)
     )

@@ -19,6 +19,8 @@ LOG_SPREAD_LIMITS = (-4.0, 4.0)
 """Natural logarithms of the expected error that training tells apart [crop pixels]."""
 PATCH_PX = 4
 """Side of the patches of crop pixels that the network sees as one."""
+SIZE_STEP_PX = 4 * PATCH_PX
+"""The side of a crop is a multiple of it: the network halves the resolution of its patches twice."""
 _NORMALIZATION_WIDTH_PX = 5.0
 _CONTRAST_FLOOR = 0.08
 _FINE_REACH, _COARSE_REACH, _REFINING_REACH = 2, 3, 3
@@ -139,7 +141,8 @@ class FlowNet(nn.Module):
         Parameters
         ----------
         frames
-            Standardised crops ``(batch, time, size, size)``, size a multiple of 16, the reference frame first.
+            Standardised crops ``(batch, time, size, size)``, the reference frame first.
+            Their size is a multiple of `SIZE_STEP_PX`.
         times_ms
             Time since the reference frame ``(batch, time)``; negative where frames run backwards.
         slips_px
