@@ -180,6 +180,20 @@ def test_every_stage_is_timed_and_warnings_of_the_reader_are_kept(fake_models: M
     assert "assumed" in result.warnings
 
 
+@pytest.mark.parametrize("min_confidence", [0.0, 0.5])
+def test_where_nothing_looks_like_a_ventricle_the_remedy_is_a_box(fake_models: Models, min_confidence: float) -> None:
+    class SeesNothing:
+        preprocessing = "tagstrain"
+
+        def localize(self, cine: TaggedCine) -> Localization:
+            return Localization(Box(*4 * [np.nan]), 0.0)
+
+    config = AnalysisConfig(min_confidence=min_confidence)
+    with pytest.raises(LocalizationError, match=r"nothing in the image looks like one.* --box") as error:
+        analyze_slice(make_cine("a"), replace(fake_models, localizer=SeesNothing()), config)
+    assert "min-confidence" not in str(error.value)
+
+
 def test_a_bad_slice_does_not_stop_the_others(fake_models: Models) -> None:
     study = study_of(
         make_cine("a"),

@@ -244,6 +244,11 @@ def locate(cine: TaggedCine, models: Models, config: AnalysisConfig) -> Localiza
         _refuse_outside(config.box, cine, "the box given by the user")
         return Localization(config.box, 1.0)
     found = models.localizer.localize(cine)
+    if np.isnan(found.box).all():
+        raise LocalizationError(
+            "No left ventricle found: nothing in the image looks like one. If the slice does show one, "
+            "'tagstrain analyze' takes it with its box: --box X1,Y1,X2,Y2."
+        )
     # Written so that a confidence of NaN fails too.
     if found.confidence is not None and not found.confidence >= config.min_confidence:
         raise LocalizationError(

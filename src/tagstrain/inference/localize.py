@@ -42,11 +42,11 @@ class _View:
 class ViewLocalizer:
     """A localiser network on a fixed physical field of view, asked in several views and in two looks or more.
 
-    The first look takes the middle 350 mm of the image, the second comes closer, around what the first found; where it
-    finds the ventricle elsewhere, another look goes there. Each view of a look is shifted, turned and mirrored. Maps of
-    the U-Net are averaged over the views, boxes of the predecessor's CNN go by their median. Confidence says how well
-    the views agree, within a look and from look to look: a network that sees a ventricle follows the image, one that
-    guesses does not.
+    The first look takes the middle 350 mm of the image, or all of a smaller one; the second comes closer, around what
+    the first found; where it finds the ventricle elsewhere, another look goes there. Each view of a look is shifted,
+    turned and mirrored. Maps of the U-Net are averaged over the views, boxes of the predecessor's CNN go by their
+    median. Confidence says how well the views agree, within a look and from look to look: a network that sees a
+    ventricle follows the image, one that guesses does not.
     """
 
     network: LocalizationUNet | LocalizationCNN
@@ -67,14 +67,17 @@ class ViewLocalizer:
 
     def localize(self, cine: TaggedCine) -> Localization:
         """Box around the left ventricle and how far it can be trusted; NaN and 0 where none was found."""
-        rows, columns = cine.frames.shape[1:]
-        side_mm = preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
-        found = self._look(cine, ((columns - 1) / 2, (rows - 1) / 2), side_mm, _FIRST_SYMMETRIES)
+        size_px = np.array(cine.frames.shape[:0:-1])
+        widest_mm = preprocessing.LOCALIZER_FIELD_OF_VIEW_MM
+        closer_mm = preprocessing.LOCALIZER_ZOOM * widest_mm
+        first_mm = float(np.clip((size_px * cine.spacing_xy_mm).max(), closer_mm, widest_mm))
+        x, y = (size_px - 1) / 2
+        found = self._look(cine, (float(x), float(y)), first_mm, _FIRST_SYMMETRIES)
         for _ in range(MAX_CLOSER_LOOKS):
             if not np.isfinite(found.box).all():
                 return Localization(found.box, 0.0)
             before = found.box
-            found = self._look(cine, before.center_xy, preprocessing.LOCALIZER_ZOOM * side_mm, range(N_SYMMETRIES))
+            found = self._look(cine, before.center_xy, closer_mm, range(N_SYMMETRIES))
             overlap = found.box.iou(before)
             if overlap >= AGREEMENT:
                 break
