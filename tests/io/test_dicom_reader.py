@@ -242,6 +242,32 @@ def test_repeats_of_a_study_may_have_fewer_frames(tmp_path: Path) -> None:
     assert_same_cine(source.load(), cine)
 
 
+@pytest.mark.parametrize(("frame", "time_ms"), [(3, 0.0), (2, 1000.0), (5, 120.0)])
+def test_a_trigger_time_that_the_instance_numbers_contradict_is_told(
+    tmp_path: Path, frame: int, time_ms: float
+) -> None:
+    files = write_study(tmp_path, [example_cine(7)])
+    (source,) = read_study(tmp_path).slices
+    assert source.load().warnings == ()
+    edit_dicom(files[frame : frame + 1], lambda d: setattr(d, "TriggerTime", time_ms))
+    (source,) = read_study(tmp_path).slices
+    assert any(
+        f"{time_ms:g}" in warning and "contradicts the instance numbers" in warning
+        for warning in source.load().warnings
+    )
+    numbers = iter(np.random.default_rng(0).permutation(7) + 1)  # no order to contradict
+    edit_dicom(files, lambda d: setattr(d, "InstanceNumber", int(next(numbers))))
+    (source,) = read_study(tmp_path).slices
+    assert source.load().warnings == ()
+
+
+def test_pixel_spacings_that_differ_by_rounding_are_one(tmp_path: Path) -> None:
+    files = write_study(tmp_path, [example_cine()])
+    edit_dicom(files[1:2], lambda d: setattr(d, "PixelSpacing", [1.50001, 1.25]))
+    (source,) = read_study(tmp_path).slices
+    assert_same_cine(source.load(), example_cine())
+
+
 def test_one_series_with_several_slices_is_split_by_position(tmp_path: Path) -> None:
     cines = example_cines()
     edit_dicom(write_study(tmp_path, cines), lambda d: setattr(d, "SeriesInstanceUID", "1.2.3"))
@@ -271,6 +297,28 @@ def test_descriptions_that_contradict_the_positions_are_told(tmp_path: Path) -> 
     write_dicom_study(tmp_path / "case", [example_cine(seed=k) for k in range(3)], 1, descriptions)
     for cine in by_name(read_study(tmp_path / "case")).values():
         assert any("do not follow" in warning for warning in cine.warnings)
+
+
+def test_where_names_and_positions_have_the_apex_at_other_ends_the_orientation_is_not_used(tmp_path: Path) -> None:
+    """As where a patient who lies on the back is registered as prone."""
+    files = write_study(tmp_path / "case")
+    turned = np.diag([-1.0, -1.0, 1.0])
+
+    def register_prone(dataset: FileDataset) -> None:
+        sides = np.reshape(dataset.ImageOrientationPatient, (2, 3)).astype(float)
+        dataset.ImageOrientationPatient = [float(x) for x in (sides @ turned).ravel()]
+        dataset.ImagePositionPatient = [float(x) for x in turned @ np.array(dataset.ImagePositionPatient, float)]
+
+    assert all(
+        cine.affine is not None and not cine.warnings for cine in by_name(read_study(tmp_path / "case")).values()
+    )
+    edit_dicom(files, register_prone)
+    found = by_name(read_study(tmp_path / "case"))
+    assert list(found) == ["basal", "mid", "apical"]
+    for cine, expected in zip(found.values(), example_cines(), strict=True):
+        assert_same_cine(cine, expected)
+        assert cine.affine is None
+        assert any("registered" in warning for warning in cine.warnings)
 
 
 def test_two_uk_biobank_slices_keep_their_levels(tmp_path: Path) -> None:

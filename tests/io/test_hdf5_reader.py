@@ -113,6 +113,8 @@ def test_given_spacing_must_be_two_lengths(tmp_path: Path, bad: tuple[float, flo
         ({"px_spaces": np.array([1.5, -1])}, "-1 x -1 mm"),
         ({"px_spaces": np.array([1.5, np.nan])}, "missing"),
         ({"px_spaces": SPACES, "ed_frame_idx": np.array([0, 3])}, "ed_frame"),
+        ({"px_spaces": SPACES, "ed_frame_idx": np.array([0, 1.7])}, "ed_frame_idx is 1.7. Write a whole number"),
+        ({"px_spaces": SPACES, "n_frames": np.array([3, 2.5])}, "n_frames is 2.5. Write a whole number"),
         ({"px_spaces": SPACES, "n_frames": np.array([3, 4])}, "n_frames is 4, but image_seqs holds 3 per row"),
         ({"px_spaces": SPACES, "n_frames": np.array([3, 1])}, "at least 2 frames"),
         ({"px_spaces": SPACES, "frame_times_ms": np.array([[0, 1, 2], [0, 2, 2]])}, "strictly increasing"),

@@ -240,6 +240,10 @@ def grown(path: Path, **changes: Any) -> Path:
     return path
 
 
+OTHER_ORDER = np.arange(168).reshape(24, 7)[np.random.default_rng(3).permutation(24)].ravel()
+"""Of landmarks, their spokes exchanged."""
+
+
 @pytest.mark.parametrize(
     ("task", "changes", "problem"),
     [
@@ -255,6 +259,12 @@ def grown(path: Path, **changes: Any) -> Path:
             {"landmark_coords": lambda points: points.reshape(1, 20, 2, 24, 7)[..., ::-1].reshape(1, 20, 2, 168)},
             "do not run spoke by spoke",
         ),
+        (
+            "placer",
+            {"landmark_coords": lambda points: points.reshape(1, 20, 2, 24, 7)[..., ::-1].reshape(1, 20, 2, 168)},
+            "do not run spoke by spoke",
+        ),
+        ("placer", {"landmark_coords": lambda points: points[..., OTHER_ORDER]}, "do not run spoke by spoke"),
         ("tracker", {"landmark_coords": lambda points: points[:, :1]}, "no frame after the first with all landmarks"),
         ("localizer", {"bbox_corners": [[98.5, 21.5, 21.5, 98.5]]}, "enclose nothing"),
         ("rnncnn", {"bbox_corners": [[0.0, 0.0, 0.0, 0.0]]}, "enclose nothing"),

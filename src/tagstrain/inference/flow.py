@@ -42,7 +42,7 @@ off the RMSE in ventricles 80 to 103 mm wide. In smaller ones nothing is gained.
 WIDE_PIXEL_MM, WIDE_MARGIN_MM = 0.75, 20.0
 """Side of the pixels of these crops, and how far they reach beyond the points."""
 MAX_EXTENT_MM = 150.0
-"""Points still further apart are seen in several crops, so that memory stays bounded (1.3 GB)."""
+"""Points still further apart are seen in several crops, so that memory stays bounded (1.3 GB for 20 frames)."""
 BLENDED_MM = 10.0
 """Points less far outside of a part that is seen in a crop of its own count there, too, the less the further out: where
 parts meet, motion goes over from one into the other."""

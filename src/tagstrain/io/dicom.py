@@ -29,6 +29,7 @@ from tagstrain.io.dicom_timing import OrderedSlice, order_frames
 from tagstrain.io.input_folder import files_below
 from tagstrain.io.shown_names import given_name
 from tagstrain.io.slice_levels import (
+    ENDS_DISAGREE,
     LEVEL_UNKNOWN,
     LEVELS,
     LEVELS_FROM_POSITION,
@@ -210,9 +211,9 @@ def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputErro
     warning = ""
     if None not in levels:
         by_name = sorted(range(len(groups)), key=lambda k: LEVELS.index(levels[k] or SliceLevel.BASAL))
-        # Either end of the normal may point to the apex: only an order that neither gives is a contradiction.
-        disagrees = len(groups) == 3 and None not in placed and by_name not in (order, order[::-1])
-        order, warning = by_name, ORDER_DISAGREES if disagrees else ""
+        if len(set(levels)) == len(groups) == 3 and None not in placed and by_name != order:
+            warning = ENDS_DISAGREE if by_name == order[::-1] else ORDER_DISAGREES
+        order = by_name
     elif levels == [None] * len(groups):
         levels, warning = placed, LEVELS_FROM_POSITION
     names = unique_names([str(levels[k] or f"slice_{place + 1}") for place, k in enumerate(order)])
@@ -223,7 +224,8 @@ def _name_slices(groups: list[FrameGroup], images: list[OrderedSlice | InputErro
             slices.append(UnreadableSlice.from_error(name, image))
             continue
         told = [LEVEL_UNKNOWN if levels[k] is None else warning, _told_of_repeats(k, groups)]
-        image = replace(image, warnings=(*image.warnings, *filter(None, told)))
+        affine = None if warning == ENDS_DISAGREE else image.affine
+        image = replace(image, affine=affine, warnings=(*image.warnings, *filter(None, told)))
         slices.append(DicomSlice(name, levels[k] or SliceLevel.UNKNOWN, image))
     return tuple(slices)
 

@@ -20,6 +20,9 @@ from tagstrain.io.dicom_series import FrameGroup
 MOST_STEPS = 2
 """Frames that numbers may count for each one found where none are announced; what counts further counts no frames."""
 
+_LEAST_TO_CONTRADICT = 5
+"""Images from which on the instance numbers of all but one tell that the trigger time of that one is odd."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OrderedSlice:
@@ -68,8 +71,8 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
     if len(sizes) > 1:
         found = ", ".join(f"{n} of {rows} x {columns}" for (rows, columns), n in sizes.most_common())
         raise InputError(path, f"its slice mixes images of different sizes ({found})", "Export the series again")
-    spacings = {header.pixel_spacing for header in group.headers}
-    if len(spacings) > 1 and given is None:
+    spacings = [header.pixel_spacing for header in group.headers]
+    if given is None and not all(_is_same_spacing(spacing, spacings[0]) for spacing in spacings):
         raise InputError(path, "its slice mixes images of different PixelSpacing (0028,0030)", "Export it again")
     spacing, warnings = resolve_spacing(path, group.first.pixel_spacing, given, "PixelSpacing (0028,0030)")
     headers, times_ms, time_warnings = _order_in_time(group.headers)
@@ -82,6 +85,11 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
     return OrderedSlice(headers, times_ms, spacing, affine, warnings + time_warnings)
 
 
+def _is_same_spacing(one: PixelSpacing | None, other: PixelSpacing | None) -> bool:
+    """Whether two spacings differ by rounding at most."""
+    return one == other if one is None or other is None else np.allclose(one, other, rtol=1e-4)
+
+
 def _order_in_time(
     headers: tuple[DicomHeader, ...],
 ) -> tuple[tuple[DicomHeader, ...], NDArray[np.float64], tuple[str, ...]]:
@@ -90,7 +98,7 @@ def _order_in_time(
     known = [time for time in times if time is not None]
     if len(known) == len(headers) == len(set(known)):
         ordered = sorted(headers, key=attrgetter("trigger_time_ms"))
-        return tuple(ordered), np.array(sorted(known)), ()
+        return tuple(ordered), np.array(sorted(known)), _told_of_one_out_of_order(ordered)
     ordered, order, steps = _order_without_times(headers)
     filled_ms, n_filled = _filled_times(ordered, steps)
     if n_filled:
@@ -108,6 +116,25 @@ def _order_in_time(
     if len(steps) < 1 + steps[-1]:
         warnings.append(f"by their {order}, {steps[-1] + 1 - len(steps):g} frames in between are missing")
     return tuple(ordered), steps * interval_ms, tuple(warnings)
+
+
+def _told_of_one_out_of_order(ordered: Sequence[DicomHeader]) -> tuple[str, ...]:
+    """That one trigger time contradicts the instance numbers, which all others follow; empty where none does."""
+    numbers = [header.instance_number for header in ordered]
+    if None in numbers or len(numbers) < _LEAST_TO_CONTRADICT or _grows(numbers):
+        return ()
+    odd = [k for k in range(len(numbers)) if _grows(numbers[:k] + numbers[k + 1 :])]
+    if not odd:
+        return ()
+    times = " or ".join(f"{ordered[k].trigger_time_ms:g}" for k in odd)
+    return (
+        f"the trigger time of one image ({times} ms) contradicts the instance numbers, which all others follow: if it "
+        "is wrong, so are the order of the frames and, at the beginning or the end, ED",
+    )
+
+
+def _grows(numbers: Sequence[float | None]) -> bool:
+    return bool((np.diff(np.array(numbers, np.float64)) > 0).all())
 
 
 def _order_without_times(headers: Sequence[DicomHeader]) -> tuple[list[DicomHeader], str, NDArray[np.float64]]:

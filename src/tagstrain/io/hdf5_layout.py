@@ -160,9 +160,15 @@ def row_number(file: h5py.File, path: Path, name: str, row: int, n_rows: int) ->
 
 
 def row_frame(file: h5py.File, path: Path, name: str, row: int, n_rows: int) -> int | None:
-    """Frame index of a row; None where it is missing or negative."""
+    """Frame index of a row; None where it is missing or negative.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number.
+    """
     value = row_number(file, path, name, row, n_rows)
-    return None if value is None or value < 0 else int(value)
+    return None if value is None or value < 0 else _whole(value, path, name, row)
 
 
 def row_n_frames(file: h5py.File, path: Path, row: int, dataset: h5py.Dataset) -> int:
@@ -176,6 +182,12 @@ def row_n_frames(file: h5py.File, path: Path, row: int, dataset: h5py.Dataset) -
         problem = f"row {row}: {N_FRAMES} is {value:g}, but {name} holds {n_stored} per row"
         remedy = "Mend it, or store every frame" + (" (NaN where no points are known)" if name == LANDMARKS else "")
         raise InputError(path, problem, remedy)
+    return _whole(value, path, N_FRAMES, row)
+
+
+def _whole(value: float, path: Path, name: str, row: int) -> int:
+    if value != int(value):
+        raise InputError(path, f"row {row}: {name} is {value:g}", "Write a whole number")
     return int(value)
 
 

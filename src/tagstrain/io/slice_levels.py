@@ -16,6 +16,11 @@ LEVELS = (SliceLevel.BASAL, SliceLevel.MID, SliceLevel.APICAL)
 LEVELS_FROM_POSITION = "basal, mid and apical were told apart by the slices' positions: the file does not name them"
 LEVEL_UNKNOWN = "the slice's level (basal, mid, apical) is not known"
 ORDER_DISAGREES = "the slices' positions do not follow the order basal, mid, apical that the series names give"
+ENDS_DISAGREE = (
+    "by the header's positions the apex is where the series names have the base, as where the patient is registered "
+    "the other way round: positions and orientation are not used, and the slice is taken as seen from the apex, as is "
+    "usual (otherwise rotation and twist have the other sign)"
+)
 
 SAME_SLICE_MM = 1.0
 """Largest distance between acquisitions of one slice."""

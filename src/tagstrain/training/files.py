@@ -89,10 +89,10 @@ class FileExamples:
             raise InputError(path, f"row {row}: {misfit.problem}", misfit.remedy)
         if self.task in ("tracker", "placer"):
             ed = ed_grid(labels, path, row)
+            _check_order(ed, path, row)
             if self.task == "placer":
                 from_positive_x(ed, path, row)
                 return
-            _check_order(ed, path, row)
             if not np.isfinite(labels.points_px[1:]).all(axis=(1, 2)).any():
                 problem = f"row {row} has no frame after the first with all landmarks, so no motion to learn from"
                 raise InputError(path, problem, "Leave the row out; the placer can learn from it")
