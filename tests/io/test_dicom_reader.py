@@ -279,6 +279,14 @@ def test_one_series_with_several_slices_is_split_by_position(tmp_path: Path) -> 
         assert any("positions" in warning for warning in found[level.value].warnings)
 
 
+def test_several_slices_in_one_series_without_positions_are_no_cine(tmp_path: Path) -> None:
+    cines = [example_cine(6, seed=k, start_ms=12.5 + k) for k in range(3)]
+    edit_dicom(write_study(tmp_path, cines), blank("ImagePositionPatient"))
+    edit_dicom(sorted(tmp_path.iterdir()), lambda d: setattr(d, "SeriesInstanceUID", "1.2.3"))
+    with pytest.raises(InputError, match=r"18 images without positions.* announces 6.*folder of their own"):
+        read_study(tmp_path)
+
+
 @pytest.mark.parametrize("final", ["s", ""])
 def test_levels_come_from_uk_biobank_descriptions_in_any_file_order(tmp_path: Path, final: str) -> None:
     descriptions = [f"cine_tagging_3sl_SAX_b{k}{final}" for k in (3, 1, 2)]

@@ -64,7 +64,8 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
     Raises
     ------
     InputError
-        If they have different sizes or spacings, or no spacing.
+        If they have different sizes or spacings, or no spacing, or are those of several slices whose positions are
+        not known.
     """
     path = group.first.source.shown
     sizes = Counter(header.shape for header in group.headers)
@@ -77,6 +78,11 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
     spacing, warnings = resolve_spacing(path, group.first.pixel_spacing, given, "PixelSpacing (0028,0030)")
     headers, times_ms, time_warnings = _order_in_time(group.headers)
     expected = max(header.n_expected or 0 for header in headers)
+    if group.affine is None and expected > 1 and len(headers) > expected and len(headers) % expected == 0:
+        problem = (
+            f"its series has {len(headers)} images without positions, where CardiacNumberOfImages announces {expected}"
+        )
+        raise InputError(path, problem, "Put the images of each slice into a series or a folder of their own")
     if len(headers) < expected:
         warnings += (f"{len(headers)} of the {expected} frames that CardiacNumberOfImages announces were found",)
     affine = group.affine
