@@ -16,6 +16,7 @@ from tagstrain.data import Insertion, PixelSpacing, Point, TaggedCine
 from tagstrain.geometry import CropTransform, wall_grid
 from tagstrain.inference import motion_insertion
 from tagstrain.inference.analyze import analyze_slice
+from tagstrain.inference.flow import MIN_SIDE_MM
 from tagstrain.inference.insertion import GUESSED_ANTERIOR, anterior_of, find_insertion, insertion_warnings, is_mirrored
 from tagstrain.inference.interfaces import Placement
 from tagstrain.inference.models import Models
@@ -24,7 +25,7 @@ from tagstrain.inference.motion_sight import MotionSight
 from tagstrain.networks.flow import Flow
 from tagstrain.networks.insertion import InsertionLogits, InsertionNet, mean_direction_rad, ray_angles_rad
 from tagstrain.networks.placer import PLACER_CHANNELS
-from tagstrain.networks.preprocessing import TRACKER_CROP_SCALE
+from tagstrain.networks.preprocessing import TRACKER_CROP_SIZE
 from tagstrain.networks.weights import WeightsInfo, load_weights
 from tagstrain.training.insertion_examples import InsertionExamples
 from tagstrain.training.insertion_module import true_angles_rad
@@ -166,11 +167,15 @@ def test_a_wall_that_was_not_seen_is_looked_at(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(motion_insertion, "look", look)
     finder = MotionInsertionFinder(Says(LOWER_LEFT, UPPER_LEFT), INFO, None)  # type: ignore[arg-type]
-    finder.find(cine, Placement(wall_px(cine)))
-    finder.find(cine, Placement(wall_px(cine), sight(cine)))
-    (crop,) = seen
-    assert crop.center_xy_px == pytest.approx((28, 24))
-    assert crop.side_mm == pytest.approx(TRACKER_CROP_SCALE * 40)
+    for width_mm in (40, 50, 100):
+        wall = (28, 24) + width_mm / 40 * (wall_px(cine) - (28, 24))
+        finder.find(cine, Placement(wall))
+        finder.find(cine, Placement(wall, sight(cine)))
+        crop = seen.pop()
+        assert not seen
+        assert crop.center_xy_px == pytest.approx((28, 24))
+        assert crop.side_mm == pytest.approx({40: MIN_SIDE_MM, 50: 75, 100: 144}[width_mm])
+        assert crop.size == TRACKER_CROP_SIZE, "the network knows no other"
 
 
 def test_the_shipped_network_finds_simulated_insertions() -> None:
