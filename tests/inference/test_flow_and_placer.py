@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from tagstrain.inference.flow import (
     FlowTracker,
     close_together,
     crop_around,
-    shares,
+    nearness,
 )
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
@@ -233,14 +234,32 @@ def test_crops_count_for_the_points_of_their_part_and_those_beside_it(
 ) -> None:
     points_mm[:unknown] = np.nan
     parts = close_together(points_mm, np.arange(len(points_mm))[unknown:])
-    count = shares(points_mm, parts)
-    assert count.shape == (len(parts), len(points_mm))
-    np.testing.assert_allclose(count.sum(axis=0), np.isfinite(points_mm[:, 0]))
-    for share, part in zip(count, parts, strict=True):
-        assert (share[part] == count[:, part].max(axis=0)).all()
+    near = nearness(points_mm, parts)
+    assert near.shape == (len(parts), len(points_mm))
+    assert not near[:, :unknown].any()
+    for each, part in zip(near, parts, strict=True):
+        assert (each[part] == 1).all()
         low, high = points_mm[part].min(axis=0), points_mm[part].max(axis=0)
         outside_mm = np.maximum(low - points_mm[unknown:], points_mm[unknown:] - high).max(axis=1)
-        np.testing.assert_array_equal(share[unknown:] > 0, outside_mm < BLENDED_MM)
+        np.testing.assert_array_equal(each[unknown:] > 0, outside_mm < BLENDED_MM)
+
+
+def test_a_crop_that_is_not_sure_of_a_point_leaves_it_to_one_that_is() -> None:
+    """As one that shows a sliver of the heart and takes a tag line for the next."""
+
+    class Slips(FlowTracker):
+        def _follow(self, cine: TaggedCine, crop: CropTransform, points_px: NDArray[np.float64], _: object) -> Any:
+            is_sure = crop.center_xy_px[0] < 150
+            moved_px = np.full((cine.n_frames, len(points_px), 2), 0.5 if is_sure else 7.0)
+            return moved_px, moved_px, np.full(moved_px.shape[:2], 0.1 if is_sure else 2.0)
+
+    cine = cine_of(np.zeros((2, 80, 300)), PixelSpacing(1.0, 1.0))
+    points = np.stack([np.linspace(20, 280, 131), np.full(131, 40.0)], axis=-1)
+    tracks = Slips(Shrinks(), INFO).track(cine, points)
+    is_left = points[:, 0] < 150
+    np.testing.assert_allclose((tracks.points_px[1] - points)[is_left], 0.5, atol=0.02)
+    np.testing.assert_allclose(tracks.sigma_px[1, is_left], 0.1, atol=0.01)
+    np.testing.assert_allclose((tracks.points_px[1] - points)[points[:, 0] > 162], 7.0)
 
 
 def test_motion_does_not_jump_where_crops_meet() -> None:

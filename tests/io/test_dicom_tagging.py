@@ -254,6 +254,12 @@ def test_crossing_lines_of_other_places_or_spacings_stay_apart(
     assert all(any("one direction" in warning for warning in cine.warnings) for cine in cines.values())
 
 
+def test_crossing_lines_whose_spacings_differ_by_rounding_become_one_grid(tmp_path: Path) -> None:
+    write_series(tmp_path / "h", [tagged_cine(angles_deg=[0.0])], seed=1)
+    write_series(tmp_path / "v", [tagged_cine(angles_deg=[90.0])], seed=2, edit=setting(PixelSpacing=[1.50001, 1.25]))
+    assert "line tags of series 1 and 2" in read_lines(tmp_path).warnings[0]
+
+
 def test_a_repeated_set_of_lines_is_used_once(tmp_path: Path) -> None:
     """Horizontal, horizontal again, vertical: the second horizontal one and the vertical one make the grid."""
     runs = [

@@ -44,8 +44,10 @@ WIDE_PIXEL_MM, WIDE_MARGIN_MM = 0.75, 20.0
 MAX_EXTENT_MM = 150.0
 """Points still further apart are seen in several crops, so that memory stays bounded (1.3 GB for 20 frames)."""
 BLENDED_MM = 10.0
-"""Points less far outside of a part that is seen in a crop of its own count there, too, the less the further out: where
-parts meet, motion goes over from one into the other."""
+"""Points less far outside of a part that is seen in a crop of its own are seen in that, too, and count there the less
+the further out, and the less sure it is of them: where parts meet, motion goes over from one into the other."""
+LEAST_SIGMA_PX = 0.01
+"""No crop is taken to be surer than this, as of the ED frame."""
 SIGMA_SCALE = 1.05
 """Standard deviation over the expected absolute error: 69 % of the errors on set A of the accuracy benchmark lie within
 it, 68 % on settings held back from training. For a Laplace distribution it would be 1.14."""
@@ -124,13 +126,21 @@ class FlowTracker:
         sigma[:, chosen] = 0.0
         points_mm = points * cine.spacing_xy_mm
         parts = close_together(points_mm, chosen)
-        for part, share in zip(parts, shares(points_mm, parts), strict=True):
-            crop = crop_around(points[part], cine)
-            seen = np.flatnonzero(share > 0)
-            moved_px, first_moved_px, spread_px = self._follow(cine, crop, points[seen], sight)
-            tracks[:, seen] += share[seen, None] * moved_px
-            first_view[:, seen] += share[seen, None] * first_moved_px
-            sigma[:, seen] += share[seen] * spread_px
+        near = nearness(points_mm, parts)
+        seen = [np.flatnonzero(each > 0) for each in near]
+        followed = [
+            self._follow(cine, crop_around(points[part], cine), points[there], sight)
+            for part, there in zip(parts, seen, strict=True)
+        ]
+        weights = np.zeros((len(parts), *sigma.shape))
+        for weight, each, there, (_, _, spread_px) in zip(weights, near, seen, followed, strict=True):
+            weight[:, there] = (each[there] / np.maximum(spread_px, LEAST_SIGMA_PX)) ** 2
+        weights[..., chosen] /= weights[..., chosen].sum(axis=0)
+        for weight, there, (moved_px, first_moved_px, spread_px) in zip(weights, seen, followed, strict=True):
+            share = weight[:, there]
+            tracks[:, there] += share[..., None] * moved_px
+            first_view[:, there] += share[..., None] * first_moved_px
+            sigma[:, there] += share * spread_px
         tracks[:, chosen] = unfolded(tracks[:, chosen], points[chosen])
         return PointTracks(tracks, sigma, cine.ed_frame, first_view if len(self.symmetries) > 1 else None)
 
@@ -323,16 +333,15 @@ def close_together(points_mm: NDArray[np.floating], chosen: NDArray[np.intp]) ->
     return [part for side in (along < border, along >= border) for part in close_together(points_mm, chosen[side])]
 
 
-def shares(points_mm: NDArray[np.floating], parts: list[NDArray[np.intp]]) -> NDArray[np.float64]:
-    """How much the crop of each part counts for each point ``(part, point)``: their sum is 1 for points of any part,
-    and 0 for others."""
+def nearness(points_mm: NDArray[np.floating], parts: list[NDArray[np.intp]]) -> NDArray[np.float64]:
+    """How near every point is to each part ``(part, point)``: 1 in it, 0 from `BLENDED_MM` outside on, as for points
+    of no part."""
     near = np.zeros((len(parts), len(points_mm)))
     known = np.concatenate([*parts, np.empty(0, np.intp)])
-    for share, part in zip(near, parts, strict=True):
+    for each, part in zip(near, parts, strict=True):
         low, high = points_mm[part].min(axis=0), points_mm[part].max(axis=0)
         outside_mm = np.maximum(low - points_mm[known], points_mm[known] - high).max(axis=1)
-        share[known] = np.clip(1 - outside_mm / BLENDED_MM, 0, 1)
-    near[:, known] /= near[:, known].sum(axis=0)
+        each[known] = np.clip(1 - outside_mm / BLENDED_MM, 0, 1)
     return near
 
 

@@ -139,7 +139,7 @@ def resolve_spacing(
         If there is neither, or the stored one is none that a heart is imaged with, as where it is in cm or µm.
     """
     if given is not None:
-        if stored is None or np.allclose(stored, given, rtol=1e-4):
+        if stored is None or is_same_spacing(stored, given):
             return given, ()
         row, column = stored
         return given, (f"the pixel spacing given replaces the stored one ({row:g} x {column:g} mm, row x column)",)
@@ -149,6 +149,11 @@ def resolve_spacing(
         problem = f"{name} is {stored.row_mm:g} x {stored.column_mm:g} mm, expected {SPACING_OF_HEARTS}"
         raise InputError(path, problem, GIVE_SPACING)
     return stored, ()
+
+
+def is_same_spacing(one: PixelSpacing | None, other: PixelSpacing | None) -> bool:
+    """Whether two spacings differ by rounding at most; two unknown ones are the same."""
+    return one == other if one is None or other is None else np.allclose(one, other, rtol=1e-4)
 
 
 def is_spacing_of_hearts(spacing: PixelSpacing) -> bool:

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from tagstrain.data.cine import PixelSpacing
 from tagstrain.errors import InputError
+from tagstrain.io.assembly import is_same_spacing
 from tagstrain.io.dicom_series import FrameGroup
 from tagstrain.io.dicom_timing import OrderedSlice
 from tagstrain.io.slice_levels import SAME_SLICE_MM
@@ -147,6 +148,6 @@ def _share_pixels(one: FrameGroup, other: FrameGroup) -> bool:
     first, second = one.affine, other.affine
     if first is None or second is None or one.first.shape != other.first.shape:
         return False
-    has_same_spacing = one.first.pixel_spacing == other.first.pixel_spacing
+    has_same_spacing = is_same_spacing(one.first.pixel_spacing, other.first.pixel_spacing)
     has_same_axes = bool(np.allclose(first[:3, :3], second[:3, :3], atol=0.01))
     return has_same_spacing and has_same_axes and bool(np.linalg.norm(first[:3, 3] - second[:3, 3]) <= SAME_SLICE_MM)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tagstrain.data.archive import SourceSeries
 from tagstrain.data.cine import PixelSpacing
 from tagstrain.errors import InputError
-from tagstrain.io.assembly import nominal_times, resolve_spacing
+from tagstrain.io.assembly import is_same_spacing, nominal_times, resolve_spacing
 from tagstrain.io.dicom_header import DicomHeader
 from tagstrain.io.dicom_series import FrameGroup
 
@@ -73,7 +73,7 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
         found = ", ".join(f"{n} of {rows} x {columns}" for (rows, columns), n in sizes.most_common())
         raise InputError(path, f"its slice mixes images of different sizes ({found})", "Export the series again")
     spacings = [header.pixel_spacing for header in group.headers]
-    if given is None and not all(_is_same_spacing(spacing, spacings[0]) for spacing in spacings):
+    if given is None and not all(is_same_spacing(spacing, spacings[0]) for spacing in spacings):
         raise InputError(path, "its slice mixes images of different PixelSpacing (0028,0030)", "Export it again")
     spacing, warnings = resolve_spacing(path, group.first.pixel_spacing, given, "PixelSpacing (0028,0030)")
     headers, times_ms, time_warnings = _order_in_time(group.headers)
@@ -89,11 +89,6 @@ def order_frames(group: FrameGroup, given: PixelSpacing | None) -> OrderedSlice:
     if affine is not None:
         affine = affine @ np.diag([spacing.column_mm, spacing.row_mm, 1.0, 1.0])
     return OrderedSlice(headers, times_ms, spacing, affine, warnings + time_warnings)
-
-
-def _is_same_spacing(one: PixelSpacing | None, other: PixelSpacing | None) -> bool:
-    """Whether two spacings differ by rounding at most."""
-    return one == other if one is None or other is None else np.allclose(one, other, rtol=1e-4)
 
 
 def _order_in_time(
@@ -127,7 +122,7 @@ def _order_in_time(
 def _told_of_one_out_of_order(ordered: Sequence[DicomHeader]) -> tuple[str, ...]:
     """That one trigger time contradicts the instance numbers, which all others follow; empty where none does."""
     numbers = [header.instance_number for header in ordered]
-    if None in numbers or len(numbers) < _LEAST_TO_CONTRADICT or _grows(numbers):
+    if None in numbers or len(set(numbers)) < max(len(numbers), _LEAST_TO_CONTRADICT) or _grows(numbers):
         return ()
     odd = [k for k in range(len(numbers)) if _grows(numbers[:k] + numbers[k + 1 :])]
     if not odd:
