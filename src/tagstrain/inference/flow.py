@@ -119,28 +119,21 @@ class FlowTracker:
         """The same; what this network followed in the crop of ``sight`` is refined alone, if all points lie in it."""
         points = np.asarray(ed_points_px, np.float64)
         chosen = np.flatnonzero(can_be_followed(points, cine))
-        tracks = np.full((cine.n_frames, *points.shape), np.nan)
-        first_view = tracks.copy()
-        sigma = np.full(tracks.shape[:2], np.nan)
-        tracks[:, chosen] = first_view[:, chosen] = points[chosen]
-        sigma[:, chosen] = 0.0
         points_mm = points * cine.spacing_xy_mm
         parts = close_together(points_mm, chosen)
-        near = nearness(points_mm, parts)
-        seen = [np.flatnonzero(each > 0) for each in near]
-        followed = [
-            self._follow(cine, crop_around(points[part], cine), points[there], sight)
-            for part, there in zip(parts, seen, strict=True)
-        ]
-        weights = np.zeros((len(parts), *sigma.shape))
-        for weight, each, there, (_, _, spread_px) in zip(weights, near, seen, followed, strict=True):
-            weight[:, there] = (each[there] / np.maximum(spread_px, LEAST_SIGMA_PX)) ** 2
-        weights[..., chosen] /= weights[..., chosen].sum(axis=0)
-        for weight, there, (moved_px, first_moved_px, spread_px) in zip(weights, seen, followed, strict=True):
-            share = weight[:, there]
-            tracks[:, there] += share[..., None] * moved_px
-            first_view[:, there] += share[..., None] * first_moved_px
-            sigma[:, there] += share * spread_px
+        moved = np.zeros((2, cine.n_frames, *points.shape))
+        spread, total = np.zeros((2, *moved.shape[1:3]))
+        for part, near in zip(parts, nearness(points_mm, parts), strict=True):
+            seen = np.flatnonzero(near > 0)
+            *both_moved_px, spread_px = self._follow(cine, crop_around(points[part], cine), points[seen], sight)
+            weight = (near[seen] / np.maximum(spread_px, LEAST_SIGMA_PX)) ** 2
+            moved[:, :, seen] += weight[..., None] * np.stack(both_moved_px)
+            spread[:, seen] += weight * spread_px
+            total[:, seen] += weight
+        tracks, first_view = np.full_like(moved, np.nan)
+        sigma = np.full_like(spread, np.nan)
+        tracks[:, chosen], first_view[:, chosen] = points[chosen] + moved[:, :, chosen] / total[:, chosen, None]
+        sigma[:, chosen] = spread[:, chosen] / total[:, chosen]
         tracks[:, chosen] = unfolded(tracks[:, chosen], points[chosen])
         return PointTracks(tracks, sigma, cine.ed_frame, first_view if len(self.symmetries) > 1 else None)
 
