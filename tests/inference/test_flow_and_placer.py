@@ -32,6 +32,7 @@ from tagstrain.inference.flow import (
 from tagstrain.inference.interfaces import Placement, quick_variant, track_placed
 from tagstrain.inference.motion_sight import SYMMETRIES, look
 from tagstrain.inference.placer import MotionPlacer
+from tagstrain.networks import preprocessing
 from tagstrain.networks.flow import (
     FIELD_STRIDE,
     PATCH_PX,
@@ -325,6 +326,21 @@ def test_a_tracker_in_a_hurry_sees_one_view_and_refines_nothing() -> None:
     for each in (tracker, quick_variant(tracker)):
         each.track(cine, np.array([[20.0, 30.0], [40.0, 22.0]]))
     assert asked == [(2, 1)] * (1 + len(TURNS)) + [(1, 0)]
+
+
+def test_views_that_would_take_much_memory_are_seen_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    cine = cine_of(np.stack([tagged(64, 64, size) for size in (1.0, 0.96, 0.9)]), PixelSpacing(1.4, 1.4))
+    points = np.array([[20.0, 30.0], [40.0, 22.0], [25.0, 40.0]])
+    tracker = FlowTracker.from_weights()
+    together = tracker.track(cine, points)
+    seen: list[int] = []
+    monkeypatch.setattr(flow, "MAX_PIXELS_AT_ONCE", 3 * preprocessing.TRACKER_CROP_SIZE**2)
+    tracker.network.register_forward_pre_hook(lambda _, shown: seen.append(len(shown[0])))
+    apart = tracker.track(cine, points)
+    assert seen == [1] * len(SYMMETRIES) * (1 + len(TURNS))
+    assert np.abs(apart.points_px - points).max() > 0.2
+    np.testing.assert_allclose(apart.points_px, together.points_px, atol=1e-3)
+    np.testing.assert_allclose(apart.sigma_px, together.sigma_px, atol=1e-3)
 
 
 def test_every_refinement_starts_from_the_mean_of_all_views_seen_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

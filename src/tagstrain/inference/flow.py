@@ -42,7 +42,11 @@ off the RMSE in ventricles 80 to 103 mm wide. In smaller ones nothing is gained.
 WIDE_PIXEL_MM, WIDE_MARGIN_MM = 0.75, 20.0
 """Side of the pixels of these crops, and how far they reach beyond the points."""
 MAX_EXTENT_MM = 150.0
-"""Points still further apart are seen in several crops, so that memory stays bounded (1.3 GB for 20 frames)."""
+"""Points still further apart are seen in several crops, so that memory stays bounded (0.8 GB for 20 frames, 1.5 GB for
+50)."""
+MAX_PIXELS_AT_ONCE = 4 * 20 * preprocessing.TRACKER_CROP_SIZE**2
+"""Views with more pixels together, as of 50 frames, are seen one after another, for the same reason, in no more
+time."""
 BLENDED_MM = 10.0
 """Points less far outside of a part that is seen in a crop of its own are seen in that, too, and count there the less
 the further out, and the less sure it is of them: where parts meet, motion goes over from one into the other."""
@@ -217,15 +221,16 @@ class FlowTracker:
             each, spread = _motion_at(flow, places, size)
             moved = each.mean(dim=0)
             apart = each[0] - moved  # what is found from here on is common to all views
-            shared, pattern = flow.mean(), tag_pattern(frames)
-            carried = carried_back(pattern, shared)
+            flow = flow.mean()
+            pattern = tag_pattern(frames)
+            carried = carried_back(pattern, flow)
             agreement = _sampled(_agreement(carried), places, size).mean(dim=(0, 2, 3))
             if refines:
-                by_ed = self._refined(frames, times_ms, shared, 1)
-                by_others = self._refined(frames, times_ms, shared, 2, against_others=True)
-                (to_ed, ed_spread), (to_others, others_spread) = (
-                    _motion_at(each, places, size) for each in (by_ed, by_others)
-                )
+                by_ed = self._refined(frames, times_ms, flow, 1)
+                to_ed, ed_spread = _motion_at(by_ed, places, size)
+                del by_ed
+                by_others = self._refined(frames, times_ms, flow, 2, against_others=True)
+                to_others, others_spread = _motion_at(by_others, places, size)
                 share = _sampled(share_of_others(carried, pattern[:, :1])[:, :, None], places, size)[0]
                 refined = torch.lerp(to_ed.mean(dim=0), to_others.mean(dim=0), share)
                 moved = torch.lerp(moved, refined, LAST_STEP)
@@ -255,8 +260,13 @@ class FlowTracker:
     def _flow(self, views: torch.Tensor, times_ms: NDArray[np.float64], start: Flow | None, **how: int) -> Flow:
         """Motion in views ``(view, time, size, size)``, from ``start`` on or followed; `FlowNet` tells ``how``."""
         times = torch.tensor(times_ms, dtype=torch.float32, device=self.device).expand(len(views), -1)
-        flow: Flow = self.network(views, times, followed=start, **how)
-        return flow
+        at_once = max(1, MAX_PIXELS_AT_ONCE // views[0].numel())
+        flows: list[Flow] = []
+        for k in range(0, len(views), at_once):
+            some = slice(k, k + at_once)
+            followed = None if start is None else Flow(*(field[some] for field in start))
+            flows.append(self.network(views[some], times[some], followed=followed, **how))
+        return Flow(*(torch.cat(fields) for fields in zip(*flows, strict=True)))
 
 
 def further_frames(cine: TaggedCine, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
