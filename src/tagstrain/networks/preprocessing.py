@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 
@@ -29,20 +31,22 @@ def localizer_frame_indices(n_frames: int) -> list[int]:
 
 def blur(images: torch.Tensor, width_px: float) -> torch.Tensor:
     """Gaussian blur of images ``(..., row, column)``; edges repeat."""
-    rows, columns = (_blurring(size, width_px, images) for size in images.shape[-2:])
+    rows, columns = (_blurring(size, width_px, images.device, images.dtype) for size in images.shape[-2:])
     # Half precision is for the networks: differences from a blurred image would drown in its rounding.
     with torch.autocast(images.device.type, enabled=False):
         return rows @ images @ columns.T
 
 
-def _blurring(size: int, width_px: float, like: torch.Tensor) -> torch.Tensor:
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # training may use the same one
+def _blurring(size: int, width_px: float, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Matrix ``(size, size)`` that blurs a line of pixels whose ends repeat."""
     reach = max(1, int(2.5 * width_px))
-    offsets = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
+    offsets = torch.arange(-reach, reach + 1, device=device, dtype=dtype)
     kernel = torch.exp(-0.5 * (offsets / width_px) ** 2)
-    each_pixel = torch.eye(size, device=like.device, dtype=like.dtype)
+    each_pixel = torch.eye(size, device=device, dtype=dtype)
     padded = F.pad(each_pixel[None], (reach, reach), mode="replicate")[0]
-    with torch.autocast(like.device.type, enabled=False):
+    with torch.autocast(device.type, enabled=False):
         return (padded.unfold(1, len(kernel), 1) @ (kernel / kernel.sum())).T
 
 
