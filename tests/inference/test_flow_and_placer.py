@@ -153,7 +153,7 @@ def test_points_move_with_the_field_in_any_pixel_and_from_any_frame(
 def test_placing_sees_the_longer_side_of_ed(ed_frame: int, kept: int) -> None:
     cine = cine_of(np.random.default_rng(0).random((8, 60, 60)), PixelSpacing(1.4, 1.4), ed_frame)
     crop = crop_around(np.array([[20.0, 20.0], [40.0, 40.0]]), cine)
-    frames, times_ms = FlowTracker(Shrinks(), INFO).views(cine, crop, (0,))
+    frames, times_ms = FlowTracker(Shrinks(), INFO).views(cine, crop, (0,), np.zeros((8, 2)))
     assert frames.shape[1] == times_ms.shape[1] == kept
 
 

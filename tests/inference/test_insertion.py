@@ -72,7 +72,7 @@ def sight(cine: TaggedCine) -> MotionSight:
     rows, columns = cine.frames.shape[1:]
     crop = CropTransform((columns / 2, rows / 2), 64.0, 128, tuple(cine.spacing_xy_mm))
     still = Flow(torch.zeros(2, 1, 2, 64, 64), torch.zeros(2, 1, 64, 64))
-    return MotionSight(crop, torch.zeros(2, PLACER_CHANNELS, 64, 64), still)
+    return MotionSight(crop, torch.zeros(2, PLACER_CHANNELS, 64, 64), still, np.zeros((1, 2)))
 
 
 def found(network: InsertionNet, cine: TaggedCine) -> Insertion:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagstrain.networks import flow
 from tagstrain.networks.flow import (
     FIELD_STRIDE,
     Flow,
@@ -83,6 +84,19 @@ def test_following_does_not_look_ahead_and_no_cine_sees_another(
         alone = network(frames[1:], times_ms[1:], **how).displacement_px
     torch.testing.assert_close(whole[:, :4], begun, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(refined[1:], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_late_frames_are_told_no_later_time(network: FlowNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, times_ms = cine(8)
+
+    def motion() -> torch.Tensor:
+        with torch.inference_mode():
+            return network(frames, times_ms, refinements=0).displacement_px
+
+    told = motion()
+    monkeypatch.setattr(flow, "_LATEST_MS", 160.0)
+    torch.testing.assert_close(motion()[:, :5], told[:, :5])
+    assert float((motion() - told)[:, 5].abs().max()) > 1e-4
 
 
 def test_refining_looks_at_the_frames_around(network: FlowNet) -> None:

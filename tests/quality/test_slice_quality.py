@@ -227,6 +227,7 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("tags_end_ms", 400.0, "good", "do not rely on later strain"),
         ("closure_mm", 9.0, "usable", "miss their start by 9.0 mm"),
         ("jump_mm", 7.0, "usable", "jumps by 7.0 mm"),
+        ("step_mm", 6.2, "usable", "everything in sight steps by 6.2 mm"),
         ("largest_gap", 4.0, "usable", "4.0 times the usual"),
         ("unknown_share", 0.1, "usable", "10 % of the landmarks are not known"),
         ("unknown_share", 0.6, "reject", "60 % of the landmarks are not known"),
@@ -435,6 +436,27 @@ def test_frames_further_apart_may_jump_further(stretch: float, is_said: bool) ->
     strain = replace(result.strain, frame_times_ms=stretch * result.strain.frame_times_ms)
     quality = judged(replace(result, strain=strain), jump_mm=1.0)
     assert any("jumps by 1.0 mm" in reason for reason in quality.reasons) == is_said
+
+
+def test_a_step_of_everything_is_no_jump_of_the_heart() -> None:
+    result = beating_slice()
+    y, x = np.mgrid[: result.cine.frames.shape[1], : result.cine.frames.shape[2]]
+    blood = 200 * np.exp(-0.5 * ((x - CENTER_PX[0]) ** 2 + (y - CENTER_PX[1]) ** 2) / 8.0**2)
+    result = replace(result, cine=replace(result.cine, frames=(result.cine.frames + blood).astype(np.float32)))
+    before = measure_signals(result, ScalingTracker(), *SEEN)
+    frames, points_px = result.cine.frames.copy(), result.landmarks.points_px.copy()
+    frames[5:] = np.roll(frames[5:], (3, 3), axis=(1, 2))
+    points_px[5:] += 3
+    stepped = replace(
+        result,
+        cine=replace(result.cine, frames=frames),
+        landmarks=replace(result.landmarks, points_px=points_px),
+    )
+    after = measure_signals(stepped, ScalingTracker(), *SEEN)
+    assert before.step_mm == 0
+    assert after.step_mm == pytest.approx(3 * np.sqrt(2) * 1.5, abs=0.5)
+    assert after.step_frame == 5
+    assert after.jump_mm == pytest.approx(before.jump_mm, abs=0.3)
 
 
 def test_judging_changes_no_number() -> None:

@@ -441,7 +441,7 @@ def test_what_is_trained_as_used_is_what_track_does_in_one_view(
     assert isinstance(network, FlowNet)
     tracker = FlowTracker(network, info, symmetries=(0,))
     crop = crop_around(points_px, cine)
-    frames, times_ms = tracker.views(cine, crop, (0,))
+    frames, times_ms = tracker.views(cine, crop, (0,), np.zeros((8, 2)))
     with torch.inference_mode():
         found = as_used(tmp_path)._validated({"images": frames, "times_ms": times_ms})
         places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32)[None]

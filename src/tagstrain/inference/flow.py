@@ -17,6 +17,7 @@ from tagstrain.inference.given_points import can_be_followed
 from tagstrain.inference.lost_tags import unseen_motion_mm
 from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
 from tagstrain.inference.odd_frames import kept_frames
+from tagstrain.inference.steps import steps_px
 from tagstrain.networks import preprocessing
 from tagstrain.networks.flow import (
     LOG_SPREAD_LIMITS,
@@ -85,6 +86,7 @@ class FlowTracker:
     The images around the points are sampled on a square crop in mm, so that matrix and pixel spacing do not matter;
     any number of frames and points will do, wherever in the image they lie. Frames before ED are followed backwards.
     Frames that do not belong between their neighbors (`kept_frames`) are left out; motion is interpolated over them.
+    Where all tissue steps from one frame to the next (`steps_px`), the crop steps with it.
     """
 
     network: FlowNet
@@ -142,9 +144,11 @@ class FlowTracker:
         return PointTracks(tracks, sigma, cine.ed_frame, first_view if len(self.symmetries) > 1 else None)
 
     def views(
-        self, cine: TaggedCine, crop: CropTransform, symmetries: tuple[int, ...]
+        self, cine: TaggedCine, crop: CropTransform, symmetries: tuple[int, ...], steps: NDArray[np.float64]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network is to see of everything in a crop, from ED to the end further away, a view per symmetry.
+
+        The crop takes part in ``steps`` (`steps_px`).
 
         Returns
         -------
@@ -154,16 +158,22 @@ class FlowTracker:
         ed = cine.ed_frame
         kept = kept_frames(cine)
         further = further_frames(cine, kept)
-        frames = self._standardized(cine, crop, kept)[:, further]
+        frames = self._standardized(cine, crop, kept, steps)[:, further]
         times_ms = torch.tensor(cine.frame_times_ms[further] - cine.frame_times_ms[ed], dtype=torch.float32)
         return (
             turned_views(frames, symmetries),
             times_ms.to(self.device).expand(len(symmetries), -1),
         )
 
-    def _standardized(self, cine: TaggedCine, crop: CropTransform, kept: NDArray[np.bool_]) -> torch.Tensor:
+    def _standardized(
+        self, cine: TaggedCine, crop: CropTransform, kept: NDArray[np.bool_], steps: NDArray[np.float64]
+    ) -> torch.Tensor:
         """Crops ``(1, time, size, size)``, zero where a frame is left out: its grey levels may be of any size."""
         images, valid = crop.sample(cine.frames[kept])
+        for image, frame, (x, y) in zip(images, cine.frames[kept], steps[kept], strict=True):
+            if x or y:
+                center_x, center_y = crop.center_xy_px
+                image[...] = replace(crop, center_xy_px=(center_x + x, center_y + y)).sample(frame)[0]
         standard = torch.zeros(1, cine.n_frames, *images.shape[1:], device=self.device)
         standard[:, kept] = preprocessing.standardized(
             torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
@@ -176,19 +186,20 @@ class FlowTracker:
         """Displacement, and as the first view sees it ``(time, point, 2)``, and its standard deviation
         ``(time, point)``, all in pixels of the image."""
         kept = kept_frames(cine)
-        standard = self._standardized(cine, crop, kept)
+        seen_before = self._seen_before(sight, crop, points_px)
+        steps = steps_px(cine, crop, kept) if sight is None or seen_before is None else sight.steps_px
+        standard = self._standardized(cine, crop, kept, steps)
         places = torch.tensor(crop.to_crop(points_px), dtype=torch.float32, device=self.device)
         moved = np.zeros((2, cine.n_frames, len(points_px), 2))
         sigma = np.zeros(moved.shape[1:3])
         ed, further = cine.ed_frame, further_frames(cine, kept)
-        seen_before = self._seen_before(sight, crop, points_px)
         for frames in (np.arange(ed, cine.n_frames), np.arange(ed, -1, -1)):
             frames = frames[kept[frames]]
             if len(frames) > 1:
                 times_ms = cine.frame_times_ms[frames] - cine.frame_times_ms[ed]
                 followed = seen_before if np.array_equal(frames, further) else None
                 seen, spread, agreement = self._seen(standard[:, frames], times_ms, places, followed)
-                moved[:, frames] = seen * crop.scale_xy
+                moved[:, frames] = seen * crop.scale_xy + steps[frames, None]
                 unseen = unseen_motion_mm(agreement, np.abs(times_ms)) / crop.pixel_mm
                 sigma[frames] = np.hypot(SIGMA_SCALE * spread, unseen[:, None]) * np.sqrt(np.prod(crop.scale_xy))
         sigma[ed] = 0.0

@@ -6,10 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tagstrain.data import TaggedCine
 from tagstrain.geometry import CropTransform
+from tagstrain.inference.odd_frames import kept_frames
+from tagstrain.inference.steps import steps_px
 from tagstrain.networks.flow import FIELD_STRIDE, Flow, sample_field
 from tagstrain.networks.placer import placer_channels
 from tagstrain.networks.symmetry import turn_points, unturn_points
@@ -29,17 +33,20 @@ class MotionSight:
     channels: torch.Tensor
     """Of `placer_channels`, ``(view, channel, node, node)``, view ``k`` turned by ``SYMMETRIES[k]``."""
     flow: Flow
-    """The motion they are made of, of the same views, from ED to the end of the cine further away."""
+    """The motion they are made of, of the same views, from ED to the end of the cine further away, without steps."""
+    steps_px: NDArray[np.float64]
+    """Steps that everything makes, in pixels of the image ``(time, 2)`` (`inference.steps`)."""
 
 
 def look(
     tracker: FlowTracker, cine: TaggedCine, crop: CropTransform, followed: MotionSight | None = None
 ) -> MotionSight:
     """Follow everything in a crop, or take the motion from what was followed in another crop of the same cine."""
-    frames, times_ms = tracker.views(cine, crop, SYMMETRIES)
+    steps = steps_px(cine, crop, kept_frames(cine)) if followed is None else followed.steps_px
+    frames, times_ms = tracker.views(cine, crop, SYMMETRIES, steps)
     with torch.inference_mode():
         flow = tracker.network(frames, times_ms, refinements=0) if followed is None else motion_in(crop, followed)
-        return MotionSight(crop, placer_channels(frames, flow), flow)
+        return MotionSight(crop, placer_channels(frames, flow), flow, steps)
 
 
 def motion_in(crop: CropTransform, followed: MotionSight) -> Flow:

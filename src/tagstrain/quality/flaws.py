@@ -141,6 +141,12 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
             f"followed to the last frame and back, landmarks miss their start by {signals.closure_mm:.1f} mm",
             Grade.USABLE,
         )
+    if signals.step_mm > 0:
+        yield Flaw(
+            f"everything in sight steps by {signals.step_mm:.1f} mm at {times_ms[signals.step_frame]:.0f} ms, as in "
+            "another breath: it is followed, but another part of the heart may be seen from there on",
+            Grade.USABLE,
+        )
     usual_ms = float(np.median(np.diff(times_ms)))
     if signals.jump_mm > LARGEST_JUMP_MM * max(1.0, usual_ms / JUMP_INTERVAL_MS) ** 2:
         time_ms = times_ms[signals.jump_frame]

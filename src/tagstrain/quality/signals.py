@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tagstrain.data import SliceResult
+from tagstrain.data import SliceResult, TaggedCine
 from tagstrain.data.landmarks import MIDWALL_RING
+from tagstrain.inference.flow import crop_around
 from tagstrain.inference.interfaces import Localizer, Placer, Tracker, grey_doubt
+from tagstrain.inference.odd_frames import kept_frames
+from tagstrain.inference.steps import steps_px
 from tagstrain.mechanics.strain import circumferential_strain
 from tagstrain.quality.motion_field import (
     cell_area_spread,
@@ -94,9 +97,13 @@ class Signals:
     """Largest share of the cells that are turned inside out."""
     roughness_mm: float
     """Largest RMS distance of displacements from the mean of those beside them."""
+    step_mm: float
+    """Largest step that all tissue in sight makes from one frame to the next (`inference.steps`); 0 where none does."""
+    step_frame: int
+    """Frame after it."""
     jump_mm: float
-    """Largest RMS distance of the landmarks of a frame from the straight way between its neighbors, brought down to the
-    usual interval beside a gap (`motion_field.jump_mm`)."""
+    """Largest RMS distance of the landmarks of a frame, without such steps, from the straight way between its
+    neighbors, brought down to the usual interval beside a gap (`motion_field.jump_mm`)."""
     jump_frame: int
     """That frame."""
     unknown_share: float
@@ -139,7 +146,9 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
     ed, times_ms = landmarks.ed_frame, cine.frame_times_ms
     points_mm = landmarks.points_px * cine.spacing_xy_mm
     tags = tag_visibility(cine, landmarks)
-    jumps_mm = jump_mm(points_mm, times_ms)
+    steps_mm = _steps_mm(cine, landmarks.points_px)
+    step_lengths_mm = np.linalg.norm(np.diff(steps_mm, axis=0), axis=-1)
+    jumps_mm = jump_mm(points_mm - steps_mm[:, None, None], times_ms)
     shape = wall_shape(points_mm[ed])
     intervals_ms = np.diff(times_ms)
     back, again = track_back(result, tracker), place_again(result, placer)
@@ -177,6 +186,8 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         cell_area_spread=largest_known(cell_area_spread(points_mm, ed)),
         folded_share=largest_known(folded_share(points_mm, ed)),
         roughness_mm=largest_known(roughness_mm(points_mm, ed)),
+        step_mm=float(step_lengths_mm.max()),
+        step_frame=int(step_lengths_mm.argmax()) + 1,
         jump_mm=largest_known(jumps_mm),
         jump_frame=int(np.nanargmax(jumps_mm)) + 1 if np.isfinite(jumps_mm).any() else ed,
         unknown_share=float(unknown.max()),
@@ -191,6 +202,13 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         localizer_overlap=localizer_overlap(result, localizer),
         border_distance_mm=border_distance_mm(cine, landmarks),
     )
+
+
+def _steps_mm(cine: TaggedCine, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Steps since ED ``(time, 2)`` of all that is around landmarks ``(time, spoke, ring, 2)``."""
+    ed_points_px = points_px[cine.ed_frame].reshape(-1, 2)
+    known_px = ed_points_px[np.isfinite(ed_points_px).all(axis=-1)]
+    return steps_px(cine, crop_around(known_px, cine), kept_frames(cine)) * cine.spacing_xy_mm
 
 
 def _strain_gradient_per_mm(points_mm: NDArray[np.float64], ed_frame: int) -> float:
