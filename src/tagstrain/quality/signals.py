@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import SliceResult, TaggedCine
 from tagstrain.data.landmarks import MIDWALL_RING
-from tagstrain.inference.flow import crop_around
+from tagstrain.geometry import CropTransform
 from tagstrain.inference.interfaces import Localizer, Placer, Tracker, grey_doubt
 from tagstrain.inference.odd_frames import kept_frames
 from tagstrain.inference.steps import steps_px
@@ -36,6 +36,9 @@ from tagstrain.quality.second_opinion import (
 )
 from tagstrain.quality.tag_visibility import tag_visibility
 from tagstrain.quality.wall_shape import border_distance_mm, wall_shape
+
+STEPS_SEEN_IN, LEAST_SEEN_MM = 1.5, 70.0
+"""How much wider than the wall, and how wide at least, the crop is in which steps are looked for, as the tracker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +210,12 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
 def _steps_mm(cine: TaggedCine, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
     """Steps since ED ``(time, 2)`` of all that is around landmarks ``(time, spoke, ring, 2)``."""
     ed_points_px = points_px[cine.ed_frame].reshape(-1, 2)
-    known_px = ed_points_px[np.isfinite(ed_points_px).all(axis=-1)]
-    return steps_px(cine, crop_around(known_px, cine), kept_frames(cine)) * cine.spacing_xy_mm
+    known_mm = ed_points_px[np.isfinite(ed_points_px).all(axis=-1)] * cine.spacing_xy_mm
+    x, y = (known_mm.min(axis=0) + known_mm.max(axis=0)) / 2 / cine.spacing_xy_mm
+    side_mm = max(STEPS_SEEN_IN * float(np.ptp(known_mm, axis=0).max()), LEAST_SEEN_MM)
+    spacing_xy_mm = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
+    crop = CropTransform((float(x), float(y)), side_mm, 1, spacing_xy_mm)
+    return steps_px(cine, crop, kept_frames(cine)) * cine.spacing_xy_mm
 
 
 def _strain_gradient_per_mm(points_mm: NDArray[np.float64], ed_frame: int) -> float:
