@@ -131,6 +131,17 @@ def test_a_slip_is_mended() -> None:
     assert np.quantile(after[FRAME + 3], 0.95) < np.quantile(before[FRAME + 3], 0.95) + 0.3
 
 
+def test_a_hot_pixel_does_not_hide_the_tags() -> None:
+    cine, truth_px, tracks = sound(11)
+    frames = cine.frames.copy()
+    x, y = truth_px[0, 0, -1].round().astype(int) + [5, 0]  # beside the epicardium
+    frames[:, y, x] = 1e4 * frames.max()
+    before, _ = errors_mm(cine, truth_px, tracks)
+    after, _ = errors_mm(replace(cine, frames=frames), truth_px)
+    for share in (0.5, 0.95, 1.0):
+        assert np.quantile(after, share) < np.quantile(before, share) + 0.15
+
+
 @pytest.mark.parametrize("ed_frame", [0, 7])
 def test_a_step_of_everything_does_not_move_tags_to_the_next_line(ed_frame: int) -> None:
     """From one frame on all lies 4.6 mm further along each axis, as in another breath: more than half a tag period."""

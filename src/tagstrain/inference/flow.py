@@ -14,6 +14,7 @@ from tagstrain.data import PointTracks, TaggedCine
 from tagstrain.geometry import CropTransform
 from tagstrain.geometry.folding import unfolded
 from tagstrain.inference.given_points import can_be_followed
+from tagstrain.inference.glare import without_glare
 from tagstrain.inference.lost_tags import unseen_motion_mm
 from tagstrain.inference.motion_sight import SYMMETRIES, MotionSight, motion_in
 from tagstrain.inference.odd_frames import kept_frames
@@ -176,7 +177,8 @@ class FlowTracker:
                 image[...] = replace(crop, center_xy_px=(center_x + x, center_y + y)).sample(frame)[0]
         standard = torch.zeros(1, cine.n_frames, *images.shape[1:], device=self.device)
         standard[:, kept] = preprocessing.standardized(
-            torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
+            torch.from_numpy(without_glare(images))[None].to(self.device),
+            torch.from_numpy(valid)[None].to(self.device),
         )
         return standard
 

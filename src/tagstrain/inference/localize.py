@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tagstrain.data import Box, Localization, TaggedCine
 from tagstrain.geometry import CropTransform
+from tagstrain.inference.glare import without_glare
 from tagstrain.networks import preprocessing
 from tagstrain.networks.localization_unet import MAP_STRIDE, NOTHING, LocalizationUNet, find_ventricle
 from tagstrain.networks.localizer import INPUT_SIZE, LocalizationCNN
@@ -96,7 +97,8 @@ class ViewLocalizer:
         crop = CropTransform(center_px, side_mm * size / INPUT_SIZE, size, spacing)
         images, valid = crop.sample(frames)
         channels = preprocessing.localizer_channels(
-            torch.from_numpy(images)[None].to(self.device), torch.from_numpy(valid)[None].to(self.device)
+            torch.from_numpy(without_glare(images))[None].to(self.device),
+            torch.from_numpy(valid)[None].to(self.device),
         )[0]
         if float(channels.abs().amax()) < _LEAST_CONTRAST:
             return NOTHING
