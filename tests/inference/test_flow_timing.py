@@ -134,7 +134,7 @@ def test_a_slip_is_mended() -> None:
 def test_a_hot_pixel_does_not_hide_the_tags() -> None:
     cine, truth_px, tracks = sound(11)
     frames = cine.frames.copy()
-    x, y = truth_px[0, 0, -1].round().astype(int) + [5, 0]  # beside the epicardium
+    x, y = (truth_px[0, 0, -1] + (5, 0)).round().astype(int)  # beside the epicardium
     frames[:, y, x] = 1e4 * frames.max()
     before, _ = errors_mm(cine, truth_px, tracks)
     after, _ = errors_mm(replace(cine, frames=frames), truth_px)

@@ -223,6 +223,7 @@ def test_expected_error_gives_the_grade(sigma_mm: float, grade: str) -> None:
         ("n_tag_directions", 1, "usable", "one direction"),
         ("tag_visibility_ed", 0.2, "usable", "20 % of the wall's contrast"),
         ("tag_evenness", 0.1, "usable", "holds hardly any tags"),
+        ("systolic_evenness", 0.3, "usable", "it may be open there, as at the outflow tract"),
         ("tags_end_ms", 100.0, "usable", "until 100 ms only"),
         ("tags_end_ms", 400.0, "good", "do not rely on later strain"),
         ("closure_mm", 9.0, "usable", "miss their start by 9.0 mm"),

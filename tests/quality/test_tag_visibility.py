@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from beating_annulus import beating_slice, contraction
+from beating_annulus import CENTER_PX, beating_slice, contraction
 
 from tagstrain.data import LandmarkTracks
+from tagstrain.quality.flaws import LOWEST_SYSTOLIC_EVENNESS
 from tagstrain.quality.tag_visibility import LEAST_VISIBILITY, tag_visibility
 
 N_FRAMES = len(contraction())
@@ -94,3 +95,21 @@ def test_a_wall_that_reaches_into_the_blood_is_uneven() -> None:
     tags = tag_visibility(replace(sound.cine, frames=frames), sound.landmarks)
     assert tags.evenness < 0.4
     assert tags.n_directions == 2
+
+
+@pytest.mark.parametrize(("open_deg", "is_even"), [(0, True), (80, False)])
+def test_an_open_ring_is_uneven_once_its_blood_has_left(open_deg: float, is_even: bool) -> None:
+    """In a sector of the ring, tags are as everywhere at first, and gone from the fourth frame on."""
+    sound = beating_slice()
+    frames = sound.cine.frames.copy()
+    y, x = np.mgrid[: frames.shape[1], : frames.shape[2]]
+    is_open = np.abs(np.degrees(np.arctan2(y - CENTER_PX[1], x - CENTER_PX[0]))) < open_deg / 2
+    frames[3:, is_open] = 100 + np.random.default_rng(4).normal(0, 5, frames[3:, is_open].shape)
+    tags = tag_visibility(replace(sound.cine, frames=frames), sound.landmarks)
+    assert (tags.systolic_evenness > 0.8) == is_even
+    assert (tags.systolic_evenness < LOWEST_SYSTOLIC_EVENNESS) != is_even
+
+
+def test_tags_that_have_faded_all_around_do_not_make_an_open_ring() -> None:
+    result = beating_slice(tag_depth=np.where(np.arange(N_FRAMES) < 3, 1.0, 0.03), noise=10)
+    assert np.isnan(tag_visibility(result.cine, result.landmarks).systolic_evenness)

@@ -55,6 +55,8 @@ class Signals:
     """Lowest of any frame up to ES."""
     tag_evenness: float
     """Visibility in the worst patch of the wall over the median patch (`TagVisibility.evenness`)."""
+    systolic_evenness: float
+    """The same of eighths of the ring in systole (`TagVisibility.systolic_evenness`); NaN where tags have faded."""
     visibility_rise: float
     """By how much the visibility rises again above what it had fallen to, at most: no tags are laid in between."""
     visibility_rise_frame: int
@@ -168,6 +170,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         tag_visibility_mean=float(tags.share.mean()),
         tag_visibility_lowest=float(tags.share[first : end + 1].min()),
         tag_evenness=tags.evenness,
+        systolic_evenness=tags.systolic_evenness,
         visibility_rise=float(rises.max()),
         visibility_rise_frame=int(rises.argmax()),
         tags_end_ms=float(times_ms[tags.end_frame - 1]) if tags.end_frame else float("nan"),

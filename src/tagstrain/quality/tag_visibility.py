@@ -21,7 +21,11 @@ CONTRAST_WINDOW = 0.6
 """Neighborhood of the contrast normalization over the tag spacing."""
 SAMPLES_BETWEEN_SPOKES, SAMPLES_BETWEEN_RINGS = 4, 2
 """Finer than the tags: neighboring spokes alone can lie a whole tag spacing apart."""
-N_SECTORS = 6
+N_SECTORS, N_SYSTOLIC_SECTORS = 6, 8
+SYSTOLE_MS = (150.0, 400.0)
+"""Since ED: by then the blood has left that was tagged with the wall, and the wall's tags have hardly faded."""
+LEAST_SYSTOLIC_VISIBILITY = 0.22
+"""Median over the ring below which tags have faded, or drown, all around it."""
 LEAST_VISIBILITY = 0.03
 """Tags that hold less of the wall's contrast are gone; noise alone stays below."""
 
@@ -45,6 +49,13 @@ class TagVisibility:
 
     It falls where part of what was taken for wall holds no tags that last: blood, lung, or tissue that was lost.
     """
+    systolic_evenness: float
+    """Lowest over median of the eighths of the wall, means over the frames of `SYSTOLE_MS`; NaN where there are none,
+    or where tags are hardly seen all around.
+
+    It falls where the ring is open, as at the outflow tract: what was taken for wall there is blood from within to
+    without, whose tags are those of its surroundings at first.
+    """
 
 
 def tag_visibility(cine: TaggedCine, landmarks: LandmarkTracks) -> TagVisibility:
@@ -61,7 +72,7 @@ def tag_visibility(cine: TaggedCine, landmarks: LandmarkTracks) -> TagVisibility
     try:
         pattern = measure_tags(strongest, spacing_xy_mm, center_px, reach_mm)
     except TagsNotFoundError:
-        return TagVisibility(0, np.zeros(cine.n_frames), 0, 0.0)
+        return TagVisibility(0, np.zeros(cine.n_frames), 0, 0.0, float("nan"))
     spacing_px = float(np.mean([d.tag_spacing_mm for d in pattern.directions]) / cine.pixel_mm)
     contrast = relative_contrast(cine.frames, CONTRAST_WINDOW * spacing_px)
     values = np.stack([_sampled(image, points) for image, points in zip(contrast, points_px, strict=True)])
@@ -70,7 +81,15 @@ def tag_visibility(cine: TaggedCine, landmarks: LandmarkTracks) -> TagVisibility
     # What a frame that does not belong there shows tells nothing about the tags.
     kept = np.flatnonzero(~odd_frames(cine.frames))
     share = np.interp(np.arange(len(share)), kept, share[kept])
-    return TagVisibility(len(pattern.directions), share, _end_frame(share, ed), _evenness(values[kept], waves))
+    since_ed_ms = cine.frame_times_ms[kept] - cine.frame_times_ms[ed]
+    is_systole = (since_ed_ms >= SYSTOLE_MS[0]) & (since_ed_ms <= SYSTOLE_MS[1])
+    return TagVisibility(
+        len(pattern.directions),
+        share,
+        _end_frame(share, ed),
+        _evenness(values[kept], waves),
+        _systolic_evenness(values[kept[is_systole]], waves),
+    )
 
 
 def _end_frame(share: NDArray[np.float64], ed: int) -> int:
@@ -93,6 +112,15 @@ def _evenness(values: NDArray[np.float64], waves: NDArray[np.complex128]) -> flo
     shares = [np.mean([_share(frame[patch], waves[patch]) for frame in values]) for patch in patches]
     median = float(np.median(shares))
     return float(min(shares)) / median if median > 0 else 0.0
+
+
+def _systolic_evenness(values: NDArray[np.float64], waves: NDArray[np.complex128]) -> float:
+    """The same of eighths of the whole wall, from the values of some frames."""
+    n_spokes, n = len(waves), N_SYSTOLIC_SECTORS
+    sectors = [np.s_[k * n_spokes // n : (k + 1) * n_spokes // n] for k in range(n)]
+    shares = [np.mean([_share(frame[sector], waves[sector]) for frame in values] or 0.0) for sector in sectors]
+    median = float(np.median(shares))
+    return float(min(shares)) / median if median >= LEAST_SYSTOLIC_VISIBILITY else float("nan")
 
 
 def _refined(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
