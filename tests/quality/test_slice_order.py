@@ -100,6 +100,17 @@ def test_slices_of_different_heart_rates_are_said(rr_ms: float | None, is_said: 
     assert ["RR intervals 700 to 860 ms" in doubt for doubt in gathered.doubts()] == [True] * is_said
 
 
+@pytest.mark.parametrize(("late_ms", "is_said"), [(0.0, False), (40.0, False), (60.0, True), (900.0, True)])
+def test_slices_on_different_clocks_are_said(late_ms: float, is_said: bool) -> None:
+    gathered = SliceOrder()
+    for level in SIZES_MM:
+        result = turned_slice(level, SIZES_MM[level], TURNS_DEG[level])
+        times_ms = result.cine.frame_times_ms + (late_ms if level is SliceLevel.APICAL else 0.0)
+        gathered.add(replace(result, cine=replace(result.cine, frame_times_ms=times_ms)))
+    expected = f"20 to {20 + late_ms:.0f} ms after the R wave"
+    assert [expected in doubt for doubt in gathered.doubts()] == [True] * is_said
+
+
 def test_the_heart_rates_of_slices_of_unknown_level_are_not_compared() -> None:
     """They may be of different people, and make no ventricle."""
     gathered = SliceOrder()

@@ -203,6 +203,32 @@ def test_whole_slices_are_not_put_out_by_one_of_a_slower_heart() -> None:
     assert not function.left_out
 
 
+def later(result: SliceResult, by_ms: float) -> SliceResult:
+    """The slice as if its times counted from another moment."""
+    times_ms = result.cine.frame_times_ms + by_ms
+    strain = slice_strain(result.landmarks, result.cine.spacing_xy_mm, times_ms)
+    return replace(result, cine=replace(result.cine, frame_times_ms=times_ms), strain=strain)
+
+
+@pytest.mark.parametrize("by_ms", [60.0, 250.0, 900.0, 5000.0])
+def test_a_slice_on_another_clock_does_not_spoil_the_ventricle(by_ms: float) -> None:
+    basal, mid, apical = short_axis_slices(24)
+    without = study_function([basal, mid], {}).ventricle
+    function = study_function([basal, mid, later(apical, by_ms)], {})
+    assert set(function.left_out) == {"apical"}
+    assert f"lies {by_ms:.0f} ms after that of the others" in function.left_out["apical"]
+    assert without is not None
+    assert function.ventricle is not None
+    np.testing.assert_allclose(function.ventricle.circumferential.global_mean, without.circumferential.global_mean)
+    assert set(study_function([basal, later(mid, by_ms)], {}).left_out) == {"mid"}
+
+
+def test_slices_that_all_begin_late_are_a_ventricle() -> None:
+    assert not study_function([later(each, 900.0) for each in short_axis_slices(24)], {}).left_out
+    basal, mid, apical = short_axis_slices(24)
+    assert not study_function([basal, mid, later(apical, 40.0)], {}).left_out
+
+
 def test_the_distance_for_torsion_does_not_depend_on_where_the_patient_lies() -> None:
     """The apical plane is turned by 2 degrees about the middle of its heart, which stays where it is."""
     basal, mid, apical = short_axis_slices(24)

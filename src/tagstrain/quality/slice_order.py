@@ -23,6 +23,8 @@ TOLERANCES = {
 ROTATION_TOLERANCE_DEG = 4.0
 LARGEST_TILT_DEG = 2.5
 """Angle between planes above which torsion, which takes them for parallel, is not to be used."""
+LARGEST_ED_DIFFERENCE_MS = 50.0
+"""Between slices that were triggered alike; what a late one misses, the ventricle would."""
 LARGEST_RR_RATIO = 1.15
 """Longest over shortest RR interval up to which slices are of one heart rate: breath-holds differ by a few percent."""
 
@@ -43,6 +45,7 @@ class SliceOrder:
     _seen: dict[SliceLevel, list[LevelEvidence]] = field(default_factory=dict)
     _normals: list[NDArray[np.float64]] = field(default_factory=list)
     _rr_intervals_ms: list[float] = field(default_factory=list)
+    _ed_times_ms: list[float] = field(default_factory=list)
     _side: NDArray[np.float64] | None = None
     """Normal of the first slice that has one: turns are told as seen along it."""
 
@@ -58,6 +61,8 @@ class SliceOrder:
             self._seen.setdefault(result.cine.level, []).append(evidence)
         if result.cine.level in LEVELS and normal is not None:
             self._normals.append(normal)
+        if result.cine.level in LEVELS:
+            self._ed_times_ms.append(float(result.cine.frame_times_ms[result.landmarks.ed_frame]))
         if result.cine.level in LEVELS and result.cine.rr_interval_ms is not None:
             self._rr_intervals_ms.append(result.cine.rr_interval_ms)
 
@@ -91,6 +96,13 @@ class SliceOrder:
             yield (
                 f"slices were taken at different heart rates (RR intervals {shortest_ms:.0f} to {longest_ms:.0f} ms): "
                 "curves of the whole ventricle are means at the same time after the R wave and blur its phases"
+            )
+
+        first_ms, last_ms = min(self._ed_times_ms, default=0.0), max(self._ed_times_ms, default=0.0)
+        if last_ms - first_ms > LARGEST_ED_DIFFERENCE_MS:
+            yield (
+                f"end-diastole lies {first_ms:.0f} to {last_ms:.0f} ms after the R wave in the slices: times may count "
+                "from different moments; slices that begin late are left out of the values of the whole ventricle"
             )
 
     def _largest_tilt_deg(self) -> float:

@@ -19,6 +19,9 @@ from tagstrain.quality import Grade
 REJECTED = f"quality {Grade.REJECT}"
 UNPLACED = "slices of unknown level are not taken together"
 ACROSS = "its level is not known and its plane lies across the others, as that of a long axis"
+LATE_MS = 50.0
+"""After the end-diastole of the others. What they contract until then would be in no curve of the ventricle, and its
+rates a quarter too small at 100 ms."""
 RELAXED = 0.1
 """Share of its shortening that a slice has given back where its end-systole is over."""
 ALONG = 0.88
@@ -48,7 +51,7 @@ def study_function(results: Sequence[SliceResult], grades: Mapping[str, Grade]) 
 
     Of slices that know neither level nor place, as rows of an HDF5 file, nobody can say that they are of one ventricle.
     Planes across the stack are no short axis. A slice whose frames end before the end-systole of the others, and its
-    own, would end the curves of all of them there.
+    own, would end the curves of all of them there, and one that begins late would begin them late.
 
     Parameters
     ----------
@@ -84,6 +87,9 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
             yield result.name, REJECTED
         else:
             taken.append(result)
+    late = dict(_late(taken))
+    yield from late.items()
+    taken = [result for result in taken if result.name not in late]
     # A slice that still shortens at its end does not say when end-systole is.
     relaxed = [result for result in taken if _has_relaxed(result)]
     es_ms = [float(result.strain.frame_times_ms[result.strain.es_frame]) for result in relaxed]
@@ -91,6 +97,19 @@ def _left_out(results: Sequence[SliceResult], grades: Mapping[str, Grade]) -> It
         end_ms = result.cine.frame_times_ms[-1]
         if es_ms and end_ms < np.median(es_ms) and result not in relaxed:
             yield result.name, f"its frames end at {end_ms:.0f} ms, before the end-systole of the others"
+
+
+def _late(results: Sequence[SliceResult]) -> Iterator[tuple[str, str]]:
+    """Name of every slice that has its ED after most others, or the other, and why that puts it out."""
+    ed_ms = [float(result.cine.frame_times_ms[result.landmarks.ed_frame]) for result in results]
+    usual_ms = sorted(ed_ms)[(len(ed_ms) - 1) // 2] if ed_ms else 0.0
+    for result, own_ms in zip(results, ed_ms, strict=True):
+        if own_ms > usual_ms + LATE_MS:
+            yield (
+                result.name,
+                f"its end-diastole lies {own_ms - usual_ms:.0f} ms after that of the others: it begins late, or its "
+                "times count from elsewhere",
+            )
 
 
 def _has_relaxed(result: SliceResult) -> bool:
