@@ -144,6 +144,29 @@ def test_a_beat_before_ed_that_does_not_count_is_told(fake_models: Models) -> No
     assert not any("another beat" in warning for warning in alone.warnings)
 
 
+class TwoBeats(FakeTracker):
+    """Follows a heart that begins anew after 15 frames."""
+
+    def track(self, cine: TaggedCine, ed_points_px: NDArray[np.floating]) -> PointTracks:
+        center = np.nanmean(ed_points_px, axis=0)
+        scales = np.array([scale_at(frame % 15 / 15) for frame in range(cine.n_frames)])
+        scales[-1] -= 0.01  # the second beat is a little stronger
+        points = center + scales[:, None, None] * (ed_points_px - center)
+        return PointTracks(points, np.full(points.shape[:2], 0.5), cine.ed_frame)
+
+
+def test_a_second_beat_of_an_unknown_rr_interval_is_told_from_the_first(fake_models: Models) -> None:
+    cine = make_cine(n_frames=24)
+    result = analyze_slice(cine, replace(fake_models, tracker=TwoBeats()))
+    assert result.cine.rr_interval_ms == pytest.approx(15 * 40.0, abs=40)
+    assert result.strain.es_frame in (7, 8)
+    assert any("begins to shorten once more" in warning for warning in result.warnings)
+    assert any("goes on into the next beat" in warning for warning in result.warnings)
+    assert analyze_slice(cine, fake_models).cine.rr_interval_ms is None
+    known = replace(cine, rr_interval_ms=610.0)
+    assert analyze_slice(known, replace(fake_models, tracker=TwoBeats())).cine.rr_interval_ms == 610.0
+
+
 class BothAtOnce:
     """Landmarks that run from the outside in, as a network may give where it sees no heart, or from the inside."""
 

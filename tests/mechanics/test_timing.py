@@ -7,11 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from beating_ventricle import ES_MS, RR_MS, TIMES_MS, contraction
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from tagstrain.mechanics.smoothing import smooth_curve
-from tagstrain.mechanics.timing import CardiacPhases, CurveMeasures, end_systole_ms, measure_curve
+from tagstrain.mechanics.timing import (
+    CardiacPhases,
+    CurveMeasures,
+    end_systole_ms,
+    measure_curve,
+    seen_rr_interval_ms,
+)
 
 PHASES = CardiacPhases(ed_ms=10.0, es_ms=ES_MS, rr_interval_ms=RR_MS)
 FINE_MS = np.arange(10.0, 700.0, 5.0)
@@ -185,3 +193,38 @@ def test_an_unknown_curve_measures_nothing() -> None:
 def test_systole_before_ed_is_refused() -> None:
     with pytest.raises(ValueError, match="end-systole after end-diastole"):
         CardiacPhases(ed_ms=50.0, es_ms=40.0)
+
+
+def beats(times_ms: NDArray[np.float64], rr_ms: float, peak: float = -0.2) -> NDArray[np.float64]:
+    """Strain that comes to its peak at a third of each beat and is back after two thirds."""
+    share = times_ms % rr_ms / rr_ms
+    return np.asarray(peak * np.sin(np.pi * np.clip(1.5 * share, 0, 1)) ** 2)
+
+
+@given(
+    rr_ms=st.floats(500, 1200),
+    n_beats=st.floats(0.6, 2.6),
+    interval_ms=st.floats(20, 50),
+    peak=st.floats(-0.3, -0.05),
+    seed=st.integers(0, 99),
+)
+def test_an_rr_interval_is_seen_where_a_second_beat_has_come_to_half(
+    rr_ms: float, n_beats: float, interval_ms: float, peak: float, seed: int
+) -> None:
+    times_ms = 10 + np.arange(0, n_beats * rr_ms, interval_ms)
+    curve = beats(times_ms - 10, rr_ms, peak) + np.random.default_rng(seed).normal(0, 0.002, len(times_ms))
+    found = seen_rr_interval_ms(curve, times_ms, 0)
+    if n_beats < 1.1:
+        assert found is None
+    elif n_beats > 1.35:
+        assert found is not None
+        assert abs(found - rr_ms) < 0.1 * rr_ms + interval_ms
+
+
+def test_post_systolic_shortening_atrial_contraction_and_stillness_are_no_second_beat() -> None:
+    times_ms = 40.0 * np.arange(25)
+    once = beats(times_ms, 1000.0)
+    post_systolic = -0.05 * np.exp(-0.5 * ((times_ms - 560) / 40) ** 2)
+    atrial = 0.04 * np.exp(-0.5 * ((times_ms - 800) / 40) ** 2)
+    for curve in (once, once + post_systolic, once + atrial, 0.001 * np.cos(times_ms), np.full(25, np.nan)):
+        assert seen_rr_interval_ms(curve, times_ms, 0) is None

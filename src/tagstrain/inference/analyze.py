@@ -36,7 +36,7 @@ from tagstrain.inference.strain import slice_strain
 from tagstrain.io import read_study
 from tagstrain.io.contours import ANY_SLICE, checked_grid
 from tagstrain.mechanics.slice_deformation import runs_outwards
-from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
+from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN, seen_rr_interval_ms
 
 __all__ = ["LOW_CONFIDENCE", "AnalysisConfig", "Models", "analyze", "analyze_slice", "analyze_slices", "load_models"]
 
@@ -139,6 +139,9 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
             landmarks = LandmarkTracks.from_points(tracks, n_rings=placement.wall_px.shape[1])
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
+        if cine.rr_interval_ms is None:
+            cine = _with_seen_rr_interval(cine, strain)
+            strain = _finite_strain(cine, landmarks)
     with _timed(timings_s, "insertion"):
         seen = models.insertion.find(cine, placement) if models.insertion else None
         insertion = find_insertion(cine, placement, seen, config.rv_insertion_px)
@@ -330,6 +333,18 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
             "landmark positions are not known."
         )
     return strain
+
+
+def _with_seen_rr_interval(cine: TaggedCine, strain: StrainResult) -> TaggedCine:
+    """The cine with the RR interval that its motion shows, if it goes on into the next beat."""
+    rr_ms = seen_rr_interval_ms(strain.circumferential_midwall, cine.frame_times_ms, strain.ed_frame)
+    if rr_ms is None:
+        return cine
+    warning = (
+        f"The RR interval is not known, and the wall begins to shorten once more {rr_ms:.0f} ms after ED, which is "
+        "taken for it"
+    )
+    return replace(cine, rr_interval_ms=rr_ms, warnings=(*cine.warnings, warning))
 
 
 def _original_warnings(cine: TaggedCine, localization: Localization, models: Models) -> Iterator[str]:

@@ -50,6 +50,36 @@ def beat_end_ms(ed_ms: float, rr_interval_ms: float | None) -> float:
     return ed_ms + rr_interval_ms if rr_interval_ms is not None and rr_interval_ms >= SHORTEST_RR_MS else np.inf
 
 
+def seen_rr_interval_ms(
+    circumferential: NDArray[np.floating], frame_times_ms: NDArray[np.floating], ed_frame: int
+) -> float | None:
+    """Time from ED to where a ring begins to shorten once more; None where a cine shows one beat alone.
+
+    The ring has to come to half of its shortest, to give back three quarters of that, and to come to half of it again:
+    neither atrial contraction nor post-systolic shortening does.
+
+    Parameters
+    ----------
+    circumferential, frame_times_ms
+        Strain of the ring and times ``(time,)``; NaN where not known.
+    """
+    curve, times_ms = np.asarray(circumferential[ed_frame:]), np.asarray(frame_times_ms[ed_frame:], np.float64)
+    curve, times_ms = curve[np.isfinite(curve)], times_ms[np.isfinite(curve)]
+    shortest = float(curve.min(initial=0.0))
+    if shortest > -HARDLY_ANY_STRAIN:
+        return None
+    is_short, is_long = curve <= 0.5 * shortest, curve >= 0.25 * shortest
+    contracted = int(is_short.argmax())
+    relaxed = contracted + int(is_long[contracted:].argmax())
+    again = relaxed + int(is_short[relaxed:].argmax())
+    if not is_long[relaxed] or not is_short[again]:
+        return None
+    before = curve[relaxed:again]
+    begins = relaxed + int(np.flatnonzero(before >= before.max() + 0.1 * shortest)[-1])
+    rr_interval_ms = float(times_ms[begins] - times_ms[0])
+    return rr_interval_ms if rr_interval_ms >= SHORTEST_RR_MS else None
+
+
 class DiastolicRecovery(NamedTuple):
     """Share of the end-systolic strain that is given back within the first third of diastole."""
 
