@@ -24,6 +24,8 @@ SIZE_STEP_PX = 4 * PATCH_PX
 _LATEST_MS = 700.0
 """Time since the first frame from which on the network is told no other. Few frames of the training lay beyond 900 ms:
 told the time, it followed those of long cines less well. Told none from 700 ms on it follows as well up to there."""
+_LOOKS_EVERY_MS, _MOST_LOOKS = 40.0, 4
+"""Tissue that had more time to move since the frame before is looked at as many times more often, and up to so many."""
 _NORMALIZATION_WIDTH_PX = 5.0
 _CONTRAST_FLOOR = 0.08
 _FINE_REACH, _COARSE_REACH, _REFINING_REACH = 2, 3, 3
@@ -103,7 +105,8 @@ class FlowNet(nn.Module):
         Channels of the part that refines.
     looks
         How often a frame is warped and compared before the next one: where tissue jumps by a tag period from one frame
-        to the next, the first look finds part of the way.
+        to the next, the first look finds part of the way. Of frames 60 ms and more apart, as beside gaps, more often in
+        use, not in training: of every third frame of a cine an eighth to a third of the RMSE is gone by it.
     """
 
     def __init__(
@@ -213,7 +216,8 @@ class FlowNet(nn.Module):
             interval_ms = times_ms[:, t] - times_ms[:, t - 1]
             clock = torch.stack([_clock(times_ms[:, t]), interval_ms / 50], dim=1)[:, :, None, None]
             found = displacement if slips_px is None else displacement + slips_px[:, t]
-            for _ in range(self.looks):
+            n_looks, spread = self._n_looks(interval_ms), spreads[0]
+            for look in range(int(n_looks.max())):
                 # Each look answers for its own step: no gradient runs back through the displacement.
                 start = found.detach()
                 warped = warp_back(images[:, t], start)
@@ -237,16 +241,23 @@ class FlowNet(nn.Module):
                     halves = F.avg_pool2d(torch.cat([pattern[:, :1], warped[:, :1]], dim=1), 2)
                     x.append(correlated(halves[:, :1], halves[:, 1:], _COARSE_REACH, PATCH_PX // 2))
                 features = self.features(_joined(x))
-                state = self._remember(features, state)
+                is_due = (look < n_looks)[:, None, None, None]
+                state = torch.where(is_due, self._remember(features, state), state)
                 answer = self.head(torch.cat([features, state], dim=1))
                 answer = F.pixel_shuffle(answer, PATCH_PX // FIELD_STRIDE).float()
-                found = start + answer[:, :2]
+                found = torch.where(is_due, start + answer[:, :2], found)
+                spread = torch.where(is_due[:, 0], answer[:, 2], spread)
             velocity = (found - displacement).detach()
             displacement = found.detach()
             before = F.pixel_unshuffle(warp_back(pattern[:, t : t + 1], displacement), PATCH_PX)
             displacements.append(found)
-            spreads.append(answer[:, 2])
+            spreads.append(spread)
         return Flow(torch.stack(displacements, dim=1), torch.stack(spreads, dim=1))
+
+    def _n_looks(self, interval_ms: torch.Tensor) -> torch.Tensor:
+        """How often a frame is looked at ``(batch,)``, by the interval to the frame before ``(batch,)``."""
+        times = (interval_ms.abs() / _LOOKS_EVERY_MS).round().clamp(1, 1 if self.training else _MOST_LOOKS)
+        return self.looks * times.long()
 
     def _remember(self, features: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         update, reset, candidate = self.gates(torch.cat([features, state], dim=1)).float().chunk(3, dim=1)
