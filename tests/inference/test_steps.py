@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,6 +110,24 @@ def test_hearts_that_beat_do_not_step(preset: str) -> None:
         spacing = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
         crop = CropTransform((float(x), float(y)), 1.5 * float(np.ptp(ed, axis=0).max()) * spacing[0], 128, spacing)
         assert not steps_px(cine, crop, np.ones(cine.n_frames, bool)).any()
+
+
+def test_what_moves_through_the_image_takes_no_tags_along() -> None:
+    spacing = PixelSpacing(1.4, 1.4)
+    cine = cine_of(np.stack([grid_mm(spacing)] * N_FRAMES), spacing)
+    frames = cine.frames.copy()
+    for frame in range(N_FRAMES):
+        frames[frame, 44:56, 30 + 3 * frame : 46 + 3 * frame] += 3 * cine.frames.max()
+    assert not found_mm(replace(cine, frames=frames)).any()
+
+
+def test_a_hot_pixel_hides_no_step() -> None:
+    spacing = PixelSpacing(1.4, 1.4)
+    places = grid_mm(spacing)
+    cine = cine_of(np.stack([places, places, places, *[places - [5.0, 3.0]] * 3]), spacing)
+    frames = cine.frames.copy()
+    frames[:, 50, 80] = 1e6
+    np.testing.assert_allclose(found_mm(replace(cine, frames=frames))[3:], [[5.0, 3.0]] * 3, atol=1.0)
 
 
 def test_noise_and_blank_images_do_not_step() -> None:

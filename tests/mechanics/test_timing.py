@@ -205,7 +205,7 @@ def beats(times_ms: NDArray[np.float64], rr_ms: float, peak: float = -0.2) -> ND
     rr_ms=st.floats(500, 1200),
     n_beats=st.floats(0.6, 2.6),
     interval_ms=st.floats(20, 50),
-    peak=st.floats(-0.3, -0.05),
+    peak=st.floats(-0.3, -0.06),
     seed=st.integers(0, 99),
 )
 def test_an_rr_interval_is_seen_where_a_second_beat_has_come_to_half(
@@ -226,5 +226,13 @@ def test_post_systolic_shortening_atrial_contraction_and_stillness_are_no_second
     once = beats(times_ms, 1000.0)
     post_systolic = -0.05 * np.exp(-0.5 * ((times_ms - 560) / 40) ** 2)
     atrial = 0.04 * np.exp(-0.5 * ((times_ms - 800) / 40) ** 2)
-    for curve in (once, once + post_systolic, once + atrial, 0.001 * np.cos(times_ms), np.full(25, np.nan)):
+    noise = np.random.default_rng(0).normal(0, 0.01, 25)
+    for curve in (
+        once,
+        0.15 * once + noise,
+        once + post_systolic,
+        once + atrial,
+        0.001 * np.cos(times_ms),
+        np.full(25, np.nan),
+    ):
         assert seen_rr_interval_ms(curve, times_ms, 0) is None

@@ -458,6 +458,12 @@ def test_a_step_of_everything_is_no_jump_of_the_heart() -> None:
     assert after.step_mm == pytest.approx(3 * np.sqrt(2) * 1.5, abs=0.5)
     assert after.step_frame == 5
     assert after.jump_mm == pytest.approx(before.jump_mm, abs=0.3)
+    # A frame without image elsewhere, whose landmarks are interpolated, changes nothing of that.
+    frames[8] = np.random.default_rng(0).uniform(frames.min(), frames.max(), frames[8].shape)
+    points_px[8] = (points_px[7] + points_px[9]) / 2
+    spoiled = measure_signals(stepped, ScalingTracker(), *SEEN)
+    assert (spoiled.step_mm, spoiled.step_frame) == (after.step_mm, after.step_frame)
+    assert spoiled.jump_mm == pytest.approx(before.jump_mm, abs=0.3)
 
 
 def test_judging_changes_no_number() -> None:

@@ -110,6 +110,14 @@ def test_an_open_ring_is_uneven_once_its_blood_has_left(open_deg: float, is_even
     assert (tags.systolic_evenness < LOWEST_SYSTOLIC_EVENNESS) != is_even
 
 
+def test_spokes_that_are_not_known_are_no_gap() -> None:
+    result = beating_slice()
+    points_px = result.landmarks.points_px.copy()
+    points_px[:, 6:11] = np.nan
+    tags = tag_visibility(result.cine, replace(result.landmarks, points_px=points_px))
+    assert tags.systolic_evenness > 0.8
+
+
 def test_tags_that_have_faded_all_around_do_not_make_an_open_ring() -> None:
     result = beating_slice(tag_depth=np.where(np.arange(N_FRAMES) < 3, 1.0, 0.03), noise=10)
     assert np.isnan(tag_visibility(result.cine, result.landmarks).systolic_evenness)

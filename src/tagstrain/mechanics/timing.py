@@ -18,6 +18,10 @@ HARDLY_ANY_STRAIN = 0.01
 """Deformation, as a fraction, below which noise decides when a curve peaks."""
 
 
+ENOUGH_TO_TELL_BEATS = 0.05
+"""Shortening, as a fraction, below which noise may look like another beat."""
+
+
 @dataclass(frozen=True, slots=True)
 class CardiacPhases:
     """Times that divide the cycle, since the R wave."""
@@ -66,7 +70,7 @@ def seen_rr_interval_ms(
     curve, times_ms = np.asarray(circumferential[ed_frame:]), np.asarray(frame_times_ms[ed_frame:], np.float64)
     curve, times_ms = curve[np.isfinite(curve)], times_ms[np.isfinite(curve)]
     shortest = float(curve.min(initial=0.0))
-    if shortest > -HARDLY_ANY_STRAIN:
+    if shortest > -ENOUGH_TO_TELL_BEATS:
         return None
     is_short, is_long = curve <= 0.5 * shortest, curve >= 0.25 * shortest
     contracted = int(is_short.argmax())

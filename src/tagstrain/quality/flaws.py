@@ -153,7 +153,8 @@ def _motion_flaws(signals: Signals, result: SliceResult) -> Iterator[Flaw]:
     if signals.step_mm > 0:
         yield Flaw(
             f"everything in sight steps by {signals.step_mm:.1f} mm at {times_ms[signals.step_frame]:.0f} ms, as in "
-            "another breath: it is followed, but another part of the heart may be seen from there on",
+            "another breath: the flow tracker steps along, other trackers do not, and another part of the heart may be "
+            "seen from there on",
             Grade.USABLE,
         )
     usual_ms = float(np.median(np.diff(times_ms)))

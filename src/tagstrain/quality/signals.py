@@ -151,8 +151,11 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
     ed, times_ms = landmarks.ed_frame, cine.frame_times_ms
     points_mm = landmarks.points_px * cine.spacing_xy_mm
     tags = tag_visibility(cine, landmarks)
-    steps_mm = _steps_mm(cine, landmarks.points_px)
-    step_lengths_mm = np.linalg.norm(np.diff(steps_mm, axis=0), axis=-1)
+    kept = kept_frames(cine)
+    stepped_mm = _steps_mm(cine, landmarks.points_px, kept)[kept]
+    step_lengths_mm = np.linalg.norm(np.diff(stepped_mm, axis=0), axis=-1)
+    # Frames that are left out lie between those beside them.
+    steps_mm = np.stack([np.interp(times_ms, times_ms[kept], along) for along in stepped_mm.T], axis=-1)
     jumps_mm = jump_mm(points_mm - steps_mm[:, None, None], times_ms)
     shape = wall_shape(points_mm[ed])
     intervals_ms = np.diff(times_ms)
@@ -193,7 +196,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
         folded_share=largest_known(folded_share(points_mm, ed)),
         roughness_mm=largest_known(roughness_mm(points_mm, ed)),
         step_mm=float(step_lengths_mm.max()),
-        step_frame=int(step_lengths_mm.argmax()) + 1,
+        step_frame=int(np.flatnonzero(kept)[step_lengths_mm.argmax() + 1]),
         jump_mm=largest_known(jumps_mm),
         jump_frame=int(np.nanargmax(jumps_mm)) + 1 if np.isfinite(jumps_mm).any() else ed,
         unknown_share=float(unknown.max()),
@@ -210,7 +213,7 @@ def measure_signals(result: SliceResult, tracker: Tracker, placer: Placer, local
     )
 
 
-def _steps_mm(cine: TaggedCine, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+def _steps_mm(cine: TaggedCine, points_px: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Steps since ED ``(time, 2)`` of all that is around landmarks ``(time, spoke, ring, 2)``."""
     ed_points_px = points_px[cine.ed_frame].reshape(-1, 2)
     known_mm = ed_points_px[np.isfinite(ed_points_px).all(axis=-1)] * cine.spacing_xy_mm
@@ -218,7 +221,7 @@ def _steps_mm(cine: TaggedCine, points_px: NDArray[np.float64]) -> NDArray[np.fl
     side_mm = max(STEPS_SEEN_IN * float(np.ptp(known_mm, axis=0).max()), LEAST_SEEN_MM)
     spacing_xy_mm = (float(cine.spacing_xy_mm[0]), float(cine.spacing_xy_mm[1]))
     crop = CropTransform((float(x), float(y)), side_mm, 1, spacing_xy_mm)
-    return steps_px(cine, crop, kept_frames(cine)) * cine.spacing_xy_mm
+    return steps_px(cine, crop, kept) * cine.spacing_xy_mm
 
 
 def _strain_gradient_per_mm(points_mm: NDArray[np.float64], ed_frame: int) -> float:

@@ -102,7 +102,8 @@ class SliceOrder:
         if last_ms - first_ms > LARGEST_ED_DIFFERENCE_MS:
             yield (
                 f"end-diastole lies {first_ms:.0f} to {last_ms:.0f} ms after the R wave in the slices: times may count "
-                "from different moments; slices that begin late are left out of the values of the whole ventricle"
+                "from different moments; those that begin more than 50 ms after most others are left out of the values "
+                "of the whole ventricle"
             )
 
     def _largest_tilt_deg(self) -> float:

@@ -118,8 +118,9 @@ def _systolic_evenness(values: NDArray[np.float64], waves: NDArray[np.complex128
     """The same of eighths of the whole wall, from the values of some frames."""
     n_spokes, n = len(waves), N_SYSTOLIC_SECTORS
     sectors = [np.s_[k * n_spokes // n : (k + 1) * n_spokes // n] for k in range(n)]
-    shares = [np.mean([_share(frame[sector], waves[sector]) for frame in values] or 0.0) for sector in sectors]
-    median = float(np.median(shares))
+    known = [sector for sector in sectors if np.isfinite(values[:, sector]).any()]
+    shares = [np.mean([_share(frame[sector], waves[sector]) for frame in values]) for sector in known]
+    median = float(np.median(shares)) if shares else 0.0
     return float(min(shares)) / median if median >= LEAST_SYSTOLIC_VISIBILITY else float("nan")
 
 
