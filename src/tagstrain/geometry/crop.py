@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,11 @@ class CropTransform:
     def pixel_mm(self) -> float:
         """Side of a crop pixel [mm]."""
         return self.side_mm / self.size
+
+    def moved(self, step_px: NDArray[np.floating]) -> CropTransform:
+        """The same field of view ``step_px`` ``(x, y)`` original pixels further."""
+        x, y = np.asarray(self.center_xy_px) + step_px
+        return replace(self, center_xy_px=(float(x), float(y)))
 
     def to_image(self, points_crop: NDArray[np.floating]) -> NDArray[np.float64]:
         """Crop pixels ``(..., 2)`` to pixels of the original image."""

@@ -139,9 +139,8 @@ def analyze_slice(cine: TaggedCine, models: Models, config: AnalysisConfig | Non
             landmarks = LandmarkTracks.from_points(tracks, n_rings=placement.wall_px.shape[1])
     with _timed(timings_s, "strain"):
         strain = _finite_strain(cine, landmarks)
-        if cine.rr_interval_ms is None:
-            cine = _with_seen_rr_interval(cine, strain)
-            strain = _finite_strain(cine, landmarks)
+        if (seen_rr := _with_seen_rr_interval(cine, strain)) is not None:
+            cine, strain = seen_rr, _finite_strain(seen_rr, landmarks)
     with _timed(timings_s, "insertion"):
         seen = models.insertion.find(cine, placement) if models.insertion else None
         insertion = find_insertion(cine, placement, seen, config.rv_insertion_px)
@@ -335,11 +334,13 @@ def _finite_strain(cine: TaggedCine, landmarks: LandmarkTracks) -> StrainResult:
     return strain
 
 
-def _with_seen_rr_interval(cine: TaggedCine, strain: StrainResult) -> TaggedCine:
-    """The cine with the RR interval that its motion shows, if it goes on into the next beat."""
+def _with_seen_rr_interval(cine: TaggedCine, strain: StrainResult) -> TaggedCine | None:
+    """The cine with the RR interval that its motion shows, where it states none and goes on into the next beat."""
+    if cine.rr_interval_ms is not None:
+        return None
     rr_ms = seen_rr_interval_ms(strain.circumferential_midwall, cine.frame_times_ms, strain.ed_frame)
     if rr_ms is None:
-        return cine
+        return None
     warning = (
         f"The RR interval is not known, and the wall begins to shorten once more {rr_ms:.0f} ms after ED, which is "
         "taken for it"

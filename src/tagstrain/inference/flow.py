@@ -171,10 +171,9 @@ class FlowTracker:
     ) -> torch.Tensor:
         """Crops ``(1, time, size, size)``, zero where a frame is left out: its grey levels may be of any size."""
         images, valid = crop.sample(cine.frames[kept])
-        for image, frame, (x, y) in zip(images, cine.frames[kept], steps[kept], strict=True):
-            if x or y:
-                center_x, center_y = crop.center_xy_px
-                image[...] = replace(crop, center_xy_px=(center_x + x, center_y + y)).sample(frame)[0]
+        for image, frame, step in zip(images, cine.frames[kept], steps[kept], strict=True):
+            if step.any():
+                image[...] = crop.moved(step).sample(frame)[0]
         standard = torch.zeros(1, cine.n_frames, *images.shape[1:], device=self.device)
         standard[:, kept] = preprocessing.standardized(
             torch.from_numpy(without_glare(images))[None].to(self.device),
@@ -239,11 +238,11 @@ class FlowTracker:
             carried = carried_back(pattern, flow)
             agreement = _sampled(_agreement(carried), places, size).mean(dim=(0, 2, 3))
             if refines:
-                by_ed = self._refined(frames, times_ms, flow, 1)
-                to_ed, ed_spread = _motion_at(by_ed, places, size)
-                del by_ed
-                by_others = self._refined(frames, times_ms, flow, 2, against_others=True)
-                to_others, others_spread = _motion_at(by_others, places, size)
+                # One after the other: no more than the motion of one is held in memory.
+                to_ed, ed_spread = _motion_at(self._refined(frames, times_ms, flow, 1), places, size)
+                to_others, others_spread = _motion_at(
+                    self._refined(frames, times_ms, flow, 2, against_others=True), places, size
+                )
                 share = _sampled(share_of_others(carried, pattern[:, :1])[:, :, None], places, size)[0]
                 refined = torch.lerp(to_ed.mean(dim=0), to_others.mean(dim=0), share)
                 moved = torch.lerp(moved, refined, LAST_STEP)

@@ -14,8 +14,8 @@ from tagstrain.geometry import CropTransform
 from tagstrain.inference.glare import without_glare
 
 LEAST_STEP_MM = 2.5
-"""Hearts that beat have 2.3 mm at most where frames are alike, in 92 simulated cines; 0.6 in a real one. Steps of half
-a tag period, from 3 mm on, were followed to the next tag line."""
+"""Hearts that beat have 2.3 mm at most where frames are alike and 30 to 50 ms apart, in 92 simulated cines; 0.6 in a
+real one. Steps of half a tag period, from 3 mm on, were followed to the next tag line."""
 LEAST_ALIKE = 0.8
 """Correlation of the frame before with the one after a step, laid on one another. It is below 0.65 where the largest is
 found by chance, as in images that lose their tags and little else; above 0.84 for steps of 3 to 8 mm."""
@@ -89,22 +89,17 @@ def _seen_by_tags(
         Of the image before it, without tags.
     """
     for _ in range(_LOOKS_AGAIN):
-        there = _moved(sight, step)
+        there = sight.moved(step * sight.scale_xy)
         step = step + _displacement(spectrum, _spectra(_blurred(after[None], there))[0])[0]
     tags_before, tags_after, tags_there = (
         _spectra(_tags(image, place))
-        for image, place in ((before, sight), (after, sight), (after, _moved(sight, step)))
+        for image, place in ((before, sight), (after, sight), (after, sight.moved(step * sight.scale_xy)))
     )
     reach = TAGS_MAY_MOVE_MM / sight.pixel_mm * _FINER
     _, unmoved, _ = _displacement(tags_before, tags_after, reach)
     further, alike, _ = _displacement(tags_before, tags_there, reach)
     is_seen = alike > (unmoved if alike > TAGS_ALIKE else unmoved + LEAST_GAIN_OF_TAGS)
     return (step + further / _FINER) * sight.scale_xy if is_seen else np.zeros(2)
-
-
-def _moved(sight: CropTransform, step: NDArray[np.float64]) -> CropTransform:
-    x, y = sight.center_xy_px + step * sight.scale_xy
-    return replace(sight, center_xy_px=(float(x), float(y)))
 
 
 def _blurred(images: NDArray[np.float32], sight: CropTransform) -> NDArray[np.float64]:

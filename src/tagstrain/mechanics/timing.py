@@ -16,8 +16,6 @@ SHORTEST_RR_MS = 300.0
 """RR intervals below say nothing of when the next beat begins: mistakes, or those of small animals."""
 HARDLY_ANY_STRAIN = 0.01
 """Deformation, as a fraction, below which noise decides when a curve peaks."""
-
-
 ENOUGH_TO_TELL_BEATS = 0.05
 """Shortening, as a fraction, below which noise may look like another beat."""
 

@@ -24,7 +24,8 @@ ROTATION_TOLERANCE_DEG = 4.0
 LARGEST_TILT_DEG = 2.5
 """Angle between planes above which torsion, which takes them for parallel, is not to be used."""
 LARGEST_ED_DIFFERENCE_MS = 50.0
-"""Between slices that were triggered alike; what a late one misses, the ventricle would."""
+"""Between slices that were triggered alike. What the others contract until a late one begins would be in no curve of
+the ventricle, and its rates a quarter too small at 100 ms."""
 LARGEST_RR_RATIO = 1.15
 """Longest over shortest RR interval up to which slices are of one heart rate: breath-holds differ by a few percent."""
 
@@ -59,11 +60,12 @@ class SliceOrder:
             evidence = evidence._replace(rotation_deg=math.copysign(1, normal @ self._side) * evidence.rotation_deg)
         if evidence is not None:
             self._seen.setdefault(result.cine.level, []).append(evidence)
-        if result.cine.level in LEVELS and normal is not None:
+        if result.cine.level not in LEVELS:
+            return
+        self._ed_times_ms.append(float(result.cine.frame_times_ms[result.landmarks.ed_frame]))
+        if normal is not None:
             self._normals.append(normal)
-        if result.cine.level in LEVELS:
-            self._ed_times_ms.append(float(result.cine.frame_times_ms[result.landmarks.ed_frame]))
-        if result.cine.level in LEVELS and result.cine.rr_interval_ms is not None:
+        if result.cine.rr_interval_ms is not None:
             self._rr_intervals_ms.append(result.cine.rr_interval_ms)
 
     def doubts(self) -> Iterator[str]:
@@ -97,13 +99,12 @@ class SliceOrder:
                 f"slices were taken at different heart rates (RR intervals {shortest_ms:.0f} to {longest_ms:.0f} ms): "
                 "curves of the whole ventricle are means at the same time after the R wave and blur its phases"
             )
-
         first_ms, last_ms = min(self._ed_times_ms, default=0.0), max(self._ed_times_ms, default=0.0)
         if last_ms - first_ms > LARGEST_ED_DIFFERENCE_MS:
             yield (
                 f"end-diastole lies {first_ms:.0f} to {last_ms:.0f} ms after the R wave in the slices: times may count "
-                "from different moments; those that begin more than 50 ms after most others are left out of the values "
-                "of the whole ventricle"
+                f"from different moments; those that begin more than {LARGEST_ED_DIFFERENCE_MS:.0f} ms after most "
+                "others are left out of the values of the whole ventricle"
             )
 
     def _largest_tilt_deg(self) -> float:

@@ -104,24 +104,31 @@ def _evenness(values: NDArray[np.float64], waves: NDArray[np.complex128]) -> flo
     """Lowest over median share of the patches, from values ``(time, spoke, ring)``."""
     n_spokes, n_rings = waves.shape[:2]
     half = n_rings // 2
-    patches = [
-        np.s_[sixth * n_spokes // N_SECTORS : (sixth + 1) * n_spokes // N_SECTORS, layer]
-        for sixth in range(N_SECTORS)
-        for layer in (slice(half), slice(n_rings - half, None))
-    ]
-    shares = [np.mean([_share(frame[patch], waves[patch]) for frame in values]) for patch in patches]
-    median = float(np.median(shares))
-    return float(min(shares)) / median if median > 0 else 0.0
+    layers = slice(half), slice(n_rings - half, None)
+    patches = [(sector, layer) for sector in _sectors(n_spokes, N_SECTORS) for layer in layers]
+    lowest, median = _lowest_and_median(values, waves, patches)
+    return lowest / median if median > 0 else 0.0
 
 
 def _systolic_evenness(values: NDArray[np.float64], waves: NDArray[np.complex128]) -> float:
     """The same of eighths of the whole wall, from the values of some frames."""
-    n_spokes, n = len(waves), N_SYSTOLIC_SECTORS
-    sectors = [np.s_[k * n_spokes // n : (k + 1) * n_spokes // n] for k in range(n)]
-    known = [sector for sector in sectors if np.isfinite(values[:, sector]).any()]
-    shares = [np.mean([_share(frame[sector], waves[sector]) for frame in values]) for sector in known]
-    median = float(np.median(shares)) if shares else 0.0
-    return float(min(shares)) / median if median >= LEAST_SYSTOLIC_VISIBILITY else float("nan")
+    sectors = _sectors(len(waves), N_SYSTOLIC_SECTORS)
+    known = [(sector, slice(None)) for sector in sectors if np.isfinite(values[:, sector]).any()]
+    lowest, median = _lowest_and_median(values, waves, known) if known else (0.0, 0.0)
+    return lowest / median if median >= LEAST_SYSTOLIC_VISIBILITY else float("nan")
+
+
+def _sectors(n_spokes: int, n: int) -> list[slice]:
+    """Spokes of each of ``n`` equal parts of the ring."""
+    return [slice(k * n_spokes // n, (k + 1) * n_spokes // n) for k in range(n)]
+
+
+def _lowest_and_median(
+    values: NDArray[np.float64], waves: NDArray[np.complex128], patches: list[tuple[slice, slice]]
+) -> tuple[float, float]:
+    """Lowest and median share of patches (spokes, rings) of the wall, each a mean over the frames of ``values``."""
+    shares = [np.mean([_share(frame[patch], waves[patch]) for frame in values]) for patch in patches]
+    return float(min(shares)), float(np.median(shares))
 
 
 def _refined(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:

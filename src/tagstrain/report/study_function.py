@@ -15,13 +15,11 @@ from tagstrain.mechanics.slice_mechanics import SliceMechanics, slice_mechanics
 from tagstrain.mechanics.study_mechanics import StudyMechanics
 from tagstrain.mechanics.timing import HARDLY_ANY_STRAIN
 from tagstrain.quality import Grade
+from tagstrain.quality.slice_order import LARGEST_ED_DIFFERENCE_MS
 
 REJECTED = f"quality {Grade.REJECT}"
 UNPLACED = "slices of unknown level are not taken together"
 ACROSS = "its level is not known and its plane lies across the others, as that of a long axis"
-LATE_MS = 50.0
-"""After the end-diastole of the others. What they contract until then would be in no curve of the ventricle, and its
-rates a quarter too small at 100 ms."""
 RELAXED = 0.1
 """Share of its shortening that a slice has given back where its end-systole is over."""
 ALONG = 0.88
@@ -104,7 +102,7 @@ def _late(results: Sequence[SliceResult]) -> Iterator[tuple[str, str]]:
     ed_ms = [float(result.cine.frame_times_ms[result.landmarks.ed_frame]) for result in results]
     usual_ms = sorted(ed_ms)[(len(ed_ms) - 1) // 2] if ed_ms else 0.0
     for result, own_ms in zip(results, ed_ms, strict=True):
-        if own_ms > usual_ms + LATE_MS:
+        if own_ms > usual_ms + LARGEST_ED_DIFFERENCE_MS:
             yield (
                 result.name,
                 f"its end-diastole lies {own_ms - usual_ms:.0f} ms after that of the others: it begins late, or its "
